@@ -1,0 +1,50 @@
+"""Corpora, and how their recordings meet in training items.
+
+`labels` pitch curves; `tracks` what every corpus returns; `mir1k`, `stems`, `voices`, `music` one file a corpus;
+`config` the YAML section; `segments` signal steps; `mixing` the training dataset; `validation` whole clips.
+"""
+
+from .config import (
+    Mir1kCorpus,
+    Mir1kSource,
+    MixingConfig,
+    MusicCorpus,
+    MusicSource,
+    StemsCorpus,
+    StemsSource,
+    VoicesCorpus,
+    VoicesSource,
+)
+from .labels import PitchLabel, semitones_to_hz
+from .mir1k import load_mir1k
+from .mixing import JointMixtureDataset, collate
+from .music import load_music
+from .stems import load_stems
+from .tracks import AudioPart, CorpusError, Track
+from .validation import ValidationClip, iter_validation_clips
+from .voices import load_voices
+
+__all__ = [
+    "AudioPart",
+    "CorpusError",
+    "JointMixtureDataset",
+    "Mir1kCorpus",
+    "Mir1kSource",
+    "MixingConfig",
+    "MusicCorpus",
+    "MusicSource",
+    "PitchLabel",
+    "StemsCorpus",
+    "StemsSource",
+    "Track",
+    "ValidationClip",
+    "VoicesCorpus",
+    "VoicesSource",
+    "collate",
+    "iter_validation_clips",
+    "load_mir1k",
+    "load_music",
+    "load_stems",
+    "load_voices",
+    "semitones_to_hz",
+]

@@ -1,0 +1,181 @@
+"""What a YAML section may say about corpora and mixing; unknown keys and impossible values are refused by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .mir1k import load_mir1k
+from .music import load_music
+from .stems import load_stems
+from .tracks import Track
+from .voices import load_voices
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mir1kCorpus(_Section):
+    """A MIR-1K folder; see `mir1k.load_mir1k`."""
+
+    kind: Literal["mir1k"] = "mir1k"
+    folder: str
+    split_column: str | None = None
+    split_value: str | None = None
+
+    def load(self) -> list[Track]:
+        return load_mir1k(self.folder, self.split_column, self.split_value)
+
+
+class StemsCorpus(_Section):
+    """A folder of stems; see `stems.load_stems`."""
+
+    kind: Literal["stems"] = "stems"
+    folder: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def load(self) -> list[Track]:
+        return load_stems(self.folder, self.include, self.exclude)
+
+
+class VoicesCorpus(_Section):
+    """A folder of solo voices; see `voices.load_voices`."""
+
+    kind: Literal["voices"] = "voices"
+    folder: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def load(self) -> list[Track]:
+        return load_voices(self.folder, self.include, self.exclude)
+
+
+class MusicCorpus(_Section):
+    """A folder of music without voices; see `music.load_music`."""
+
+    kind: Literal["music"] = "music"
+    folder: str
+    exclude: tuple[str, ...] = ()
+    min_duration_s: float = 20.0
+
+    def load(self) -> list[Track]:
+        return load_music(self.folder, self.exclude, self.min_duration_s)
+
+
+class Mir1kSource(Mir1kCorpus):
+    """Items with both labels: the clip as it is, or its vocals over another accompaniment.
+
+    `weight` is the source's share of the items, relative to the others; 0 keeps it as a pool only.
+    `background_probability`: of the remixed ones, how many stand over music or stems instead of another clip.
+    """
+
+    weight: Weight = 1.0
+    original_probability: Probability = 0.4
+    background_probability: Probability = 0.5
+
+
+class VoicesSource(VoicesCorpus):
+    """Items of solo voice over music or stems; `labelled_probability` of them take their voice from MIR-1K instead."""
+
+    weight: Weight = 1.0
+    labelled_probability: Probability = 0.25
+
+
+class StemsSource(StemsCorpus):
+    """Items of real songs: as they are, or the vocals of one over the accompaniment of another.
+
+    `vocals_weight` tells the loss how far these vocals are trusted: 1 for a studio's stems, less for a teacher's.
+    `background_weight` is how often other sources' voices stand over these accompaniments, relative to the other
+    backgrounds. Left out, it is 1 for trusted stems and 0 otherwise, since a teacher's accompaniment has voice left in.
+    """
+
+    weight: Weight = 1.0
+    original_probability: Probability = 0.5
+    vocals_weight: Probability = 1.0
+    background_weight: Weight | None = None
+
+
+class MusicSource(MusicCorpus):
+    """Items without a voice: vocals are zero and every frame is labelled unvoiced, against false alarms."""
+
+    weight: Weight = 1.0
+    background_weight: Weight = 1.0
+
+
+Corpus = Annotated[Mir1kCorpus | StemsCorpus, Field(discriminator="kind")]
+Source = Annotated[Mir1kSource | VoicesSource | StemsSource | MusicSource, Field(discriminator="kind")]
+
+
+class MixingConfig(_Section):
+    """How items are drawn.
+
+    Args:
+        sources: where audio comes from; also the pools that sources borrow from each other.
+        length: items an epoch.
+        num_frames: frames of the pitch label; left out, all whose centre `i * hop_s` lies in the segment.
+        speed_probability, speed_semitones: vocals (and in original pairs both parts) are played faster or slower, which
+            moves pitch and time together, by up to this many semitones.
+        gain_db: the mixture's level moves by up to this much either way.
+        ratio_std_db, ratio_limit_db: vocals to accompaniment in remixes, normal around 0 dB, clipped.
+        pan_probability, pan_db: mono sources stand this far off the centre (level difference of the channels).
+        band_limit_probability: how often an accompaniment of wider band than the voice over it is cut to the voice's
+            band, so that an empty upper band is no sign of a voice, nor a full one of its absence.
+        voiced_probability, silence_dbfs: how often a segment whose vocals are below this RMS is drawn again (a few
+            times); a separately drawn accompaniment below it always is.
+    """
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    length: int = Field(gt=0)
+    seed: int = Field(default=0, ge=0)
+    sampling_rate: int = Field(default=44100, gt=0)
+    num_channels: Literal[1, 2] = 2
+    segment_samples: int = Field(default=262144, gt=0)
+    hop_s: float = Field(default=0.01, gt=0)
+    num_frames: int | None = Field(default=None, gt=0)
+    speed_probability: Probability = 0.5
+    speed_semitones: float = Field(default=4.0, ge=0)
+    gain_db: float = Field(default=6.0, ge=0)
+    ratio_std_db: float = Field(default=4.0, ge=0)
+    ratio_limit_db: float = Field(default=10.0, ge=0)
+    swap_probability: Probability = 0.5
+    pan_probability: Probability = 0.3
+    pan_db: float = Field(default=3.0, ge=0)
+    band_limit_probability: Probability = 0.5
+    voiced_probability: Probability = 0.8
+    silence_dbfs: float = -45.0
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> MixingConfig:
+        if not any(source.weight > 0 for source in self.sources):
+            raise ValueError("Every source has weight 0; at least one needs more, or there is nothing to draw from.")
+        has_background = any(background_weight(source) > 0 for source in self.sources)
+        if any(source.kind == "voices" and source.weight > 0 for source in self.sources) and not has_background:
+            raise ValueError(
+                "A source of kind 'voices' needs something to stand over; add a source of kind 'music' or 'stems' "
+                "with a background_weight above 0 (its weight may be 0)."
+            )
+        return self
+
+    @property
+    def segment_s(self) -> float:
+        return self.segment_samples / self.sampling_rate
+
+    @property
+    def total_frames(self) -> int:
+        """Frames in an item."""
+        # The small term keeps a centre on the segment's very end in, whatever the rounding.
+        return self.num_frames or 1 + int(self.segment_s / self.hop_s + 1e-9)
+
+
+def background_weight(source: Source) -> float:
+    """How often the source serves as background for others' voices, relative to the other backgrounds."""
+    weight = getattr(source, "background_weight", 0.0)
+    if weight is None:
+        return 1.0 if source.vocals_weight == 1.0 else 0.0
+    return weight

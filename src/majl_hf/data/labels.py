@@ -1,0 +1,88 @@
+"""Frame-wise pitch labels on a time axis of their own.
+
+Conventions: a label is a curve of f0 in Hz with 0 where nothing is sung; frame k is centred at
+`offset_s + k * hop_s`. Corpora differ in hop and offset, so nobody indexes a label by frame: ask it for the
+times you need.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import MajlError
+
+
+def semitones_to_hz(semitones: np.ndarray) -> np.ndarray:
+    """MIDI semitones (69 = 440 Hz) to Hz, any shape; 0 means unvoiced and stays 0."""
+    semitones = np.asarray(semitones, dtype=np.float64)
+    return np.where(semitones > 0, 440.0 * 2.0 ** ((semitones - 69.0) / 12.0), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class PitchLabel:
+    """A labelled f0 curve.
+
+    Args:
+        f0_hz: array of shape (num_frames,), Hz, 0 = unvoiced.
+        hop_s: seconds from one frame centre to the next, above 0.
+        offset_s: centre of frame 0 in seconds from the start of the recording.
+
+    Raises:
+        MajlError: not one-dimensional, empty, NaN or infinite, a negative frequency, or a hop that is not positive.
+    """
+
+    f0_hz: np.ndarray
+    hop_s: float
+    offset_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        f0_hz = np.asarray(self.f0_hz, dtype=np.float64)
+        if f0_hz.ndim != 1 or f0_hz.size == 0:
+            raise MajlError(
+                f"A pitch label of shape {f0_hz.shape} was given; it needs shape (num_frames,), at least 1."
+            )
+        if not np.isfinite(f0_hz).all() or (f0_hz < 0).any():
+            frame = int(np.flatnonzero(~np.isfinite(f0_hz) | (f0_hz < 0))[0])
+            raise MajlError(
+                f"The pitch label's frame {frame} is {f0_hz[frame]} Hz; it needs a finite value, 0 for unvoiced."
+            )
+        if not self.hop_s > 0:
+            raise MajlError(f"The pitch label's hop is {self.hop_s} s; it needs to be above 0.")
+        object.__setattr__(self, "f0_hz", f0_hz)
+
+    def __len__(self) -> int:
+        return len(self.f0_hz)
+
+    @property
+    def times_s(self) -> np.ndarray:
+        """Frame centres in seconds, shape (num_frames,)."""
+        return self.offset_s + np.arange(len(self.f0_hz)) * self.hop_s
+
+    def at(self, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Read the curve at any times.
+
+        Between two voiced frames f0 is interpolated linearly in cents; elsewhere the nearest frame decides, so that
+        no pitch is invented across the border of a note.
+
+        Args:
+            times_s: seconds, shape (n,).
+
+        Returns:
+            `(f0_hz, weight)`, each of shape (n,): weight is 1 inside the labelled span (half a hop beyond the first
+            and the last centre) and 0 outside, where f0_hz is 0 and means "not known".
+        """
+        last = len(self.f0_hz) - 1
+        position = (np.asarray(times_s, dtype=np.float64) - self.offset_s) / self.hop_s
+        inside = (position >= -0.5) & (position <= last + 0.5)
+        below = np.clip(np.floor(position), 0, last).astype(np.int64)
+        above = np.minimum(below + 1, last)
+        nearest = np.clip(np.floor(position + 0.5), 0, last).astype(np.int64)
+        fraction = np.clip(position - below, 0.0, 1.0)
+
+        left_hz, right_hz = self.f0_hz[below], self.f0_hz[above]
+        both = (left_hz > 0) & (right_hz > 0)
+        left, right = np.log2(np.where(both, left_hz, 1.0)), np.log2(np.where(both, right_hz, 1.0))
+        f0_hz = np.where(both, 2.0 ** (left + fraction * (right - left)), self.f0_hz[nearest])
+        return np.where(inside, f0_hz, 0.0), inside.astype(np.float64)

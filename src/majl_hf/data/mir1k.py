@@ -1,0 +1,144 @@
+"""MIR-1K: 1,000 karaoke clips by 19 amateur singers, with hand-made f0.
+
+Conventions
+    Folder in the layout of the original archive:
+    `Wavfile/CLIP.*`      16 kHz stereo, accompaniment on the left, voice on the right (any format soundfile reads)
+    `PitchLabel/CLIP.pv`  one number a line, MIDI semitones, 0 = unvoiced
+    `clips.csv`           optional; columns clip, singer, sex, song, duration_s, clip_split, singer_split
+    A clip is named SINGER_SONG_NUMBER; song names are unique only together with the singer.
+
+Traps
+    The frames are 40 ms long with a hop of 20 ms and without padding, so line k (from 0) is centred at
+    0.02 (k + 1) s; reading it as 0.02 k s shifts every note by 20 ms. The two channels have about equal level, so
+    left + right is the 0 dB mixture; their mean is the same at half the level. Several singers sing over the same
+    accompaniment: a split by clip leaks, split by singer and drop the shared accompaniments.
+
+Licence
+    Research only, no redistribution.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import MajlError
+from .labels import PitchLabel, semitones_to_hz
+from .tracks import AUDIO_SUFFIXES, AudioPart, CorpusError, Track, resolve_folder
+
+HOP_S = 0.02
+OFFSET_S = 0.02
+ACCOMPANIMENT_CHANNEL, VOCALS_CHANNEL = 0, 1
+MAX_LENGTH_DIFFERENCE = 3  # label frames
+
+
+def load_mir1k(
+    folder: str | Path, split_column: str | None = None, split_value: str | None = None, corpus: str = "mir1k"
+) -> list[Track]:
+    """Tracks of a MIR-1K folder, sorted by clip name.
+
+    Args:
+        folder: holds `Wavfile` and `PitchLabel`; `~` and environment variables are expanded.
+        split_column, split_value: keep the rows of `clips.csv` that have this value in this column; give both or none.
+
+    Raises:
+        CorpusError: no clip, a clip without audio or label, a label that does not fit its clip, NaN.
+    """
+    root = resolve_folder(folder, "MIR-1K")
+    if (split_column is None) != (split_value is None):
+        raise CorpusError(
+            f"split_column is {split_column!r} and split_value is {split_value!r}; give both to select, or neither."
+        )
+    audio = _audio_by_clip(root / "Wavfile")
+    rows = _read_rows(root / "clips.csv")
+    if split_column is None:
+        selected = sorted(audio)
+    else:
+        selected = _select(rows, split_column, split_value, root / "clips.csv")
+    return [_track(root, clip, audio, rows.get(clip, {}), corpus) for clip in selected]
+
+
+def read_label(path: Path, duration_s: float) -> PitchLabel:
+    """Read a `.pv` file that belongs to a clip of `duration_s` seconds.
+
+    Raises:
+        CorpusError: missing, not numbers, NaN, negative, or more than 3 frames off the clip's length.
+    """
+    try:
+        semitones = np.array(path.read_text().split(), dtype=np.float64)
+    except FileNotFoundError as error:
+        raise CorpusError(f"The label {path} is missing; every clip in Wavfile needs one.") from error
+    except ValueError as error:
+        raise CorpusError(f"{path} is not one number a line ({error}).") from error
+    if not np.isfinite(semitones).all() or (semitones < 0).any():
+        line = int(np.flatnonzero(~np.isfinite(semitones) | (semitones < 0))[0]) + 1
+        raise CorpusError(
+            f"{path}, number {line} is {semitones[line - 1]}; it needs a MIDI semitone, or 0 for unvoiced."
+        )
+    expected = int(duration_s / HOP_S + 1e-6) - 1  # whole 40 ms frames every 20 ms
+    if abs(len(semitones) - expected) > MAX_LENGTH_DIFFERENCE or len(semitones) == 0:
+        raise CorpusError(
+            f"{path} has {len(semitones)} frames, but its clip of {duration_s:.3f} s needs {expected} "
+            f"(at most {MAX_LENGTH_DIFFERENCE} off). Label and audio belong to different clips, or one is cut off."
+        )
+    try:
+        return PitchLabel(semitones_to_hz(semitones), HOP_S, OFFSET_S)
+    except MajlError as error:
+        raise CorpusError(f"{path}: {error}") from error
+
+
+def _audio_by_clip(folder: Path) -> dict[str, Path]:
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise CorpusError(f"No audio file in {folder}; the MIR-1K clips belong there.")
+    by_clip: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in by_clip:
+            raise CorpusError(f"{path} and {by_clip[path.stem]} are the same clip twice; keep one.")
+        by_clip[path.stem] = path
+    return by_clip
+
+
+def _read_rows(path: Path) -> dict[str, dict[str, str]]:
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if rows and "clip" not in rows[0]:
+        raise CorpusError(f"{path} has the columns {sorted(map(str, rows[0]))}; it needs one called 'clip'.")
+    return {row["clip"]: row for row in rows}
+
+
+def _select(rows: dict[str, dict[str, str]], column: str, value: str, path: Path) -> list[str]:
+    if not rows:
+        raise CorpusError(f"{path} is missing or empty; it is needed to select {column} = {value}.")
+    columns = list(next(iter(rows.values())))
+    if column not in columns:
+        raise CorpusError(f"{path} has no column {column!r}; it has {columns}.")
+    selected = sorted(clip for clip, row in rows.items() if row[column] == value)
+    if not selected:
+        values = sorted({str(row[column]) for row in rows.values()})
+        raise CorpusError(f"{path} has no clip with {column} = {value!r}; the values there are {values}.")
+    return selected
+
+
+def _track(root: Path, clip: str, audio: dict[str, Path], row: dict[str, str], corpus: str) -> Track:
+    if clip not in audio:
+        raise CorpusError(f"{root / 'Wavfile' / clip}.* is missing, but clips.csv lists the clip.")
+    vocals = AudioPart.open(audio[clip], VOCALS_CHANNEL)
+    accompaniment = AudioPart(
+        vocals.path, vocals.sampling_rate, vocals.num_samples, num_channels=1, channel=ACCOMPANIMENT_CHANNEL
+    )
+    return Track(
+        id=f"{corpus}/{clip}",
+        corpus=corpus,
+        song=row.get("song") or clip.rpartition("_")[0] or clip,
+        singer=row.get("singer") or clip.split("_")[0],
+        duration_s=vocals.duration_s,
+        sampling_rate=vocals.sampling_rate,
+        vocals=vocals,
+        accompaniment=accompaniment,
+        label=read_label(root / "PitchLabel" / f"{clip}.pv", vocals.duration_s),
+    )

@@ -1,0 +1,50 @@
+"""A folder of music without voices, as accompaniment.
+
+Conventions
+    Every audio file below the folder that is long enough is one piece; any rate, mono or stereo.
+
+Traps
+    The folders of games hold short sound effects and spoken lines beside the music: the minimum duration leaves them
+    out, silently. A piece with a choir or a vocal sample teaches the separator to miss voices: exclude it.
+
+Licence
+    That of the recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .tracks import AudioPart, CorpusError, Track, find_audio, resolve_folder
+
+
+def load_music(
+    folder: str | Path, exclude: Sequence[str] = (), min_duration_s: float = 20.0, corpus: str = "music"
+) -> list[Track]:
+    """Tracks of a folder of music, sorted by path.
+
+    Args:
+        folder: `~` and environment variables are expanded.
+        exclude: globs on the file's stem or its path below the folder.
+        min_duration_s: shorter files are left out.
+
+    Raises:
+        CorpusError: no file is left, or one is not audio.
+    """
+    root = resolve_folder(folder, "music")
+    paths = find_audio(root, exclude=exclude)
+    tracks = []
+    for path in paths:
+        part = AudioPart.open(path)
+        if part.duration_s >= min_duration_s:
+            name = path.relative_to(root).with_suffix("").as_posix()
+            tracks.append(
+                Track(f"{corpus}/{name}", corpus, name, "", part.duration_s, part.sampling_rate, accompaniment=part)
+            )
+    if not tracks:
+        raise CorpusError(
+            f"No piece of at least {min_duration_s} s in {root} ({len(paths)} audio files there, "
+            f"exclude {list(exclude)})."
+        )
+    return tracks

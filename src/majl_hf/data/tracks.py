@@ -1,0 +1,144 @@
+"""What every corpus reader returns: tracks whose audio is read piece by piece, by seeking.
+
+Conventions: arrays are (num_channels, num_samples) float32 at the file's own rate; times are seconds from the start
+of the recording; readers return exactly the length asked for, zeros where the recording has nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ..errors import MajlError
+from .labels import PitchLabel
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
+
+
+class CorpusError(MajlError, ValueError):
+    """A corpus that is empty, incomplete or broken; the message names the file."""
+
+
+@dataclass(frozen=True)
+class AudioPart:
+    """One file, or one channel of it, readable from any sample on.
+
+    `channel` picks a single channel (MIR-1K keeps the voice on the right); None keeps them all.
+    """
+
+    path: Path
+    sampling_rate: int
+    num_samples: int
+    num_channels: int
+    channel: int | None = None
+
+    @classmethod
+    def open(cls, path: Path, channel: int | None = None) -> AudioPart:
+        """Read the header of `path`.
+
+        Raises:
+            CorpusError: not readable as audio, empty, or without the asked channel.
+        """
+        try:
+            info = soundfile.info(str(path))
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise CorpusError(
+                f"{path} cannot be read as audio ({error}). Repair or remove it, or exclude it in the configuration."
+            ) from error
+        if info.frames <= 0:
+            raise CorpusError(f"{path} holds no samples. Remove it or exclude it in the configuration.")
+        if channel is not None and channel >= info.channels:
+            raise CorpusError(f"{path} has {info.channels} channel(s), but channel {channel} (from 0) is needed.")
+        return cls(path, info.samplerate, info.frames, info.channels if channel is None else 1, channel)
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sampling_rate
+
+    def read(self, first: int, num_samples: int) -> np.ndarray:
+        """Samples `first` to `first + num_samples`, shape (num_channels, num_samples) float32.
+
+        `first` may be negative and the end may lie past the recording: both are filled with zeros.
+
+        Raises:
+            CorpusError: the file cannot be decoded or holds NaN or infinite samples.
+        """
+        audio = np.zeros((self.num_channels, num_samples), dtype=np.float32)
+        begin, end = max(first, 0), min(first + num_samples, self.num_samples)
+        if begin >= end:
+            return audio
+        try:
+            with soundfile.SoundFile(str(self.path)) as file:
+                file.seek(begin)
+                block = file.read(end - begin, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise CorpusError(f"{self.path} cannot be decoded from sample {begin} on ({error}).") from error
+        if not np.isfinite(block).all():
+            raise CorpusError(f"{self.path} holds NaN or infinite samples after sample {begin}. Repair or exclude it.")
+        block = block.T if self.channel is None else block.T[self.channel : self.channel + 1]
+        audio[:, begin - first : begin - first + block.shape[1]] = block
+        return audio
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One recording of a corpus; which of its parts exist depends on the corpus.
+
+    `label` belongs to the vocals. `singer` is empty where it is not known.
+    """
+
+    id: str
+    corpus: str
+    song: str
+    singer: str
+    duration_s: float
+    sampling_rate: int
+    vocals: AudioPart | None = None
+    accompaniment: AudioPart | None = None
+    label: PitchLabel | None = None
+
+    def part(self, name: str) -> AudioPart:
+        """The part called "vocals" or "accompaniment"; CorpusError where this track has none."""
+        part = getattr(self, name)
+        if part is None:
+            raise CorpusError(f"{self.id} has no {name}; ask a track of another corpus.")
+        return part
+
+    def read_vocals(self, start_s: float, duration_s: float) -> np.ndarray:
+        """(num_channels, round(duration_s * sampling_rate)) float32; zeros beyond either end."""
+        return self._read("vocals", start_s, duration_s)
+
+    def read_accompaniment(self, start_s: float, duration_s: float) -> np.ndarray:
+        """(num_channels, round(duration_s * sampling_rate)) float32; zeros beyond either end."""
+        return self._read("accompaniment", start_s, duration_s)
+
+    def _read(self, name: str, start_s: float, duration_s: float) -> np.ndarray:
+        rate = self.sampling_rate
+        return self.part(name).read(round(start_s * rate), round(duration_s * rate))
+
+
+def resolve_folder(folder: str | Path, what: str) -> Path:
+    """Expand `~` and `$VARIABLES` in `folder` and check that it is there; `what` names the corpus in the error."""
+    resolved = os.path.expandvars(os.path.expanduser(str(folder)))
+    if "$" in resolved and not Path(resolved).exists():
+        raise CorpusError(f"The {what} folder is given as {folder!s}, but that environment variable is not set.")
+    if not Path(resolved).is_dir():
+        raise CorpusError(f"The {what} folder {resolved} does not exist or is not a folder. Correct the configuration.")
+    return Path(resolved)
+
+
+def find_audio(folder: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Path]:
+    """Audio files below `folder`, sorted by path; globs are compared with the stem and with the relative path."""
+
+    def matches(path: Path, patterns: Iterable[str]) -> bool:
+        relative = path.relative_to(folder).as_posix()
+        return any(fnmatch(path.stem, pattern) or fnmatch(relative, pattern) for pattern in patterns)
+
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+    return [p for p in paths if (not include or matches(p, include)) and not matches(p, exclude)]
