@@ -53,10 +53,7 @@ def load_mir1k(
         )
     audio = _audio_by_clip(root / "Wavfile")
     rows = _read_rows(root / "clips.csv")
-    if split_column is None:
-        selected = sorted(audio)
-    else:
-        selected = _select(rows, split_column, split_value, root / "clips.csv")
+    selected = sorted(audio) if split_column is None else _select(rows, split_column, split_value, root / "clips.csv")
     return [_track(root, clip, audio, rows.get(clip, {}), corpus) for clip in selected]
 
 
