@@ -1,0 +1,54 @@
+"""How good is it, on what, and how sure is that?
+
+`separation`, `melody` the numbers of one clip; `metrics` the same as modules of the `evaluate` library; `statistics`
+what a list of them says; `systems`, `rivals` what is measured; `runner` over a corpus; `results` the JSON file;
+`report` the model card.
+"""
+
+from .errors import EvaluationError
+from .melody import melody_scores
+from .metrics import load_metric
+from .rivals import SYSTEMS, build_system
+from .runner import Evaluation, ItemScores, evaluate_mir1k, evaluate_stem_file, evaluate_stems
+from .separation import is_silent, nsdr_db, sdr_db, separation_scores, si_sdr_db
+from .statistics import Summary, bootstrap_interval, paired_difference, summarise
+from .systems import (
+    CascadeSystem,
+    MajlSystem,
+    MixtureSystem,
+    OracleMaskSystem,
+    PitchTrack,
+    System,
+    SystemOutput,
+    TrueVocalsSystem,
+)
+
+__all__ = [
+    "SYSTEMS",
+    "CascadeSystem",
+    "Evaluation",
+    "EvaluationError",
+    "ItemScores",
+    "MajlSystem",
+    "MixtureSystem",
+    "OracleMaskSystem",
+    "PitchTrack",
+    "Summary",
+    "System",
+    "SystemOutput",
+    "TrueVocalsSystem",
+    "bootstrap_interval",
+    "build_system",
+    "evaluate_mir1k",
+    "evaluate_stem_file",
+    "evaluate_stems",
+    "is_silent",
+    "load_metric",
+    "melody_scores",
+    "nsdr_db",
+    "paired_difference",
+    "sdr_db",
+    "separation_scores",
+    "si_sdr_db",
+    "summarise",
+]

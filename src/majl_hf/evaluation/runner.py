@@ -1,0 +1,213 @@
+"""Run a system over a corpus, whole clips one after the other, and score each.
+
+Conventions
+    MIR-1K: mixture = left + right, one channel at 16 kHz, vocals = right channel, melody against the hand labels.
+    Stems: mixture = vocals + accompaniment with all their channels; no melody.
+    A clip that a system fails on stops the run: a mean over the clips that happened to work is no result. Only a silent
+    reference (separation) or one without a voiced frame (melody) is skipped, with its reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..data import Mir1kCorpus, StemsCorpus, ValidationClip, iter_validation_clips
+from .errors import EvaluationError
+from .melody import melody_scores
+from .separation import separation_scores
+from .statistics import Summary, summarise
+from .stem_file import read_stem_file
+from .systems import System, SystemOutput
+
+# Name and unit of every score, in the order of the tables.
+METRICS: dict[str, tuple[str, str]] = {
+    "sdr_db": ("SDR", "dB"),
+    "nsdr_db": ("NSDR", "dB"),
+    "si_sdr_db": ("SI-SDR", "dB"),
+    "rpa": ("RPA", "fraction"),
+    "rca": ("RCA", "fraction"),
+    "oa": ("OA", "fraction"),
+    "vr": ("VR", "fraction"),
+    "vfa": ("VFA", "fraction"),
+}
+SEPARATION_METRICS = ("sdr_db", "nsdr_db", "si_sdr_db")
+MELODY_METRICS = ("rpa", "rca", "oa", "vr", "vfa")
+
+
+@dataclass(frozen=True)
+class ItemScores:
+    """Scores of one clip.
+
+    Args:
+        id: name of the clip in its corpus.
+        duration_s: length of the clip.
+        wall_s: what the system took for it.
+        scores: by the keys of `METRICS`; those that the system, or the reference, leaves undefined are missing.
+        skipped: "separation" or "melody" -> why the clip does not count there.
+    """
+
+    id: str
+    duration_s: float
+    wall_s: float
+    scores: dict[str, float]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One system on one split.
+
+    Args:
+        system: name of the system.
+        dataset, split: what was read, `protocol`: how, in a sentence.
+        limit: None, or that only the first so many clips were read, which makes this a trial and no result.
+        items: in the corpus's order.
+    """
+
+    system: str
+    dataset: str
+    split: str
+    protocol: str
+    limit: int | None
+    items: list[ItemScores]
+
+    def summary(self, seed: int = 0) -> dict[str, Summary]:
+        """Summary over the clips of each metric that any clip has a finite value of."""
+        columns = {name: [item.scores[name] for item in self.items if name in item.scores] for name in METRICS}
+        return {name: summarise(values, seed=seed) for name, values in columns.items() if np.isfinite(values).any()}
+
+    def skipped(self, metric: str) -> int:
+        """Number of clips that do not count for a metric."""
+        group = "separation" if metric in SEPARATION_METRICS else "melody"
+        return sum(group in item.skipped for item in self.items)
+
+    @property
+    def gnsdr_db(self) -> float | None:
+        """Mean of NSDR weighted by the clips' lengths, or None without separation."""
+        pairs = np.array(
+            [(item.scores["nsdr_db"], item.duration_s) for item in self.items if "nsdr_db" in item.scores]
+        ).reshape(-1, 2)
+        values, durations_s = pairs[np.isfinite(pairs[:, 0])].T
+        return float(np.average(values, weights=durations_s)) if len(values) else None
+
+
+def evaluate_mir1k(
+    system: System,
+    folder: str | Path,
+    split_column: str | None = None,
+    split_value: str | None = None,
+    limit: int | None = None,
+    on_item: Callable[[ItemScores], None] | None = None,
+) -> Evaluation:
+    """Score `system` on a folder in MIR-1K's layout.
+
+    Args:
+        folder: holds `Wavfile/` (any format soundfile reads), `PitchLabel/` and, to select a split, `clips.csv`.
+        split_column, split_value: rows of `clips.csv` to read; all clips where left out.
+        limit: read only the first so many clips.
+        on_item: called after each clip, for progress.
+
+    Raises:
+        CorpusError: the corpus cannot be read. EvaluationError: the system returned something that cannot be scored.
+    """
+    corpus = Mir1kCorpus(folder=str(folder), split_column=split_column, split_value=split_value)
+    return Evaluation(
+        system=system.name,
+        dataset="MIR-1K",
+        split=f"{split_column}={split_value}" if split_column else "all",
+        protocol="whole clips, mixture = left + right at 16 kHz, vocals = right; mean over clips",
+        limit=limit,
+        items=_score_all(system, iter_validation_clips(corpus), limit, on_item),
+    )
+
+
+def evaluate_stems(
+    system: System,
+    folder: str | Path,
+    songs: Sequence[str] = (),
+    limit: int | None = None,
+    on_item: Callable[[ItemScores], None] | None = None,
+) -> Evaluation:
+    """Score `system` on songs given as `SONG/vocals.*` and `SONG/accompaniment.*`.
+
+    Args:
+        folder: holds the songs. songs: names of those to read; all where empty.
+        limit, on_item: see `evaluate_mir1k`, which names the errors too.
+    """
+    corpus = StemsCorpus(folder=str(folder), include=tuple(songs))
+    return Evaluation(
+        system=system.name,
+        dataset=Path(folder).resolve().name,
+        split="+".join(songs) or "all",
+        protocol="whole songs, mixture = vocals + accompaniment, all channels; mean over songs",
+        limit=limit,
+        items=_score_all(system, iter_validation_clips(corpus), limit, on_item),
+    )
+
+
+def evaluate_stem_file(
+    system: System, path: str | Path, on_item: Callable[[ItemScores], None] | None = None
+) -> Evaluation:
+    """Score `system` on one `.stem.mp4`; see `stem_file` and, for the errors, `evaluate_mir1k`."""
+    clip = read_stem_file(path)
+    return Evaluation(
+        system=system.name,
+        dataset="stem-file",
+        split=clip.id,
+        protocol="whole file, mixture = sum of the stems, vocals = stream 4, all channels",
+        limit=None,
+        items=_score_all(system, [clip], None, on_item),
+    )
+
+
+def _score_all(
+    system: System,
+    clips: Iterable[ValidationClip],
+    limit: int | None,
+    on_item: Callable[[ItemScores], None] | None,
+) -> list[ItemScores]:
+    if limit is not None and limit < 1:
+        raise EvaluationError(f"limit is {limit}; it needs to be at least 1, or left out to read everything.")
+    items = []
+    for clip in islice(clips, limit):
+        items.append(score_clip(system, clip))
+        if on_item is not None:
+            on_item(items[-1])
+    return items
+
+
+def score_clip(system: System, clip: ValidationClip) -> ItemScores:
+    """Run a system on one clip and score whatever it returns that the clip has a reference for."""
+    arguments = {"vocals": clip.vocals} if getattr(system, "needs_vocals", False) else {}
+    start = time.perf_counter()
+    output = system(clip.mixture, clip.sampling_rate, **arguments)
+    wall_s = time.perf_counter() - start
+    try:
+        scores, skipped = _score(clip, output)
+    except EvaluationError as error:
+        raise EvaluationError(f"System {system.name!r} on clip {clip.id!r}: {error}") from error
+    return ItemScores(clip.id, clip.mixture.shape[1] / clip.sampling_rate, wall_s, scores, skipped)
+
+
+def _score(clip: ValidationClip, output: SystemOutput) -> tuple[dict[str, float], dict[str, str]]:
+    scores: dict[str, float] = {}
+    skipped: dict[str, str] = {}
+    if output.vocals is None and output.f0_hz is None:
+        raise EvaluationError("it returned neither vocals nor pitch; it needs to return one of them.")
+    if output.vocals is not None:
+        separation = separation_scores(clip.vocals, output.vocals, clip.mixture)
+        if separation is None:
+            skipped["separation"] = "the reference vocals are silent"
+        scores |= separation or {}
+    if output.f0_hz is not None and clip.label is not None:
+        melody = melody_scores(clip.label.times_s, clip.label.f0_hz, output.times_s, output.f0_hz, output.voiced)
+        if melody is None:
+            skipped["melody"] = "the reference has no voiced frame"
+        scores |= melody or {}
+    return scores, skipped

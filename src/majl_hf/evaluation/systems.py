@@ -1,0 +1,218 @@
+"""Systems under test: whatever takes a mixture and returns vocals, pitch, or both.
+
+A system has a `name` and is called with a mixture of shape (num_channels, num_samples) float32 and its rate. A system
+with `needs_vocals = True` is also given the true vocals as keyword `vocals`: an upper bound, not a rival. A system may
+have `provenance`, a dict that goes into the results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from .errors import EvaluationError
+
+
+@dataclass(frozen=True, eq=False)
+class PitchTrack:
+    """A pitch curve: `times_s`, `f0_hz` (above 0 in every frame) and `voiced` (bool), each of shape (num_frames,)."""
+
+    times_s: np.ndarray
+    f0_hz: np.ndarray
+    voiced: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class SystemOutput:
+    """What a system says about one mixture; what it does not estimate is None.
+
+    Args:
+        vocals: (num_channels, num_samples) float32, the mixture's shape and rate.
+        times_s, f0_hz, voiced: see `PitchTrack`.
+    """
+
+    vocals: np.ndarray | None = None
+    times_s: np.ndarray | None = None
+    f0_hz: np.ndarray | None = None
+    voiced: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, vocals: np.ndarray | None, pitch: PitchTrack | None) -> SystemOutput:
+        if pitch is None:
+            return cls(vocals)
+        return cls(vocals, pitch.times_s, pitch.f0_hz, pitch.voiced)
+
+
+@runtime_checkable
+class System(Protocol):
+    """See this module's docstring."""
+
+    name: str
+
+    def __call__(self, mixture: np.ndarray, sampling_rate: int) -> SystemOutput: ...
+
+
+Separator = Callable[[np.ndarray, int], np.ndarray]
+PitchTracker = Callable[[np.ndarray, int], PitchTrack]
+
+
+class MajlSystem:
+    """A MAJL model, run through the streaming engine that the pipeline and the command line use.
+
+    Args:
+        model: a `MajlModel` in evaluation mode.
+        name: what the results call it.
+        policy, threshold: voicing policy and threshold; None takes the model's own.
+    """
+
+    kind = "model"
+
+    def __init__(self, model, name: str = "majl", policy: str | None = None, threshold: float | None = None):
+        self.model, self.name = model, name
+        self.policy, self.threshold = policy, threshold
+        self.provenance: dict = {"model": name, "voicing_policy": policy, "voicing_threshold": threshold}
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str, policy: str | None = None, threshold: float | None = None, name: str | None = None
+    ) -> MajlSystem:
+        """A shipped name, a folder or a Hub id; the results name it by the last part of that unless `name` is given."""
+        from ..checkpoints import find_checkpoint
+        from ..models.modeling_majl import MajlModel
+
+        folder = find_checkpoint(name_or_path)
+        model = MajlModel.from_pretrained(folder).eval()
+        name = name or Path(name_or_path).name
+        system = cls(model, name, policy, threshold)
+        system.provenance |= {
+            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "revision": getattr(model.config, "_commit_hash", None),
+            "checkpoint_sha256": checkpoint_sha256(folder),
+        }
+        return system
+
+    def __call__(self, mixture: np.ndarray, sampling_rate: int) -> SystemOutput:
+        from ..audio import StreamResampler
+        from ..models.streaming_majl import separate_stream
+
+        chunks = list(
+            separate_stream(
+                self.model,
+                [mixture],
+                sampling_rate,
+                num_channels=mixture.shape[0],
+                make_resampler=StreamResampler,
+                policy=self.policy,
+                threshold=self.threshold,
+            )
+        )
+        frames = [chunk.frames for chunk in chunks if chunk.frames is not None]
+        return SystemOutput(
+            vocals=np.concatenate([chunk.vocals for chunk in chunks], axis=1),
+            times_s=np.concatenate([frame.times_s for frame in frames]),
+            f0_hz=np.concatenate([frame.f0_hz for frame in frames]),
+            voiced=np.concatenate([frame.voiced for frame in frames]),
+        )
+
+
+class MixtureSystem:
+    """The mixture as estimate of the vocals: what doing nothing scores."""
+
+    name = "mixture"
+    kind = "bound"
+
+    def __call__(self, mixture: np.ndarray, sampling_rate: int) -> SystemOutput:
+        return SystemOutput(vocals=mixture)
+
+
+class OracleMaskSystem:
+    """Ideal ratio mask `|V|^p / (|V|^p + |A|^p)` on the mixture's STFT, from the true vocals V and accompaniment A.
+
+    What a separator that only masks magnitudes could reach at most, about; channels are masked on their own.
+
+    Args:
+        exponent: p; 2 shares the energy, 1 the magnitude.
+        window_s: length of the Hann window, rounded to a power of two in samples; the hop is a quarter of it.
+    """
+
+    kind = "bound"
+    needs_vocals = True
+
+    def __init__(self, exponent: float = 2.0, window_s: float = 0.093):
+        self.exponent, self.window_s = exponent, window_s
+        self.name = "oracle-mask"
+        self.provenance = {"mask": "ideal ratio", "exponent": exponent, "window_s": window_s}
+
+    def __call__(self, mixture: np.ndarray, sampling_rate: int, *, vocals: np.ndarray) -> SystemOutput:
+        n_fft = 2 ** round(np.log2(self.window_s * sampling_rate))
+        window = torch.hann_window(n_fft)
+        settings = {"n_fft": n_fft, "hop_length": n_fft // 4, "window": window}
+        num_samples = mixture.shape[1]
+        # Padded, since a reflected border needs more samples than half a window.
+        padded = torch.zeros(2, mixture.shape[0], num_samples + n_fft)
+        padded[0, :, :num_samples] = torch.from_numpy(np.ascontiguousarray(mixture))
+        padded[1, :, :num_samples] = torch.from_numpy(np.ascontiguousarray(vocals))
+        mixture_stft, vocals_stft = (torch.stft(signal, return_complex=True, **settings) for signal in padded)
+        vocals_power = vocals_stft.abs() ** self.exponent
+        other_power = (mixture_stft - vocals_stft).abs() ** self.exponent
+        mask = vocals_power / (vocals_power + other_power).clamp(min=torch.finfo(torch.float32).tiny)
+        estimate = torch.istft(mixture_stft * mask, length=num_samples + n_fft, **settings)
+        return SystemOutput(vocals=estimate[:, :num_samples].numpy())
+
+
+@dataclass
+class CascadeSystem:
+    """A separator, a pitch tracker on its vocals, or either alone (a tracker alone hears the mixture).
+
+    Args:
+        separator: `(mixture (num_channels, num_samples), sampling_rate) -> vocals` of the same shape.
+        tracker: `(mono (num_samples,), sampling_rate) -> PitchTrack`, fed with the mean of the channels.
+    """
+
+    name: str
+    separator: Separator | None = None
+    tracker: PitchTracker | None = None
+    provenance: dict = field(default_factory=dict)
+    kind = "rival"
+
+    def __post_init__(self) -> None:
+        if self.separator is None and self.tracker is None:
+            raise EvaluationError(f"System {self.name!r} has neither separator nor tracker; give it one.")
+
+    def __call__(self, mixture: np.ndarray, sampling_rate: int) -> SystemOutput:
+        vocals = None if self.separator is None else self.separator(mixture, sampling_rate)
+        heard = mixture if vocals is None else vocals
+        pitch = None if self.tracker is None else self.tracker(heard.mean(axis=0), sampling_rate)
+        return SystemOutput.of(vocals, pitch)
+
+
+class TrueVocalsSystem:
+    """A pitch tracker on the true vocals: what a perfect separator would leave for it to hear."""
+
+    kind = "bound"
+    needs_vocals = True
+
+    def __init__(self, name: str, tracker: PitchTracker, provenance: dict):
+        self.name, self.tracker, self.provenance = name, tracker, provenance
+
+    def __call__(self, mixture: np.ndarray, sampling_rate: int, *, vocals: np.ndarray) -> SystemOutput:
+        return SystemOutput.of(None, self.tracker(vocals.mean(axis=0), sampling_rate))
+
+
+def checkpoint_sha256(folder: str | Path) -> str | None:
+    """SHA-256 over the safetensors files of a folder in the order of their names; None where there are none."""
+    paths = sorted(Path(folder).glob("*.safetensors"))
+    if not paths:
+        return None
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
