@@ -1,0 +1,104 @@
+"""Configuration of a MAJL model: two nested part configs, how audio is cut, how pitch is decoded."""
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from .backbones_majl import FcpeConfig, SpleeterConfig
+
+
+def _part_config(value, default_class) -> PreTrainedConfig:
+    """A part's config from what a caller or a config.json gives: nothing, a config, or a dict with `model_type`."""
+    if value is None:
+        return default_class()
+    if isinstance(value, PreTrainedConfig):
+        return value
+    values = dict(value)
+    model_type = values.pop("model_type", default_class.model_type)
+    try:
+        return AutoConfig.for_model(model_type, **values)
+    except ValueError as error:
+        raise ValueError(
+            f"The part of type {model_type!r} is not registered. Import the module that defines it (and calls "
+            f"AutoConfig.register and AutoModel.register) before this model is built."
+        ) from error
+
+
+class MajlConfig(PreTrainedConfig):
+    """Configuration of `MajlModel`.
+
+    Args:
+        separator_config (`SpleeterConfig`, `dict`, *optional*): Config of the separator, of any registered type that
+            keeps the separator contract.
+        pitch_estimator_config (`FcpeConfig`, `dict`, *optional*): Config of the pitch estimator, likewise.
+        window_s (`float`): Seconds of audio that one window contributes to the output.
+        margin_s (`float`): Seconds computed and discarded at each side of a window, at least; more where a part's
+            declared context asks for it.
+        decoder (`str`): `"viterbi"` or `"local_mean"`, see `decoding_majl.py`.
+        viterbi_step_cost (`float`): Viterbi's cost of a step of one semitone from frame to frame, in nats.
+        viterbi_jump_cost (`float`): Viterbi's cost of a jump of any size, in nats.
+        viterbi_floor (`float`): Posterior below which all bins count the same.
+        voicing_scale (`float`), voicing_bias (`float`): `voicing = sigmoid(scale * logit + bias)` with the frame's
+            highest pitch logit; calibrated on validation data.
+        voicing_policy (`str`): Default policy that turns voicing into a decision, `"threshold"`, `"hysteresis"` or
+            `"always"`.
+        voicing_threshold (`float`): Probability from which the default policy calls a frame sung.
+        pitch_loss_weight (`float`): Weight of the pitch loss against the separation loss.
+        separator_gradient_scale (`float`): Factor on the pitch loss's gradient where it enters the separator; 1 is
+            plain joint training, 0 trains the parts side by side.
+    """
+
+    model_type = "majl"
+    sub_configs = {"separator_config": AutoConfig, "pitch_estimator_config": AutoConfig}
+
+    def __init__(
+        self,
+        separator_config=None,
+        pitch_estimator_config=None,
+        window_s=15.0,
+        margin_s=1.0,
+        decoder="viterbi",
+        viterbi_step_cost=0.5,
+        viterbi_jump_cost=8.0,
+        viterbi_floor=1e-3,
+        voicing_scale=1.0,
+        voicing_bias=0.0,
+        voicing_policy="threshold",
+        voicing_threshold=0.5,
+        pitch_loss_weight=1.0,
+        separator_gradient_scale=1.0,
+        **kwargs,
+    ):
+        self.separator_config = _part_config(separator_config, SpleeterConfig)
+        self.pitch_estimator_config = _part_config(pitch_estimator_config, FcpeConfig)
+        self.window_s = window_s
+        self.margin_s = margin_s
+        self.decoder = decoder
+        self.viterbi_step_cost = viterbi_step_cost
+        self.viterbi_jump_cost = viterbi_jump_cost
+        self.viterbi_floor = viterbi_floor
+        self.voicing_scale = voicing_scale
+        self.voicing_bias = voicing_bias
+        self.voicing_policy = voicing_policy
+        self.voicing_threshold = voicing_threshold
+        self.pitch_loss_weight = pitch_loss_weight
+        self.separator_gradient_scale = separator_gradient_scale
+        # Extra scalars of the output that Trainer must not gather as predictions.
+        kwargs.setdefault("keys_to_ignore_at_inference", ["separation_loss", "pitch_loss", "accompaniment"])
+        super().__init__(**kwargs)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Rate in Hz of the mixture that the model takes: the separator's."""
+        return self.separator_config.sampling_rate
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels of the mixture that the model takes: the separator's."""
+        return self.separator_config.num_channels
+
+    @property
+    def frame_hop_s(self) -> float:
+        """Seconds from one pitch frame to the next."""
+        return self.pitch_estimator_config.hop_length / self.pitch_estimator_config.sampling_rate
+
+
+AutoConfig.register(MajlConfig.model_type, MajlConfig, exist_ok=True)

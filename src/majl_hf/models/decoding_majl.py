@@ -1,0 +1,238 @@
+"""From pitch logits to f0, voicing and confidence, for a whole file at once, as a stream.
+
+Every frame gets a pitch, sung or not; voicing says apart from it how likely the frame is sung, and a policy turns that
+into a decision.
+
+- `viterbi`: the path through the bins with the greatest sum of log posteriors minus transition costs. A step costs in
+  proportion to its size, a jump of any size the same, so that an octave error of a few frames never pays. The path is
+  exact, yet emitted as a stream: what all surviving paths agree on is final.
+- `local_mean`: each frame's highest bin.
+
+Both refine the bin by the posterior-weighted mean of the bins within 60 cents. `confidence` is the share of the
+frame's posterior mass within 50 cents of the decoded pitch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .configuration_majl import MajlConfig
+from .pitch_estimator_majl import bins_to_hz
+
+DECODERS = ("viterbi", "local_mean")
+VOICING_POLICIES = ("threshold", "hysteresis", "always")
+REFINE_CENTS = 60.0
+CONFIDENCE_CENTS = 50.0
+MAX_STEP_CENTS = 250.0  # from frame to frame; what is larger is a jump
+HYSTERESIS = 0.2  # a sung stretch starts above threshold + this, and lasts while voicing is above threshold - this
+MERGE_INTERVAL = 64  # frames between two looks at whether the paths have merged
+MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
+
+
+@dataclass
+class PitchFrames:
+    """Consecutive pitch frames, all arrays of shape `(num_frames,)`.
+
+    Args:
+        times_s: Centres of the frames in seconds.
+        f0_hz: Pitch in Hz, positive in every frame.
+        voicing: Probability in [0, 1] that the frame is sung.
+        confidence: Share in [0, 1] of the posterior within 50 cents of `f0_hz`.
+        voiced: Decision of the voicing policy.
+    """
+
+    times_s: np.ndarray
+    f0_hz: np.ndarray
+    voicing: np.ndarray
+    confidence: np.ndarray
+    voiced: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.f0_hz)
+
+    @classmethod
+    def concatenate(cls, parts: list["PitchFrames"]) -> "PitchFrames":
+        """One after the other; none at all for an empty list."""
+        if not parts:
+            return cls(*(np.zeros(0),) * 4, np.zeros(0, dtype=bool))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+class _LocalMaximum:
+    """Each frame's highest bin; final at once."""
+
+    def push(self, posteriors: np.ndarray, last: bool) -> np.ndarray:
+        return posteriors.argmax(axis=1)
+
+
+class _Viterbi:
+    """Exact Viterbi path over the bins, emitted where all surviving paths have merged."""
+
+    def __init__(self, config: MajlConfig):
+        grid = config.pitch_estimator_config
+        self.floor = config.viterbi_floor
+        self.jump_cost = config.viterbi_jump_cost
+        self.reach = max(1, round(MAX_STEP_CENTS / grid.bin_cents))
+        steps = np.abs(np.arange(-self.reach, self.reach + 1))
+        self.step_costs = steps * (config.viterbi_step_cost * grid.bin_cents / 100.0)
+        self.num_bins = grid.num_bins
+        self.scores: np.ndarray | None = None
+        self.origins: list[np.ndarray] = []  # for each pending frame, the bin before each bin
+        self.padded = np.full(self.num_bins + 2 * self.reach, -np.inf)
+
+    def push(self, posteriors: np.ndarray, last: bool) -> np.ndarray:
+        """Take `(num_frames, num_bins)`, return the bins of the frames that are final."""
+        emissions = np.log(posteriors + self.floor)
+        bins = np.arange(self.num_bins)
+        windows = np.lib.stride_tricks.sliding_window_view(self.padded, 2 * self.reach + 1)
+        decided = []
+        for emission in emissions:
+            if self.scores is None:
+                self.scores = emission
+                self.origins.append(bins)
+                continue
+            self.padded[self.reach : -self.reach] = self.scores
+            candidates = windows - self.step_costs
+            origin = candidates.argmax(axis=1)
+            best = candidates[bins, origin]
+            origin += bins - self.reach
+            top = self.scores.argmax()
+            jump = self.scores[top] - self.jump_cost
+            origin[best < jump] = top
+            self.scores = np.maximum(best, jump) + emission
+            self.scores -= self.scores.max()
+            self.origins.append(origin)
+            if len(self.origins) % MERGE_INTERVAL == 0:
+                decided.append(self._merged())
+        if last and self.scores is not None:
+            decided.append(self._trace(self.scores.argmax(), len(self.origins)))
+            self.origins, self.scores = [], None
+        return np.concatenate(decided) if decided else np.zeros(0, dtype=int)
+
+    def _trace(self, end: int, num_frames: int) -> np.ndarray:
+        """Bins of the first `num_frames` pending frames on the path that is at bin `end` in the last of them."""
+        path = np.empty(num_frames, dtype=int)
+        for frame in range(num_frames - 1, -1, -1):
+            path[frame] = end
+            end = self.origins[frame][end]
+        return path
+
+    def _merged(self) -> np.ndarray:
+        """Bins of the frames before which all paths have met."""
+        states = np.arange(self.num_bins)
+        for frame in range(len(self.origins) - 1, 0, -1):
+            states = np.unique(self.origins[frame][states])
+            if len(states) == 1:
+                path = self._trace(int(states[0]), frame)
+                del self.origins[:frame]
+                return path
+        if len(self.origins) >= MAX_PENDING:
+            path = self._trace(int(self.scores.argmax()), len(self.origins))[:-1]
+            del self.origins[:-1]
+            return path
+        return np.zeros(0, dtype=int)
+
+
+def _hysteresis_runs(voicing: np.ndarray, threshold: float) -> np.ndarray:
+    """Stretches above `threshold - HYSTERESIS` that somewhere reach `threshold + HYSTERESIS`."""
+    high = min(threshold + HYSTERESIS, 0.5 * (1 + threshold))
+    low = max(threshold - HYSTERESIS, 0.5 * threshold)
+    above = voicing >= low
+    starts = np.flatnonzero(above & ~np.concatenate([[False], above[:-1]]))
+    ends = np.flatnonzero(above & ~np.concatenate([above[1:], [False]])) + 1
+    voiced = np.zeros(len(voicing), dtype=bool)
+    for start, end in zip(starts, ends, strict=True):
+        voiced[start:end] = voicing[start:end].max() >= high
+    return voiced
+
+
+class PitchDecoder:
+    """Decoder of one file: takes logits as they come, returns the frames that are final.
+
+    Args:
+        config: Model config: grid, decoder, calibration and default policy.
+        policy: One of `VOICING_POLICIES` instead of the config's: `"threshold"`, `"hysteresis"` (stretches, decided when
+            they end) or `"always"`.
+        threshold: Probability in (0, 1) instead of the config's.
+
+    Raises:
+        ValueError: unknown decoder or policy, or a threshold outside (0, 1).
+    """
+
+    def __init__(self, config: MajlConfig, policy: str | None = None, threshold: float | None = None):
+        self.config = config
+        self.grid = config.pitch_estimator_config
+        self.policy = config.voicing_policy if policy is None else policy
+        self.threshold = config.voicing_threshold if threshold is None else threshold
+        if config.decoder not in DECODERS:
+            raise ValueError(f"config.decoder is {config.decoder!r}; it must be one of {', '.join(DECODERS)}.")
+        if self.policy not in VOICING_POLICIES:
+            raise ValueError(f"The voicing policy is {self.policy!r}; it must be one of {', '.join(VOICING_POLICIES)}.")
+        if not 0.0 < self.threshold < 1.0:
+            raise ValueError(f"The voicing threshold is {self.threshold}; it must lie between 0 and 1.")
+        self.path = _Viterbi(config) if config.decoder == "viterbi" else _LocalMaximum()
+        self.posteriors = np.zeros((0, self.grid.num_bins), dtype=np.float32)
+        self.held: PitchFrames | None = None  # frames of a stretch on which hysteresis has not decided
+        self.num_frames = 0
+
+    def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
+        """Take logits of shape `(num_frames, num_bins)`, return the frames that are final; with `last`, all."""
+        posteriors = _sigmoid(np.asarray(logits, dtype=np.float64))
+        self.posteriors = np.concatenate([self.posteriors, posteriors])
+        bins = self.path.push(posteriors, last)
+        frames = self._frames(self.posteriors[: len(bins)], bins)
+        self.posteriors = self.posteriors[len(bins) :]
+        return self._decide(frames, last)
+
+    def _frames(self, posteriors: np.ndarray, bins: np.ndarray) -> PitchFrames:
+        """Refine the decoded bins and read voicing and confidence."""
+        rows = np.arange(len(bins))[:, None]
+        reach = round(REFINE_CENTS / self.grid.bin_cents)
+        near = np.clip(bins[:, None] + np.arange(-reach, reach + 1), 0, self.grid.num_bins - 1)
+        weights = posteriors[rows, near] + 1e-12
+        position = (near * weights).sum(axis=1) / weights.sum(axis=1)
+
+        total = posteriors.sum(axis=1) + 1e-12
+        within = np.abs(near - position[:, None]) * self.grid.bin_cents <= CONFIDENCE_CENTS
+        # Clipping at the grid's ends repeats a bin; it counts once.
+        within &= np.concatenate([np.ones((len(bins), 1), dtype=bool), np.diff(near, axis=1) > 0], axis=1)
+        confidence = (posteriors[rows, near] * within).sum(axis=1) / total
+
+        peak = np.clip(posteriors.max(axis=1, initial=0.0), 1e-7, 1 - 1e-7)
+        voicing = _sigmoid(self.config.voicing_scale * np.log(peak / (1 - peak)) + self.config.voicing_bias)
+        index = self.num_frames + np.arange(len(bins))
+        self.num_frames += len(bins)
+        return PitchFrames(
+            times_s=index * self.grid.hop_length / self.grid.sampling_rate,
+            f0_hz=bins_to_hz(position, self.grid),
+            voicing=voicing,
+            confidence=confidence,
+            voiced=voicing >= self.threshold,
+        )
+
+    def _decide(self, frames: PitchFrames, last: bool) -> PitchFrames:
+        """Apply the policy; hysteresis holds a stretch back until it ends."""
+        if self.policy == "always":
+            frames.voiced = np.ones(len(frames), dtype=bool)
+        elif self.policy == "hysteresis":
+            if self.held is not None:
+                frames = PitchFrames.concatenate([self.held, frames])
+            num_final = len(frames)
+            if not last:
+                quiet = np.flatnonzero(frames.voicing < max(self.threshold - HYSTERESIS, 0.5 * self.threshold))
+                num_final = int(quiet[-1]) + 1 if len(quiet) else 0
+                if len(frames) - num_final >= MAX_PENDING:
+                    num_final = len(frames)
+            self.held = PitchFrames(*(getattr(frames, n)[num_final:] for n in PitchFrames.__dataclass_fields__))
+            frames = PitchFrames(*(getattr(frames, n)[:num_final] for n in PitchFrames.__dataclass_fields__))
+            frames.voiced = _hysteresis_runs(frames.voicing, self.threshold)
+        return frames
+
+
+def decode(logits: np.ndarray, config: MajlConfig, **decoder_arguments) -> PitchFrames:
+    """Frames of a whole file from its logits `(num_frames, num_bins)`; arguments as of `PitchDecoder`."""
+    return PitchDecoder(config, **decoder_arguments).push(logits, last=True)

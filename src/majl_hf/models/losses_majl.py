@@ -1,0 +1,73 @@
+"""The two losses of joint training, per item or frame, so that a caller can weight them.
+
+Separation: an L1 on the waveform plus an L1 on compressed STFT magnitudes, both relative to the mixture's level, so that
+a quiet song counts like a loud one. Pitch: binary cross-entropy on Gaussian targets of 25 cents (Kim et al., "CREPE",
+ICASSP 2018), nothing where a frame is unvoiced.
+"""
+
+import torch
+from torch import nn
+
+from .pitch_estimator_majl import PitchEstimatorConfig, hz_to_bins
+
+SPECTRAL_N_FFT = 2048
+SPECTRAL_HOP_LENGTH = 512
+TARGET_WIDTH_CENTS = 25.0
+
+
+def _compressed_magnitudes(waveform: torch.Tensor) -> torch.Tensor:
+    """Square roots of the STFT magnitudes of `(batch_size, num_channels, num_samples)`, channels folded into batch."""
+    window = torch.hann_window(SPECTRAL_N_FFT, device=waveform.device, dtype=waveform.dtype)
+    spectrum = torch.stft(
+        waveform.flatten(0, 1), SPECTRAL_N_FFT, SPECTRAL_HOP_LENGTH, window=window, pad_mode="constant",
+        return_complex=True,
+    )  # fmt: skip
+    return torch.view_as_real(spectrum).square().sum(-1).add(1e-3).sqrt().sqrt()
+
+
+def separation_loss(estimate: torch.Tensor, vocals: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
+    """Separation loss of each item.
+
+    Args:
+        estimate, vocals, mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`).
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size,)`; 1 to 2 for the mixture as estimate, 0 for the vocals.
+    """
+    level = mixture.square().mean(dim=(1, 2)).sqrt().clamp(min=1e-3)
+    waveform = (estimate - vocals).abs().mean(dim=(1, 2)) / level
+    difference = (_compressed_magnitudes(estimate) - _compressed_magnitudes(vocals)).abs()
+    spectral = difference.unflatten(0, estimate.shape[:2]).mean(dim=(1, 2, 3)) / level.sqrt()
+    return waveform + spectral
+
+
+def pitch_targets(f0_hz: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
+    """Gaussian targets on the grid of `config`, peak 1.
+
+    Args:
+        f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): 0 where unvoiced.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_frames, num_bins)`.
+    """
+    voiced = f0_hz > 0
+    position = hz_to_bins(torch.where(voiced, f0_hz, config.first_bin_hz), config)[..., None]
+    bins = torch.arange(config.num_bins, device=f0_hz.device, dtype=f0_hz.dtype)
+    distance_cents = (bins - position) * config.bin_cents
+    return torch.exp(-0.5 * (distance_cents / TARGET_WIDTH_CENTS) ** 2) * voiced[..., None]
+
+
+def pitch_loss(logits: torch.Tensor, f0_hz: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
+    """Pitch loss of each frame: binary cross-entropy summed over the bins of about 200 cents.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`).
+        f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): 0 where unvoiced.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_frames)`. The sum over bins is scaled by `bin_cents / 200`, which
+        makes losses on different grids comparable.
+    """
+    targets = pitch_targets(f0_hz, config).to(logits)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return loss.sum(dim=-1) * (config.bin_cents / 200.0)

@@ -1,0 +1,182 @@
+"""MAJL: a separator and a pitch estimator as one cascade that is trained jointly.
+
+Wei, Yuan, Zhang, Dai and Chen, "MAJL: A Model-Agnostic Joint Learning Framework for Music Source Separation and Pitch
+Estimation", arXiv 2501.03689. The mixture goes through the separator; the mean of the estimated vocals' channels,
+resampled to the pitch estimator's rate, goes through the pitch estimator. Both parts are found by their registered
+config type, so any model that keeps the contracts of `separator_majl.py` and `pitch_estimator_majl.py` fits.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .configuration_majl import MajlConfig
+from .losses_majl import pitch_loss, separation_loss
+from .resampling_majl import resample, resampled_length
+from .pitch_estimator_majl import num_pitch_frames
+
+# Names of checkpoints that an installation brings along, and their folders; filled by the package.
+SHIPPED_CHECKPOINTS: dict[str, str] = {}
+
+
+@dataclass
+class MajlOutput(ModelOutput):
+    """Output of `MajlModel`.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): `separation_loss + config.pitch_loss_weight *
+            pitch_loss`, of those whose targets were given.
+        separation_loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over items, by `vocals_weight`.
+        pitch_loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over frames, by `pitch_weight`.
+        vocals (`torch.FloatTensor` of shape `(batch_size, num_channels, num_samples)`): Estimated vocals.
+        accompaniment (`torch.FloatTensor` of shape `(batch_size, num_channels, num_samples)`): Mixture minus vocals.
+        pitch_logits (`torch.FloatTensor` of shape `(batch_size, num_frames, num_bins)`): Logits on the grid of
+            `config.pitch_estimator_config`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    separation_loss: torch.FloatTensor | None = None
+    pitch_loss: torch.FloatTensor | None = None
+    vocals: torch.FloatTensor | None = None
+    accompaniment: torch.FloatTensor | None = None
+    pitch_logits: torch.FloatTensor | None = None
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """Identity whose gradient is scaled."""
+
+    @staticmethod
+    def forward(ctx, tensor, scale):
+        ctx.scale = scale
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.scale, None
+
+
+def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """`sum(weights * values) / sum(weights)`, 0 where no weight is left."""
+    return (values * weights).sum() / weights.sum().clamp(min=1e-8)
+
+
+class MajlModel(PreTrainedModel):
+    """Separator and pitch estimator as one model. `from_parts` joins trained parts; `from_pretrained` also takes the
+    name of a checkpoint that ships with the package, such as `"majl-base"`."""
+
+    config_class = MajlConfig
+    base_model_prefix = "majl"
+    main_input_name = "mixture"
+    input_modalities = "audio"
+
+    def __init__(self, config: MajlConfig):
+        super().__init__(config)
+        self.separator = AutoModel.from_config(config.separator_config)
+        self.pitch_estimator = AutoModel.from_config(config.pitch_estimator_config)
+        self.post_init()
+
+    def _init_weights(self, module):
+        """The parts initialise themselves; the cascade adds no weights."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        name = SHIPPED_CHECKPOINTS.get(str(pretrained_model_name_or_path), pretrained_model_name_or_path)
+        return super().from_pretrained(name, *args, **kwargs)
+
+    @classmethod
+    def from_parts(cls, separator: PreTrainedModel, pitch_estimator: PreTrainedModel, **config_arguments):
+        """Join a trained separator and a trained pitch estimator; the parts are used as they are, not copied.
+
+        Args:
+            separator: A registered model that keeps the contract of `separator_majl.py`.
+            pitch_estimator: A registered model that keeps the contract of `pitch_estimator_majl.py`.
+            config_arguments: Further arguments of `MajlConfig`.
+        """
+        config = MajlConfig(
+            separator_config=separator.config, pitch_estimator_config=pitch_estimator.config, **config_arguments
+        )
+        model = cls(config)
+        model.separator, model.pitch_estimator = separator, pitch_estimator
+        return model
+
+    def num_pitch_frames(self, num_samples: int) -> int:
+        """Number of pitch frames for a mixture of `num_samples`."""
+        config = self.config.pitch_estimator_config
+        num_resampled = resampled_length(num_samples, self.config.sampling_rate, config.sampling_rate)
+        return num_pitch_frames(num_resampled, config.hop_length)
+
+    def estimate_pitch(self, vocals: torch.Tensor) -> torch.Tensor:
+        """Logits `(batch_size, num_frames, num_bins)` of vocals `(batch_size, num_channels, num_samples)` at the
+        model's rate."""
+        mono = resample(
+            vocals.mean(dim=1), self.config.sampling_rate, self.config.pitch_estimator_config.sampling_rate
+        )
+        return self.pitch_estimator(mono).logits
+
+    def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
+        """Logits of a training batch. Items without a pitch label teach nothing there: the pitch estimator, which is
+        half of the work, leaves them out and their logits are zero."""
+        if pitch_weight is None:
+            return self.estimate_pitch(vocals)
+        labelled = torch.nonzero(pitch_weight.amax(dim=1) > 0)[:, 0]
+        if labelled.shape[0] == vocals.shape[0]:
+            return self.estimate_pitch(vocals)
+        config = self.config.pitch_estimator_config
+        logits = vocals.new_zeros(vocals.shape[0], self.num_pitch_frames(vocals.shape[2]), config.num_bins)
+        if labelled.shape[0] == 0:
+            return logits
+        return logits.index_copy(0, labelled, self.estimate_pitch(vocals[labelled]))
+
+    def forward(
+        self,
+        mixture: torch.Tensor,
+        vocals: torch.Tensor | None = None,
+        f0_hz: torch.Tensor | None = None,
+        vocals_weight: torch.Tensor | None = None,
+        pitch_weight: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> MajlOutput | tuple:
+        r"""
+        Args:
+            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
+                Waveform at `config.sampling_rate`, full scale at 1.
+            vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`, *optional*):
+                Reference vocals; asks for the separation loss.
+            f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
+                Reference f0 in Hz, 0 where unvoiced; asks for the pitch loss.
+            vocals_weight (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+                Weight of each item's reference vocals; 1 where not given.
+            pitch_weight (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
+                Weight of each frame's label, 0 where there is none; 1 where not given.
+
+        Returns:
+            `MajlOutput`, or a tuple of its entries that are not `None`.
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        config = self.config
+        estimate = self.separator(mixture).vocals
+        entering = estimate
+        if self.training and config.separator_gradient_scale != 1.0:
+            entering = _ScaleGradient.apply(estimate, config.separator_gradient_scale)
+        logits = self._training_logits(entering, pitch_weight) if self.training else self.estimate_pitch(entering)
+
+        losses = {}
+        if vocals is not None:
+            weight = mixture.new_ones(mixture.shape[0]) if vocals_weight is None else vocals_weight
+            losses["separation_loss"] = weighted_mean(separation_loss(estimate, vocals, mixture), weight)
+        if f0_hz is not None:
+            weight = torch.ones_like(f0_hz) if pitch_weight is None else pitch_weight
+            losses["pitch_loss"] = weighted_mean(pitch_loss(logits, f0_hz, config.pitch_estimator_config), weight)
+        loss = None
+        if losses:
+            loss = losses.get("separation_loss", 0.0) + config.pitch_loss_weight * losses.get("pitch_loss", 0.0)
+        output = MajlOutput(
+            loss=loss, vocals=estimate, accompaniment=mixture - estimate, pitch_logits=logits, **losses
+        )
+        return output if return_dict else output.to_tuple()
+
+
+AutoModel.register(MajlConfig, MajlModel, exist_ok=True)

@@ -1,0 +1,115 @@
+"""`pipeline("majl-separation-pitch")`: a song in; vocals, accompaniment and pitch out."""
+
+import importlib
+import importlib.util
+
+import numpy as np
+from transformers import Pipeline
+
+from .streaming_majl import separate_array
+
+MAX_CHANNELS_FIRST = 2
+INPUTS = (
+    "a path, the bytes or a binary file object of an audio file, or a dict with 'array', a float array of shape "
+    "(num_channels, num_samples) or (num_samples,), and 'sampling_rate' in Hz"
+)
+
+
+class MajlPipeline(Pipeline):
+    """Separates songs and reads the sung pitch.
+
+    Input: a path, the bytes or a binary file object of an audio file, or `{"array": ..., "sampling_rate": ...}` with a
+    float array of shape `(num_channels, num_samples)` or `(num_samples,)`; or a list of these. Files, and rates other
+    than the model's, need the package `majl_hf`; arrays at the model's rate do not.
+
+    Output: a dict (or a list of dicts) with
+
+    - `vocals`, `accompaniment`: float32 arrays of the input's shape, at the input's rate; their sum is the input;
+    - `sampling_rate`: the input's rate in Hz;
+    - `times_s`, `f0_hz`, `voicing`, `voiced`, `confidence`: arrays of shape `(num_frames,)`, see `PitchFrames`.
+
+    Call arguments: `batch_size` (windows in a forward pass, default 1), `voicing_policy`, `voicing_threshold`.
+    """
+
+    _load_feature_extractor = True
+    _load_image_processor = False
+    _load_processor = False
+    _load_tokenizer = False
+
+    def _sanitize_parameters(self, voicing_policy=None, voicing_threshold=None, windows_per_batch=None, **kwargs):
+        if kwargs:
+            raise TypeError(f"The pipeline takes no argument {', '.join(sorted(kwargs))}.")
+        forward = {"policy": voicing_policy, "threshold": voicing_threshold, "batch_size": windows_per_batch}
+        return {}, {name: value for name, value in forward.items() if value is not None}, {}
+
+    def __call__(self, inputs, batch_size=None, num_workers=None, **kwargs):
+        # Songs differ in length, so the batch is made of the windows of one song and not of songs.
+        kwargs["windows_per_batch"] = batch_size or self._batch_size or 1
+        return super().__call__(inputs, batch_size=1, num_workers=0, **kwargs)
+
+    def preprocess(self, inputs):
+        if isinstance(inputs, dict):
+            array, sampling_rate = _array_input(inputs)
+        else:
+            array, sampling_rate = _package_audio(f"Reading {type(inputs).__name__} input").read_audio(inputs)
+        return {"array": array, "sampling_rate": sampling_rate}
+
+    def _forward(self, model_inputs, **forward_arguments):
+        array, sampling_rate = model_inputs["array"], model_inputs["sampling_rate"]
+        make_resampler = None
+        if sampling_rate != self.model.config.sampling_rate:
+            make_resampler = _package_audio(
+                f"Resampling from {sampling_rate} Hz to the model's {self.model.config.sampling_rate} Hz"
+            ).StreamResampler
+        result = separate_array(
+            self.model, np.atleast_2d(array), sampling_rate, make_resampler=make_resampler, **forward_arguments
+        )
+        return {"result": result, "shape": array.shape, "sampling_rate": sampling_rate}
+
+    def postprocess(self, model_outputs):
+        result, shape = model_outputs["result"], model_outputs["shape"]
+        frames = result.frames
+        return {
+            "vocals": result.vocals.reshape(shape),
+            "accompaniment": result.accompaniment.reshape(shape),
+            "sampling_rate": model_outputs["sampling_rate"],
+            "times_s": frames.times_s,
+            "f0_hz": frames.f0_hz,
+            "voicing": frames.voicing,
+            "voiced": frames.voiced,
+            "confidence": frames.confidence,
+        }
+
+    def _ensure_tensor_on_device(self, inputs, device):
+        return inputs  # windows are moved one by one, so that a long song need not fit on the device
+
+
+def _array_input(inputs: dict) -> tuple[np.ndarray, int]:
+    """Array `(num_samples,)` or `(num_channels, num_samples)`, float32, and its rate."""
+    if "array" not in inputs or inputs.get("sampling_rate") is None:
+        raise ValueError(f"A dict with the keys {sorted(inputs)} was given; needed is {INPUTS}.")
+    array = np.asarray(inputs["array"])
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            f"An array of type {array.dtype} was given; a float array with full scale at 1 is needed. Divide 16-bit "
+            "samples by 32768."
+        )
+    if array.ndim not in (1, 2):
+        raise ValueError(f"An array of shape {array.shape} was given; (num_channels, num_samples) or (num_samples,) is needed.")
+    if array.ndim == 2 and array.shape[0] > MAX_CHANNELS_FIRST:
+        advice = "transpose it" if array.shape[1] <= MAX_CHANNELS_FIRST else "mix its channels down to two"
+        raise ValueError(
+            f"An array of shape {array.shape} was given; (num_channels, num_samples) with one or two channels is "
+            f"needed: {advice} first."
+        )
+    return array.astype(np.float32, copy=False), inputs["sampling_rate"]
+
+
+def _package_audio(purpose: str):
+    """The audio room of the installed package, or an error that says what needs it."""
+    if importlib.util.find_spec("majl_hf") is None:
+        raise ImportError(
+            f"{purpose} needs the package majl_hf (pip install majl_hf). Without it, pass a dict with 'array' and "
+            "'sampling_rate' at the model's rate."
+        )
+    return importlib.import_module("majl_hf.audio")

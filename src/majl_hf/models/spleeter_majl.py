@@ -1,0 +1,258 @@
+"""The mask U-Net of Spleeter as a separator, with additions that start as the identity.
+
+Hennequin, Khlif, Voituret and Moussallam, "Spleeter: a fast and efficient music source separation tool with
+pre-trained models", JOSS 5(50), 2020. A U-Net maps the magnitudes of an STFT (4096 at hop 1024, 44.1 kHz, the lowest
+1024 bins) to a mask in [0, 1] for the vocals. What this file adds to the published network:
+
+- `frequency_bottleneck`: on each skip a residual fully connected layer along frequency, which sees a whole harmonic
+  series at once (the TDF of Choi et al., "Investigating U-Nets with various intermediate blocks", ISMIR 2020);
+- `residual_head`: a complex term beside the mask, so that the estimate may turn phases and exceed the mixture;
+- `upper_band`: the mask above the network's last bin, as a learned share of the mask just below it.
+
+Their last layers are zero at first, so a network with them equals the published one until it is trained.
+"""
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+from transformers import initialization as init
+
+from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+
+
+class SpleeterConfig(SeparatorConfig):
+    """Configuration of `SpleeterSeparator`.
+
+    Args:
+        n_fft (`int`): STFT size in samples.
+        hop_length (`int`): STFT hop in samples.
+        num_mask_bins (`int`): Number of lowest STFT bins that the network sees; a multiple of 64.
+        hidden_channels (`list[int]`): Channels of the encoder levels, each of which halves time and frequency.
+        accompaniment_network (`bool`): Add a second network for the accompaniment and divide the squared mask by the
+            sum of both, as the published system does. Twice the work; used as a teacher and a rival.
+        frequency_bottleneck (`int`): Width of the fully connected residual along frequency on each skip; 0 for none.
+        residual_head (`bool`): Add the complex residual term.
+        upper_band (`bool`): Extend the mask above the network's last bin.
+        freeze_batch_norm (`bool`): Keep BatchNorm's statistics as they are in training too, as small batches need.
+    """
+
+    model_type = "majl-spleeter"
+
+    def __init__(
+        self,
+        sampling_rate=44_100,
+        num_channels=2,
+        n_fft=4096,
+        hop_length=1024,
+        num_mask_bins=1024,
+        hidden_channels=(16, 32, 64, 128, 256, 512),
+        accompaniment_network=False,
+        frequency_bottleneck=0,
+        residual_head=False,
+        upper_band=False,
+        freeze_batch_norm=True,
+        alignment=None,
+        context=None,
+        **kwargs,
+    ):
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.num_mask_bins = num_mask_bins
+        self.hidden_channels = list(hidden_channels)
+        self.accompaniment_network = accompaniment_network
+        self.frequency_bottleneck = frequency_bottleneck
+        self.residual_head = residual_head
+        self.upper_band = upper_band
+        self.freeze_batch_norm = freeze_batch_norm
+        # The U-Net halves time once a level, so its output repeats every 2**levels frames.
+        alignment = alignment or hop_length * 2 ** len(self.hidden_channels)
+        super().__init__(
+            sampling_rate=sampling_rate, num_channels=num_channels, alignment=alignment, context=context, **kwargs
+        )
+
+
+class ZeroLinear(nn.Linear):
+    """Linear layer that starts at zero. A type of its own: transformers initialises only modules that hold weights."""
+
+
+class ZeroConvTranspose2d(nn.ConvTranspose2d):
+    """Transposed convolution that starts at zero."""
+
+
+class FrequencyBlock(nn.Module):
+    """Residual fully connected bottleneck along frequency: `(batch_size, channels, time, frequency)` in and out."""
+
+    def __init__(self, num_frequencies: int, bottleneck: int):
+        super().__init__()
+        self.reduce = nn.Linear(num_frequencies, bottleneck)
+        self.expand = ZeroLinear(bottleneck, num_frequencies)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden + self.expand(nn.functional.leaky_relu(self.reduce(hidden), 0.2))
+
+
+class DownBlock(nn.Module):
+    """Stride-2 convolution. Returns the skip (before the normalisation) and what goes on to the next level."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=5, stride=2)
+        self.norm = nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.01)
+
+    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # TensorFlow's "same" padding of an even length: one before, two behind.
+        skip = self.conv(nn.functional.pad(hidden, (1, 2, 1, 2)))
+        return skip, nn.functional.leaky_relu(self.norm(skip), 0.2)
+
+
+class UpBlock(nn.Module):
+    """Stride-2 transposed convolution, ReLU, then normalisation (in this order, as published)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.01)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.norm(nn.functional.relu(self.conv(hidden)[:, :, :-1, :-1]))
+
+
+class ResidualHead(nn.Module):
+    """Complex residual of the mask, from the features below the last decoder level; zero before training."""
+
+    def __init__(self, in_channels: int, num_channels: int):
+        super().__init__()
+        self.conv = ZeroConvTranspose2d(in_channels, 2 * num_channels, kernel_size=5, stride=2, padding=1)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, in_channels, time / 2, frequency / 2)` -> complex `(batch_size, num_channels, time, frequency)`."""
+        real, imaginary = torch.tanh(self.conv(hidden)[:, :, :-1, :-1]).chunk(2, dim=1)
+        return torch.complex(real, imaginary)
+
+
+class MaskUNet(nn.Module):
+    """Magnitudes `(batch_size, num_channels, time, frequency)`, time a multiple of 64, to a mask of the same shape."""
+
+    def __init__(self, config: SpleeterConfig):
+        super().__init__()
+        channels = config.hidden_channels
+        self.down = nn.ModuleList(
+            DownBlock(fan_in, fan_out)
+            for fan_in, fan_out in zip([config.num_channels] + channels[:-1], channels, strict=True)
+        )
+        outputs = channels[-2::-1] + [1]
+        inputs = [channels[-1]] + [2 * channel for channel in channels[-2::-1]]
+        self.up = nn.ModuleList(UpBlock(fan_in, fan_out) for fan_in, fan_out in zip(inputs, outputs, strict=True))
+        self.mask = nn.Conv2d(1, config.num_channels, kernel_size=4, dilation=2, padding=3)
+        self.frequency = None
+        if config.frequency_bottleneck:
+            self.frequency = nn.ModuleList(
+                FrequencyBlock(config.num_mask_bins // 2 ** (level + 1), config.frequency_bottleneck)
+                for level in range(len(channels) - 1)
+            )
+        self.residual = ResidualHead(2 * channels[0], config.num_channels) if config.residual_head else None
+
+    def forward(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        skips, hidden = [], magnitudes
+        for block in self.down:
+            skip, hidden = block(hidden)
+            skips.append(skip)
+        hidden = skips.pop()
+        if self.frequency is not None:
+            skips = [block(skip) for block, skip in zip(self.frequency, skips, strict=True)]
+        hidden = self.up[0](hidden)
+        for block in self.up[1:]:
+            hidden = torch.cat([skips.pop(), hidden], dim=1)
+            last, hidden = hidden, block(hidden)
+        return torch.sigmoid(self.mask(hidden)), None if self.residual is None else self.residual(last)
+
+
+class SpleeterSeparator(Separator):
+    """Spleeter's vocals U-Net on a waveform. See the file's head for what it adds to the published network."""
+
+    config_class = SpleeterConfig
+
+    def __init__(self, config: SpleeterConfig):
+        super().__init__(config)
+        self.vocals = MaskUNet(config)
+        self.accompaniment = MaskUNet(config) if config.accompaniment_network else None
+        self.upper_band_scale = nn.Parameter(torch.zeros(1)) if config.upper_band else None
+        self.post_init()
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if mode and self.config.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if isinstance(module, (ZeroLinear, ZeroConvTranspose2d)):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            init.kaiming_normal_(module.weight, nonlinearity="leaky_relu", a=0.2)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+            init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, SpleeterSeparator) and module.upper_band_scale is not None:
+            init.zeros_(module.upper_band_scale)
+
+    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
+        r"""
+        Args:
+            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
+                Waveform at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `SeparatorOutput` with `vocals` of the mixture's shape.
+        """
+        self.check_mixture(mixture)
+        config = self.config
+        batch_size, num_channels, num_samples = mixture.shape
+        window = torch.hann_window(config.n_fft, device=mixture.device, dtype=mixture.dtype)
+        stft_arguments = {"n_fft": config.n_fft, "hop_length": config.hop_length, "window": window, "center": True}
+        spectrum = torch.stft(
+            mixture.reshape(-1, num_samples), pad_mode="constant", return_complex=True, **stft_arguments
+        )
+        # (batch_size, num_channels, num_frames, num_bins)
+        spectrum = spectrum.transpose(1, 2).unflatten(0, (batch_size, num_channels))
+        estimate = self.complex_mask(spectrum, num_samples) * spectrum
+        vocals = torch.istft(estimate.flatten(0, 1).transpose(1, 2), length=num_samples, **stft_arguments)
+        return SeparatorOutput(vocals=vocals.reshape(mixture.shape))
+
+    def complex_mask(self, spectrum: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """Mask of the spectrum `(batch_size, num_channels, num_frames, num_bins)`, of its shape, real or complex."""
+        config = self.config
+        num_frames, num_bins = spectrum.shape[2], spectrum.shape[3]
+        # The frame centred on the very end of the signal, which exists when the length is a multiple of the hop, would
+        # cost a whole block of 64 frames for a few samples: it takes the mask of the frame before it.
+        num_inside = max(1, -(-num_samples // config.hop_length))
+        magnitudes = spectrum[:, :, :num_inside, : config.num_mask_bins].abs()
+        block = 2 ** len(config.hidden_channels)
+        magnitudes = nn.functional.pad(magnitudes, (0, 0, 0, -num_inside % block))
+
+        mask, residual = self.vocals(magnitudes)
+        if self.accompaniment is not None:
+            other, _ = self.accompaniment(magnitudes)
+            mask = (mask**2 + 0.5e-10) / (mask**2 + other**2 + 1e-10)
+        upper = mask.new_zeros(())
+        if self.upper_band_scale is not None:
+            upper = self.upper_band_scale.clamp(0, 1) * mask[..., -config.num_mask_bins // 4 :].mean(-1, keepdim=True)
+        if residual is not None:
+            mask = mask + residual
+        upper = upper.to(mask).expand(*mask.shape[:3], num_bins - config.num_mask_bins)
+        mask = torch.cat([mask, upper], dim=-1)[:, :, :num_inside]
+        if num_frames > num_inside:
+            mask = torch.cat([mask, mask[:, :, -1:]], dim=2)
+        return mask
+
+
+AutoConfig.register(SpleeterConfig.model_type, SpleeterConfig, exist_ok=True)
+AutoModel.register(SpleeterConfig, SpleeterSeparator, exist_ok=True)

@@ -1,0 +1,276 @@
+"""The engine behind every door: blocks of a song in; consecutive pieces of vocals, accompaniment and pitch out.
+
+    blocks at the file's rate -> separator's windows -> vocals -> pitch estimator's windows -> decoder
+
+Memory does not grow with the length of the song. The pieces keep the input's rate, channels and length, and
+`vocals + accompaniment` is the mixture to one float32 ulp of its peak. Where the model's rate is lower than the input's,
+what lies above the model's band is accompaniment.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .decoding_majl import PitchDecoder, PitchFrames
+from .modeling_majl import MajlModel
+from .resampling_majl import ResampleStream
+from .windows_majl import Window, WindowCutter, pitch_grid, separator_grid
+
+MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000  # Hz
+
+
+@dataclass
+class MajlChunk:
+    """A piece of the result. Concatenated, the pieces are the whole file.
+
+    Args:
+        mixture, vocals, accompaniment (`np.ndarray` of shape `(num_channels, num_samples)`): float32, at the input's
+            rate.
+        frames (`PitchFrames`): The pitch frames that became final with this piece; they trail the audio.
+    """
+
+    mixture: np.ndarray
+    vocals: np.ndarray
+    accompaniment: np.ndarray
+    frames: PitchFrames
+
+
+def _forward_windows(windows: list[Window], batch_size: int, forward: Callable) -> Iterator[tuple[Window, torch.Tensor]]:
+    """Run `forward` on windows of equal length together, `batch_size` at most; yields in order."""
+    first = 0
+    while first < len(windows):
+        count = 1
+        while (
+            count < batch_size
+            and first + count < len(windows)
+            and windows[first + count].samples.shape == windows[first].samples.shape
+        ):
+            count += 1
+        group = windows[first : first + count]
+        yield from zip(group, forward(torch.stack([window.samples for window in group])), strict=True)
+        first += count
+
+
+class _WindowQueue:
+    """Cuts a stream into windows and hands them on in groups of `batch_size`, so that a batch fills however small the
+    blocks are."""
+
+    def __init__(self, cutter: WindowCutter, batch_size: int):
+        self.cutter, self.batch_size = cutter, batch_size
+        self.waiting: list[Window] = []
+
+    def push(self, block: torch.Tensor, last: bool) -> list[Window]:
+        self.waiting += self.cutter.push(block, last)
+        if not last and len(self.waiting) < self.batch_size:
+            return []
+        ready, self.waiting = self.waiting, []
+        return ready
+
+
+class _SeparatorStream:
+    """Mixture `(num_channels, num_samples)` at the model's rate to vocals of the same layout."""
+
+    def __init__(self, model: MajlModel, batch_size: int):
+        self.model, self.batch_size = model, batch_size
+        self.queue = _WindowQueue(WindowCutter(separator_grid(model.config)), batch_size)
+
+    def push(self, block: torch.Tensor, last: bool) -> torch.Tensor:
+        windows = self.queue.push(block, last)
+        parts = [block[:, :0]]
+        for window, vocals in _forward_windows(windows, self.batch_size, self._forward):
+            parts.append(vocals[:, window.start : window.stop])
+        return torch.cat(parts, dim=1)
+
+    def _forward(self, mixture: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, num_channels, num_samples)` in and out, for any number of channels."""
+        wanted = self.model.config.num_channels
+        batch_size, num_channels, num_samples = mixture.shape
+        mixture = mixture.to(self.model.device, self.model.dtype)
+        if num_channels == wanted:
+            return self.model.separator(mixture).vocals.float().cpu()
+        # Each channel on its own: repeated where the model takes more, averaged back afterwards.
+        single = mixture.reshape(-1, 1, num_samples).expand(-1, wanted, -1)
+        vocals = self.model.separator(single.contiguous()).vocals.mean(dim=1)
+        return vocals.reshape(batch_size, num_channels, num_samples).float().cpu()
+
+
+class _PitchStream:
+    """Vocals `(num_channels, num_samples)` at the model's rate to decoded pitch frames."""
+
+    def __init__(self, model: MajlModel, batch_size: int, policy: str | None, threshold: float | None):
+        self.model, self.batch_size = model, batch_size
+        part = model.config.pitch_estimator_config
+        self.hop_length = part.hop_length
+        self.resampler = ResampleStream(model.config.sampling_rate, part.sampling_rate)
+        self.queue = _WindowQueue(WindowCutter(pitch_grid(model.config)), batch_size)
+        self.decoder = PitchDecoder(model.config, policy, threshold)
+
+    def push(self, vocals: torch.Tensor, last: bool) -> PitchFrames:
+        windows = self.queue.push(self.resampler.push(vocals.mean(dim=0), last), last)
+        parts = [np.zeros((0, self.model.config.pitch_estimator_config.num_bins), dtype=np.float32)]
+        for window, logits in _forward_windows(windows, self.batch_size, self._forward):
+            # A frame belongs to the core that its centre lies in; one on the very end of the file to the last core.
+            first = window.start // self.hop_length
+            stop = window.stop // self.hop_length + 1 if window.is_last else window.stop // self.hop_length
+            parts.append(logits[first:stop].numpy())
+        return self.decoder.push(np.concatenate(parts), last)
+
+    def _forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        waveform = waveform.to(self.model.device, self.model.dtype)
+        return self.model.pitch_estimator(waveform).logits.float().cpu()
+
+
+class _SameRate:
+    """Stand-in for a resampler where there is nothing to resample."""
+
+    def push(self, block: np.ndarray, last: bool = False) -> np.ndarray:
+        return block
+
+
+class _Fifo:
+    """Samples `(num_channels, num_samples)` that wait for their counterpart."""
+
+    def __init__(self, num_channels: int):
+        self.parts = [np.zeros((num_channels, 0), dtype=np.float32)]
+        self.length = 0
+
+    def push(self, block: np.ndarray) -> None:
+        self.parts.append(block)
+        self.length += block.shape[1]
+
+    def pop(self, num_samples: int) -> np.ndarray:
+        joined = np.concatenate(self.parts, axis=1)
+        self.parts, self.length = [joined[:, num_samples:]], self.length - num_samples
+        return joined[:, :num_samples]
+
+
+def check_sampling_rate(sampling_rate) -> int:
+    """The rate as an int, or `ValueError` if it is not a plausible number of Hz."""
+    if sampling_rate is None or not float(sampling_rate).is_integer():
+        raise ValueError(f"The sampling rate is {sampling_rate!r}; a whole number of Hz is needed.")
+    if not MIN_SAMPLING_RATE <= sampling_rate <= MAX_SAMPLING_RATE:
+        raise ValueError(
+            f"The sampling rate is {sampling_rate} Hz; rates from {MIN_SAMPLING_RATE} to {MAX_SAMPLING_RATE} Hz are "
+            "supported. Resample the audio, or correct the rate that was given."
+        )
+    return int(sampling_rate)
+
+
+def _checked(blocks: Iterable[np.ndarray], sampling_rate: int) -> Iterator[np.ndarray]:
+    """The blocks as float32 `(num_channels, num_samples)`, or `ValueError` at the first that cannot be used."""
+    position, num_channels = 0, None
+    for block in blocks:
+        block = np.asarray(block, dtype=np.float32)
+        if block.ndim != 2 or block.shape[0] not in (1, 2):
+            raise ValueError(
+                f"Audio of shape {block.shape} was given; (num_channels, num_samples) with one or two channels is "
+                "needed. Mix more channels down to two first, and transpose (samples, channels) arrays."
+            )
+        if num_channels not in (None, block.shape[0]):
+            raise ValueError(f"A block of {block.shape[0]} channels follows blocks of {num_channels} channels.")
+        num_channels = block.shape[0]
+        finite = np.isfinite(block)
+        if not finite.all():
+            first = int(np.argmin(finite.all(axis=0)))
+            raise ValueError(
+                f"The audio holds {block.size - int(finite.sum())} samples that are NaN or infinite, the first at "
+                f"{(position + first) / sampling_rate:.3f} s. Repair or cut the recording there."
+            )
+        position += block.shape[1]
+        if block.shape[1]:
+            yield block
+    if position == 0:
+        raise ValueError("The audio holds no samples; at least one is needed.")
+
+
+@torch.inference_mode()
+def separate_stream(
+    model: MajlModel,
+    blocks: Iterable[np.ndarray],
+    sampling_rate: int,
+    *,
+    num_channels: int | None = None,
+    batch_size: int = 1,
+    make_resampler: Callable | None = None,
+    policy: str | None = None,
+    threshold: float | None = None,
+    separate: bool = True,
+) -> Iterator[MajlChunk]:
+    """Separate a song and read its pitch, piece by piece.
+
+    Args:
+        model: The model, in evaluation mode.
+        blocks: Arrays of shape `(num_channels, num_samples)`, float, one or two channels, of any lengths.
+        sampling_rate: Their rate in Hz.
+        num_channels: Their number of channels, where known; checked against the blocks.
+        batch_size: Windows that share a forward pass: speed against memory; results do not depend on it.
+        make_resampler: `(orig_rate, target_rate, num_channels)` to an object whose `push(block, last)` resamples a
+            stream; needed where `sampling_rate` is not the model's.
+        policy: Voicing policy, see `PitchDecoder`.
+        threshold: Voicing threshold, see `PitchDecoder`.
+        separate: Whether the input is a mixture. `False` takes it for a solo voice: vocals = mixture.
+
+    Yields:
+        `MajlChunk`: pieces whose concatenation has exactly the length of the input.
+
+    Raises:
+        ValueError: no samples, NaN or infinite samples, a layout or rate that is not supported.
+    """
+    sampling_rate = check_sampling_rate(sampling_rate)
+    model_rate = model.config.sampling_rate
+    if sampling_rate != model_rate and make_resampler is None:
+        raise ValueError(
+            f"The audio has a sampling rate of {sampling_rate} Hz and the model works at {model_rate} Hz. Resample it "
+            "first, or use the package majl_hf, which does."
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; at least 1 is needed.")
+    pitch = _PitchStream(model, batch_size, policy, threshold)
+    separator = _SeparatorStream(model, batch_size)
+    into = out_of = waiting = None
+
+    for block, last in _with_last(_checked(blocks, sampling_rate)):
+        if waiting is None:
+            if num_channels not in (None, block.shape[0]):
+                raise ValueError(f"{num_channels} channels were announced, but the audio has {block.shape[0]}.")
+            waiting = _Fifo(block.shape[0])
+            into, out_of = _SameRate(), _SameRate()
+            if sampling_rate != model_rate:
+                into = make_resampler(sampling_rate, model_rate, block.shape[0])
+                out_of = make_resampler(model_rate, sampling_rate, block.shape[0])
+        waiting.push(block)
+        mixture = torch.from_numpy(np.ascontiguousarray(into.push(block, last), dtype=np.float32))
+        vocals = separator.push(mixture, last) if separate else mixture
+        frames = pitch.push(vocals, last)
+        vocals = out_of.push(vocals.numpy(), last) if separate else block
+        if last:  # two conversions of the rate may round the length by a sample
+            vocals = vocals[:, : waiting.length]
+            vocals = np.pad(vocals, ((0, 0), (0, waiting.length - vocals.shape[1])))
+        vocals = vocals[:, : waiting.length]
+        if vocals.shape[1] or len(frames) or last:
+            mixture = waiting.pop(vocals.shape[1])
+            yield MajlChunk(mixture, vocals, mixture - vocals, frames)
+
+
+def _with_last(items: Iterable) -> Iterator[tuple]:
+    """Each item with whether it is the last one."""
+    iterator = iter(items)
+    for item in iterator:
+        break
+    else:
+        return
+    for following in iterator:
+        yield item, False
+        item = following
+    yield item, True
+
+
+def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:
+    """The whole of one array `(num_channels, num_samples)` as one `MajlChunk`; arguments as of `separate_stream`."""
+    chunks = list(separate_stream(model, [audio], sampling_rate, **arguments))
+    return MajlChunk(
+        *(np.concatenate([getattr(c, name) for c in chunks], axis=1) for name in ("mixture", "vocals", "accompaniment")),
+        frames=PitchFrames.concatenate([chunk.frames for chunk in chunks]),
+    )

@@ -1,0 +1,106 @@
+"""A separator small enough for tests and ablations: two convolution blocks on a folded spectrogram, 16 kHz mono."""
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+from transformers import initialization as init
+
+from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+
+
+class TinySeparatorConfig(SeparatorConfig):
+    """Configuration of `TinySeparator`.
+
+    Args:
+        n_fft (`int`): STFT size in samples; the network sees its lowest `n_fft // 2` bins.
+        hop_length (`int`): STFT hop in samples.
+        fold (`int`): Neighbouring bins that become channels, so that convolutions run on a small grid.
+        hidden_channels (`int`): Channels of the convolutions.
+    """
+
+    model_type = "majl-tiny-separator"
+
+    def __init__(
+        self,
+        sampling_rate=16_000,
+        num_channels=1,
+        n_fft=1024,
+        hop_length=256,
+        fold=8,
+        hidden_channels=16,
+        num_layers=3,
+        alignment=None,
+        context=None,
+        **kwargs,
+    ):
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.fold = fold
+        self.hidden_channels = hidden_channels
+        self.num_layers = num_layers
+        if context is None:  # half a window for analysis, half for synthesis, and two frames a convolution
+            context = n_fft + 2 * (num_layers + 1) * hop_length
+        super().__init__(
+            sampling_rate=sampling_rate,
+            num_channels=num_channels,
+            alignment=alignment or hop_length,
+            context=context,
+            **kwargs,
+        )
+
+
+class TinySeparator(Separator):
+    """Mask estimation by a few 5x3 convolutions (time x folded frequency)."""
+
+    config_class = TinySeparatorConfig
+
+    def __init__(self, config: TinySeparatorConfig):
+        super().__init__(config)
+        folded = config.fold * config.num_channels
+        sizes = [folded] + [config.hidden_channels] * config.num_layers
+        self.layers = nn.ModuleList(
+            nn.Conv2d(fan_in, fan_out, (5, 3), padding=(2, 1))
+            for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.head = nn.Conv2d(config.hidden_channels, folded, (5, 3), padding=(2, 1))
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="leaky_relu", a=0.2)
+            init.zeros_(module.bias)
+
+    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
+        r"""
+        Args:
+            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
+                Waveform at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `SeparatorOutput` with `vocals` of the mixture's shape.
+        """
+        self.check_mixture(mixture)
+        config = self.config
+        batch_size, num_channels, num_samples = mixture.shape
+        window = torch.hann_window(config.n_fft, device=mixture.device, dtype=mixture.dtype)
+        stft_arguments = {"n_fft": config.n_fft, "hop_length": config.hop_length, "window": window, "center": True}
+        spectrum = torch.stft(
+            mixture.reshape(-1, num_samples), pad_mode="constant", return_complex=True, **stft_arguments
+        ).transpose(1, 2)
+        # (batch_size * num_channels, num_frames, num_bins) -> (batch_size, channels * fold, num_frames, bins / fold)
+        features = torch.log1p(10 * spectrum[..., :-1].abs())
+        num_frames = features.shape[1]
+        hidden = features.reshape(batch_size, num_channels, num_frames, -1, config.fold)
+        hidden = hidden.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        for layer in self.layers:
+            hidden = nn.functional.leaky_relu(layer(hidden), 0.2)
+        mask = torch.sigmoid(self.head(hidden)).unflatten(1, (num_channels, config.fold))
+        mask = mask.permute(0, 1, 3, 4, 2).reshape(batch_size * num_channels, num_frames, -1)
+        mask = nn.functional.pad(mask, (0, 1))  # nothing of the Nyquist bin
+        vocals = torch.istft((mask * spectrum).transpose(1, 2), length=num_samples, **stft_arguments)
+        return SeparatorOutput(vocals=vocals.reshape(mixture.shape))
+
+
+AutoConfig.register(TinySeparatorConfig.model_type, TinySeparatorConfig, exist_ok=True)
+AutoModel.register(TinySeparatorConfig, TinySeparator, exist_ok=True)

@@ -1,0 +1,92 @@
+"""Audio cut on one fixed grid of windows, anchored at the start of the file.
+
+Each window contributes its core to the output; its margins are computed and discarded. The grid depends on the model
+alone, so results do not depend on the blocks in which audio arrives nor on how many windows share a forward pass, also
+for parts that see their whole window.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from .configuration_majl import MajlConfig
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """Window k has the core `[k * core, (k + 1) * core)` and `margin` more samples to each side, as far as there is
+    audio. All lengths are samples and multiples of the part's alignment."""
+
+    core: int
+    margin: int
+
+    @classmethod
+    def for_part(cls, window_s: float, margin_s: float, part_config, alignment: int) -> "WindowGrid":
+        """Grid of a part with a `sampling_rate` and a `context`, which widens the margin if it is the larger one."""
+        rate = part_config.sampling_rate
+        core = max(1, round(window_s * rate / alignment)) * alignment
+        margin = -(-max(int(margin_s * rate), part_config.context or 0) // alignment) * alignment
+        return cls(core, margin)
+
+
+def separator_grid(config: MajlConfig) -> WindowGrid:
+    """Window grid of the separator, in samples at its rate."""
+    part = config.separator_config
+    return WindowGrid.for_part(config.window_s, config.margin_s, part, part.alignment)
+
+
+def pitch_grid(config: MajlConfig) -> WindowGrid:
+    """Window grid of the pitch estimator, in samples at its rate; windows start on frame centres."""
+    part = config.pitch_estimator_config
+    return WindowGrid.for_part(config.window_s, config.margin_s, part, part.hop_length)
+
+
+@dataclass
+class Window:
+    """A window of audio: `samples` of shape `(..., num_samples)`, of which `[start, stop)` is the core."""
+
+    samples: torch.Tensor
+    start: int
+    stop: int
+    is_last: bool
+
+
+class WindowCutter:
+    """Cuts a stream `(..., num_samples)` into windows; keeps no more than one window and its margins."""
+
+    def __init__(self, grid: WindowGrid):
+        self.grid = grid
+        self.pending: torch.Tensor | None = None
+        self.offset = 0  # of the pending samples in the stream
+        self.core_start = 0  # of the next window in the stream
+
+    def push(self, block: torch.Tensor, last: bool = False) -> list[Window]:
+        """Windows that are complete; with `last`, also the rest, cut where the audio ends."""
+        self.pending = block if self.pending is None else torch.cat([self.pending, block], dim=-1)
+        end = self.offset + self.pending.shape[-1]
+        grid, windows = self.grid, []
+        # A window waits for audio behind its margin: only then is it known not to be the last one.
+        while self.core_start + grid.core + grid.margin < end:
+            windows.append(self._cut(self.core_start + grid.core + grid.margin, is_last=False))
+        if last:
+            while self.core_start + grid.core < end:
+                windows.append(self._cut(end, is_last=False))
+            if self.core_start < end:
+                windows.append(self._cut(end, is_last=True))
+        return windows
+
+    def _cut(self, stop: int, is_last: bool) -> Window:
+        grid = self.grid
+        start = max(0, self.core_start - grid.margin)
+        core_stop = min(self.core_start + grid.core, stop)
+        window = Window(
+            samples=self.pending[..., start - self.offset : stop - self.offset],
+            start=self.core_start - start,
+            stop=core_stop - start,
+            is_last=is_last,
+        )
+        self.core_start += grid.core
+        keep = max(0, self.core_start - grid.margin) - self.offset
+        self.pending = self.pending[..., keep:]
+        self.offset += keep
+        return window
