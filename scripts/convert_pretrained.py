@@ -63,13 +63,14 @@ def spleeter_state(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     prefixes = {"up7.0": "mask"}
     for level in range(6):
         prefixes[f"down{level + 1}_conv.1"] = f"down.{level}.conv"
-        prefixes[f"down{level + 1}_act.0"] = f"down.{level}.norm"
+        prefixes[f"down{level + 1}_act.0"] = f"down.{level + 1}.norm"  # applied on the way to the next level
         prefixes[f"up{level + 1}.0"] = f"up.{level}.conv"
         prefixes[f"up{level + 1}.3"] = f"up.{level}.norm"
     return {
         f"{prefixes[name.rsplit('.', 1)[0]]}.{name.rsplit('.', 1)[1]}": tensor.contiguous()
         for name, tensor in arrays.items()
-        if not name.endswith("num_batches_tracked")
+        # The deepest level's normalisation has weights in the published file, but nothing reads its output.
+        if not name.endswith("num_batches_tracked") and not name.startswith("down6_act")
     }
 
 

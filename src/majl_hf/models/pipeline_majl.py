@@ -31,7 +31,8 @@ class MajlPipeline(Pipeline):
     Call arguments: `batch_size` (windows in a forward pass, default 1), `voicing_policy`, `voicing_threshold`.
     """
 
-    _load_feature_extractor = True
+    # The engine cuts and prepares the audio itself; a checkpoint needs no feature extractor beside it.
+    _load_feature_extractor = False
     _load_image_processor = False
     _load_processor = False
     _load_tokenizer = False

@@ -92,17 +92,19 @@ class FrequencyBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Stride-2 convolution. Returns the skip (before the normalisation) and what goes on to the next level."""
+    """Stride-2 convolution of what `norm` and the activation make of the level above (the first level's input is taken
+    as it is). The decoder's skips are taken before the normalisation."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, is_first: bool):
         super().__init__()
+        self.norm = None if is_first else nn.BatchNorm2d(in_channels, eps=1e-3, momentum=0.01)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=5, stride=2)
-        self.norm = nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.01)
 
-    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self.norm is not None:
+            hidden = nn.functional.leaky_relu(self.norm(hidden), 0.2)
         # TensorFlow's "same" padding of an even length: one before, two behind.
-        skip = self.conv(nn.functional.pad(hidden, (1, 2, 1, 2)))
-        return skip, nn.functional.leaky_relu(self.norm(skip), 0.2)
+        return self.conv(nn.functional.pad(hidden, (1, 2, 1, 2)))
 
 
 class UpBlock(nn.Module):
@@ -137,8 +139,8 @@ class MaskUNet(nn.Module):
         super().__init__()
         channels = config.hidden_channels
         self.down = nn.ModuleList(
-            DownBlock(fan_in, fan_out)
-            for fan_in, fan_out in zip([config.num_channels] + channels[:-1], channels, strict=True)
+            DownBlock(fan_in, fan_out, is_first=level == 0)
+            for level, (fan_in, fan_out) in enumerate(zip([config.num_channels, *channels], channels, strict=False))
         )
         outputs = channels[-2::-1] + [1]
         inputs = [channels[-1]] + [2 * channel for channel in channels[-2::-1]]
@@ -153,10 +155,9 @@ class MaskUNet(nn.Module):
         self.residual = ResidualHead(2 * channels[0], config.num_channels) if config.residual_head else None
 
     def forward(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        skips, hidden = [], magnitudes
+        skips = []
         for block in self.down:
-            skip, hidden = block(hidden)
-            skips.append(skip)
+            skips.append(block(skips[-1] if skips else magnitudes))
         hidden = skips.pop()
         if self.frequency is not None:
             skips = [block(skip) for block, skip in zip(self.frequency, skips, strict=True)]

@@ -1,0 +1,111 @@
+"""Saved checkpoints, read back: through the package, and through `trust_remote_code` where it is not installed."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+
+from majl_hf import MajlConfig, MajlFeatureExtractor, MajlModel
+from majl_hf.models.modeling_majl import SHIPPED_CHECKPOINTS
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model_folder, tmp_path_factory):
+    target = tmp_path_factory.mktemp("door")
+    model = MajlModel.from_pretrained(tiny_model_folder)
+    model.save_pretrained(target)
+    MajlFeatureExtractor.from_config(model.config).save_pretrained(target)
+    return target
+
+
+def test_reload_is_bit_equal(folder):
+    first = MajlModel.from_pretrained(folder)
+    second, info = MajlModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    saved = load_file(folder / "model.safetensors")
+    state = second.state_dict()
+    assert saved.keys() == state.keys()
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, state[name]) and torch.equal(tensor, saved[name]), name
+
+
+def test_auto_classes_find_it(folder):
+    assert isinstance(AutoConfig.from_pretrained(folder), MajlConfig)
+    assert isinstance(AutoModel.from_pretrained(folder), MajlModel)
+    assert isinstance(AutoFeatureExtractor.from_pretrained(folder), MajlFeatureExtractor)
+
+
+def test_shipped_names_resolve(folder, monkeypatch):
+    monkeypatch.setitem(SHIPPED_CHECKPOINTS, "majl-test", str(folder))
+    assert isinstance(MajlModel.from_pretrained("majl-test"), MajlModel)
+
+
+def test_saved_files_name_no_folder_of_this_machine(folder):
+    for path in folder.glob("*.json"):
+        assert str(folder.parent) not in path.read_text()
+        assert "name_or_path" not in json.loads(path.read_text())
+
+
+def run(code: str, *arguments) -> dict:
+    """Run code in a fresh interpreter, isolated from this project; its last line of output is JSON."""
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], capture_output=True, text=True, timeout=240
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return json.loads(process.stdout.strip().splitlines()[-1])
+
+
+# As an installation without the package would see it: imports of majl_hf fail, and torchaudio is not there either.
+WITHOUT_PACKAGE = """
+    import importlib.abc, json, sys
+    class Absent(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] in ("majl_hf", "torchaudio"):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.meta_path.insert(0, Absent())
+    import importlib.util
+    _find_spec = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, package=None: (
+        None if name.split(".")[0] in ("majl_hf", "torchaudio") else _find_spec(name, package)
+    )
+"""
+
+SHARED = """
+    import torch
+    from transformers import AutoFeatureExtractor, AutoModel
+    arguments = {"trust_remote_code": True} if sys.argv[2] == "remote" else {}
+    model = AutoModel.from_pretrained(sys.argv[1], **arguments)
+    extractor = AutoFeatureExtractor.from_pretrained(sys.argv[1], **arguments)
+    audio = torch.sin(torch.arange(8000) * 0.1).numpy()
+    with torch.no_grad():
+        output = model(**extractor(audio, sampling_rate=16_000, return_tensors="pt"))
+    print(json.dumps({
+        "module": type(model).__module__,
+        "package": "majl_hf" in sys.modules,
+        "vocals": output.vocals.double().abs().sum().item(),
+        "logits": output.pitch_logits.double().abs().sum().item(),
+        "shape": list(output.vocals.shape),
+    }))
+"""
+
+
+def test_both_doors_give_the_same(folder):
+    here = run("import json, sys, majl_hf\n" + textwrap.dedent(SHARED), folder, "package")
+    there = run(textwrap.dedent(WITHOUT_PACKAGE) + textwrap.dedent(SHARED), folder, "remote")
+    assert here["module"] == "majl_hf.models.modeling_majl" and here["package"]
+    assert there["module"].startswith("transformers_modules.") and not there["package"]
+    assert here["shape"] == there["shape"] == [1, 1, 8000]
+    assert here["vocals"] == there["vocals"] and here["logits"] == there["logits"]
+
+
+def test_unregistered_part_is_named(tmp_path, folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["separator_config"]["model_type"] = "somebodys-separator"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="somebodys-separator.*not registered"):
+        MajlConfig.from_pretrained(tmp_path)

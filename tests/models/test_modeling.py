@@ -1,0 +1,262 @@
+"""The parts' contracts and the cascade: shapes, lengths, silence, gradients, losses, the fast backward."""
+
+import math
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from majl_hf import MajlConfig, MajlModel
+from majl_hf.models.backbones_majl import (
+    FcpeConfig,
+    FcpePitchEstimator,
+    SpleeterConfig,
+    SpleeterSeparator,
+    TinyPitchEstimator,
+    TinyPitchEstimatorConfig,
+    TinySeparator,
+    TinySeparatorConfig,
+)
+from majl_hf.models.fcpe_majl import depthwise_convolution
+from majl_hf.models.losses_majl import pitch_loss, pitch_targets, separation_loss
+from majl_hf.models.pitch_estimator_majl import hz_to_bins
+
+SMALL_SPLEETER = {"n_fft": 256, "hop_length": 64, "num_mask_bins": 64, "hidden_channels": [2, 3, 4]}
+SEPARATORS = {
+    "tiny": lambda: TinySeparator(TinySeparatorConfig()),
+    "spleeter": lambda: SpleeterSeparator(SpleeterConfig(**SMALL_SPLEETER)),
+    "spleeter-additions": lambda: SpleeterSeparator(
+        SpleeterConfig(**SMALL_SPLEETER, frequency_bottleneck=4, residual_head=True, upper_band=True)
+    ),
+    "spleeter-two-networks": lambda: SpleeterSeparator(SpleeterConfig(**SMALL_SPLEETER, accompaniment_network=True)),
+}
+PITCH_ESTIMATORS = {
+    "tiny": lambda: TinyPitchEstimator(TinyPitchEstimatorConfig()),
+    "fcpe": lambda: FcpePitchEstimator(FcpeConfig(hidden_size=16, num_layers=2)),
+}
+
+
+@pytest.fixture(params=SEPARATORS)
+def separator(request):
+    return SEPARATORS[request.param]().eval()
+
+
+@pytest.fixture(params=PITCH_ESTIMATORS)
+def pitch_estimator(request):
+    return PITCH_ESTIMATORS[request.param]().eval()
+
+
+def lengths(hop_length: int) -> list[int]:
+    return [1, hop_length - 1, hop_length, hop_length + 1, 4001]
+
+
+@torch.no_grad()
+def test_separator_keeps_every_length(separator):
+    for length in lengths(separator.config.hop_length):
+        mixture = torch.randn(2, separator.config.num_channels, length)
+        vocals = separator(mixture).vocals
+        assert vocals.shape == mixture.shape and torch.isfinite(vocals).all()
+
+
+@torch.no_grad()
+def test_pitch_frames_are_counted_as_declared(pitch_estimator):
+    config = pitch_estimator.config
+    for length in lengths(config.hop_length):
+        logits = pitch_estimator(torch.randn(2, length)).logits
+        assert logits.shape == (2, 1 + length // config.hop_length, config.num_bins)
+        assert torch.isfinite(logits).all()
+
+
+@torch.no_grad()
+def test_silence_stays_finite(separator, pitch_estimator):
+    silence = torch.zeros(1, separator.config.num_channels, 5000)
+    assert torch.isfinite(separator(silence).vocals).all()
+    assert torch.isfinite(pitch_estimator(silence[:, 0]).logits).all()
+
+
+@torch.no_grad()
+def test_alone_or_in_a_batch(separator, pitch_estimator):
+    mixture = 0.1 * torch.randn(3, separator.config.num_channels, 6000)
+    for part, batch, name in ((separator, mixture, "vocals"), (pitch_estimator, mixture[:, 0], "logits")):
+        together = part(batch)[name]
+        for index in range(3):
+            alone = part(batch[index : index + 1])[name]
+            torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_declared_context_holds():
+    """One changed sample moves nothing beyond the declared context."""
+    for part, shape, hop in (
+        (TinySeparator(TinySeparatorConfig()).eval(), (1, 1, 16_000), 1),
+        (TinyPitchEstimator(TinyPitchEstimatorConfig()).eval(), (1, 32_000), 320),
+    ):
+        first = 0.1 * torch.randn(shape)
+        second = first.clone()
+        place = shape[-1] // 2
+        second[..., place] += 1.0
+        outputs = [part(waveform)[0] for waveform in (first, second)]
+        changed = (outputs[0] - outputs[1]).abs()
+        changed = changed.amax(dim=-1)[0] if hop > 1 else changed[0, 0]
+        places = torch.nonzero(changed > 1e-6)[:, 0] * hop
+        assert len(places) > 1
+        assert (places - place).abs().max() <= part.config.context
+
+
+def test_gradients_reach_every_parameter():
+    for make_separator in SEPARATORS.values():
+        for make_pitch_estimator in PITCH_ESTIMATORS.values():
+            separator = make_separator()
+            model = MajlModel.from_parts(separator, make_pitch_estimator()).train()
+            # a zero layer passes nothing back at first; one step away from zero, everything learns
+            with torch.no_grad():
+                for name, parameter in model.named_parameters():
+                    if "expand" in name or "residual" in name or "upper" in name:
+                        parameter.add_(0.01)
+            mixture = 0.1 * torch.randn(2, separator.config.num_channels, 20_000)
+            f0_hz = torch.full((2, model.num_pitch_frames(20_000)), 220.0)
+            model(mixture, vocals=0.5 * mixture, f0_hz=f0_hz).loss.backward()
+            missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+            assert not missing, missing
+
+
+@pytest.mark.parametrize("kind", ["separator", "pitch_estimator"])
+def test_wrong_shapes_are_named(kind):
+    if kind == "separator":
+        with pytest.raises(ValueError, match=r"\(batch_size, 1, num_samples\).*got \(1, 2, 100\)"):
+            SEPARATORS["tiny"]()(torch.zeros(1, 2, 100))
+    else:
+        with pytest.raises(ValueError, match=r"got \(1, 0\)"):
+            PITCH_ESTIMATORS["tiny"]()(torch.zeros(1, 0))
+
+
+def test_parts_come_from_registered_configs():
+    config = MajlConfig(
+        separator_config={"model_type": "majl-tiny-separator", "hidden_channels": 4},
+        pitch_estimator_config=TinyPitchEstimatorConfig(),
+    )
+    model = AutoModel.from_config(config)
+    assert isinstance(model, MajlModel) and isinstance(model.separator, TinySeparator)
+    assert model.separator.config.hidden_channels == 4
+
+
+def test_from_parts_uses_the_parts_as_they_are():
+    separator, pitch_estimator = SEPARATORS["spleeter"](), PITCH_ESTIMATORS["fcpe"]()
+    before = {name: tensor.clone() for name, tensor in separator.state_dict().items()}
+    model = MajlModel.from_parts(separator, pitch_estimator, voicing_threshold=0.3)
+    assert model.separator is separator and model.config.voicing_threshold == 0.3
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.separator.state_dict().items())
+
+
+def make_cascade() -> MajlModel:
+    return MajlModel.from_parts(SEPARATORS["tiny"](), PITCH_ESTIMATORS["tiny"]())
+
+
+def test_losses_and_their_weights():
+    model = make_cascade().eval()
+    mixture = 0.1 * torch.randn(2, 1, 16_000)
+    num_frames = model.num_pitch_frames(16_000)
+    f0_hz = torch.full((2, num_frames), 220.0)
+    f0_hz[:, : num_frames // 2] = 0.0
+    with torch.no_grad():
+        output = model(mixture, vocals=0.5 * mixture, f0_hz=f0_hz)
+        expected = output.separation_loss + model.config.pitch_loss_weight * output.pitch_loss
+        torch.testing.assert_close(output.loss, expected)
+        torch.testing.assert_close(output.accompaniment + output.vocals, mixture, atol=1e-7, rtol=0)
+        assert model(mixture).loss is None
+        assert model(mixture, f0_hz=f0_hz).separation_loss is None
+
+        # weights choose items and frames
+        only_first = model(mixture, vocals=0.5 * mixture, vocals_weight=torch.tensor([1.0, 0.0]))
+        alone = model(mixture[:1], vocals=0.5 * mixture[:1])
+        torch.testing.assert_close(only_first.separation_loss, alone.separation_loss, atol=1e-6, rtol=0)
+        wrong = f0_hz.clone()
+        wrong[:, ::2] = 900.0
+        weight = torch.ones_like(f0_hz)
+        weight[:, ::2] = 0.0
+        torch.testing.assert_close(
+            model(mixture, f0_hz=f0_hz, pitch_weight=weight).pitch_loss,
+            model(mixture, f0_hz=wrong, pitch_weight=weight).pitch_loss,
+        )
+
+
+def test_unlabelled_items_skip_the_pitch_estimator_in_training():
+    model = make_cascade().train()
+    mixture = 0.1 * torch.randn(3, 1, 8_000)
+    num_frames = model.num_pitch_frames(8_000)
+    f0_hz, weight = torch.full((3, num_frames), 220.0), torch.ones(3, num_frames)
+    weight[1] = 0.0
+    output = model(mixture, f0_hz=f0_hz, pitch_weight=weight)
+    assert output.pitch_logits.shape[:2] == (3, num_frames)
+    assert not output.pitch_logits[1].any() and output.pitch_logits[2].any()
+    full = model.eval()(mixture, f0_hz=f0_hz, pitch_weight=weight)
+    torch.testing.assert_close(output.pitch_loss, full.pitch_loss)
+    nothing = model.train()(mixture, vocals=mixture, f0_hz=f0_hz, pitch_weight=torch.zeros_like(weight))
+    assert nothing.pitch_loss == 0
+    nothing.loss.backward()
+
+
+def test_gradient_scale_separates_the_tasks():
+    gradients = {}
+    for scale in (1.0, 0.5, 0.0):
+        torch.manual_seed(0)
+        model = make_cascade().train()
+        model.config.separator_gradient_scale = scale
+        mixture = 0.1 * torch.randn(1, 1, 8_000)
+        model(mixture, f0_hz=torch.full((1, model.num_pitch_frames(8_000)), 220.0)).loss.backward()
+        gradients[scale] = model.separator.head.weight.grad.clone()
+        assert model.pitch_estimator.head.weight.grad.abs().sum() > 0
+    assert gradients[1.0].abs().sum() > 0
+    torch.testing.assert_close(gradients[0.5], 0.5 * gradients[1.0])
+    assert not gradients[0.0].any()
+
+
+def test_frozen_batch_norm_stays():
+    separator = SEPARATORS["spleeter"]().train()
+    before = separator.vocals.down[0].norm.running_mean.clone()
+    separator(torch.randn(2, 2, 4_000))
+    assert torch.equal(separator.vocals.down[0].norm.running_mean, before)
+    thawed = SpleeterSeparator(SpleeterConfig(**SMALL_SPLEETER, freeze_batch_norm=False)).train()
+    thawed(torch.randn(2, 2, 4_000))
+    assert not torch.equal(thawed.vocals.down[0].norm.running_mean, before)
+
+
+def test_separation_loss_is_relative_to_the_mixture():
+    vocals = 0.1 * torch.randn(1, 2, 20_000)
+    mixture = vocals + 0.1 * torch.randn(1, 2, 20_000)
+    assert separation_loss(vocals, vocals, mixture) == 0
+    loud = separation_loss(mixture, vocals, mixture)
+    quiet = separation_loss(0.25 * mixture, 0.25 * vocals, 0.25 * mixture)
+    assert 0.3 < loud.item() < 2
+    torch.testing.assert_close(loud, quiet, rtol=0.05, atol=0)
+
+
+def test_pitch_targets_peak_at_the_label():
+    config = FcpeConfig()
+    f0_hz = torch.tensor([[0.0, 110.0, 233.3, 1000.0]])
+    targets = pitch_targets(f0_hz, config)
+    assert not targets[0, 0].any()
+    expected = hz_to_bins(f0_hz[0, 1:], config).round().long()
+    assert torch.equal(targets[0, 1:].argmax(dim=-1), expected)
+    # 25 cents is one standard deviation
+    on_bin = config.first_bin_hz * 2 ** (100 * config.bin_cents / 1200)
+    off = pitch_targets(torch.tensor([[on_bin * 2 ** (25 / 1200)]]), config)[0, 0, 100]
+    assert off.item() == pytest.approx(math.exp(-0.5), abs=1e-3)
+    sure = 20 * (2 * targets - 1)
+    assert pitch_loss(sure, f0_hz, config)[0, 1] > 0  # the flanks of the bump are not 0 or 1
+    assert pitch_loss(torch.full_like(targets, -20.0), f0_hz, config)[0, 0] < 1e-4
+
+
+def test_depthwise_backward_equals_autograd():
+    frames = torch.randn(2, 95, 8, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(8, 1, 31, dtype=torch.double, requires_grad=True)
+    bias = torch.randn(8, dtype=torch.double, requires_grad=True)
+    plain = torch.nn.functional.conv1d(frames.transpose(1, 2), weight, bias, padding=15, groups=8).transpose(1, 2)
+    fast = depthwise_convolution(frames, weight, bias)
+    torch.testing.assert_close(fast, plain)
+    gradient = torch.randn_like(plain)
+    inputs = (frames, weight, bias)
+    for ours, theirs in zip(
+        torch.autograd.grad(fast, inputs, gradient), torch.autograd.grad(plain, inputs, gradient), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)

