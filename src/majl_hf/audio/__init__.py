@@ -1,0 +1,26 @@
+"""Audio files in and out: decode, resample and encode as streams, in memory that does not grow with the file.
+
+Arrays are float32 of shape `(num_channels, num_samples)`, full scale is 1.0. Every failure is an `AudioError` that says
+what was got, what is needed and what to do.
+"""
+
+from ..errors import AudioError
+from .atomic import AtomicWriter, commit_together
+from .reader import AUDIO_EXTENSIONS, AudioReader, read_audio
+from .resampling import StreamResampler, resample, resampled_length
+from .writer import ENCODINGS, AudioWriter, to_24_bit_grid
+
+__all__ = [
+    "AUDIO_EXTENSIONS",
+    "ENCODINGS",
+    "AtomicWriter",
+    "AudioError",
+    "AudioReader",
+    "AudioWriter",
+    "StreamResampler",
+    "commit_together",
+    "read_audio",
+    "resample",
+    "resampled_length",
+    "to_24_bit_grid",
+]

@@ -1,0 +1,192 @@
+"""The two decoders behind `AudioReader`, with the same members.
+
+`sampling_rate` (Hz), `num_channels`, `num_samples` (None where only decoding tells), `duration_s` (announced by the
+file, may be an estimate, may be None), `container` and `codec` (short names), `warnings` (grows while decoding),
+`blocks(block_size)` and `close()`.
+"""
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import soundfile
+
+from ..errors import AudioError
+from .sources import Source
+
+# What FFmpeg may probe. Playlists are left out: they would let a file that calls itself audio open other files.
+_CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
+# These announce no length of their own, so FFmpeg may have to guess it from the bit rate.
+_GUESSED_LENGTH = {"aac", "ac3", "eac3", "mp3", "mpegts"}
+_FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}  # by NumPy's name of the sample type
+
+
+class SoundFileDecoder:
+    """wav, flac, aiff and kin through libsndfile, which counts their samples exactly.
+
+    Raises:
+        soundfile.LibsndfileError: not a format that libsndfile reads.
+    """
+
+    def __init__(self, source: Source):
+        self._file = soundfile.SoundFile(source.path or source.stream)
+        self.sampling_rate, self.num_channels = self._file.samplerate, self._file.channels
+        self.num_samples = self._file.frames
+        self.duration_s = self.num_samples / self.sampling_rate
+        self.container, self.codec = self._file.format.lower(), self._file.subtype.lower()
+        self.warnings: list[str] = []
+        self._name = source.name
+
+    def blocks(self, block_size: int) -> Iterator[np.ndarray]:
+        position = 0
+        while True:
+            try:
+                block = self._file.read(block_size, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise AudioError(
+                    f"{self._name} is damaged or cut short after {position / self.sampling_rate:.1f} s of "
+                    f"{self.duration_s:.1f} s ({error.error_string or error}); copy or download it again."
+                ) from error
+            if not len(block):
+                break
+            position += len(block)
+            yield np.ascontiguousarray(block.T)
+        if position < self.num_samples:
+            self.warnings.append(_cut_short(position / self.sampling_rate, self.duration_s))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class AvDecoder:
+    """mp3, ogg, opus, m4a, the audio of mp4 and whatever else FFmpeg (inside PyAV) reads: the first audio stream.
+
+    A damaged packet is replaced by silence of its length, so that what follows keeps its time, and told in `warnings`.
+    The first frame is decoded on opening: only it knows the true rate of some AAC files, and a file without a single
+    good frame is no audio.
+
+    Raises:
+        av.error.FFmpegError, AudioError: not audio that FFmpeg decodes.
+    """
+
+    num_samples = None
+
+    def __init__(self, source: Source):
+        # With "file:" a name is never taken for a protocol ("concat:...", "http:...").
+        file = f"file:{source.path}" if source.path else source.stream
+        self._container = av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore")
+        self._name = source.name
+        self.warnings: list[str] = []
+        self._num_damaged = 0
+        try:
+            if not self._container.streams.audio:
+                raise AudioError(f"{self._name} has no audio stream; a file with audio is needed.")
+            self._stream = self._container.streams.audio[0]
+            self._frames = self._decode()
+            self._first = next(self._frames, None)
+            if self._first is None:
+                raise AudioError(f"{self._name} holds no decodable audio; copy or download it again.")
+        except BaseException:
+            self.close()
+            raise
+        self.sampling_rate, self.num_channels = self._rate, self._first.shape[0]
+        self.container = self._container.format.name.split(",")[0]
+        self.codec = self._stream.codec_context.codec.name
+        self.duration_s = self._announced_duration_s()
+        if len(self._container.streams.audio) > 1:
+            self.warnings.append(f"{len(self._container.streams.audio)} audio streams; the first is read")
+
+    def blocks(self, block_size: int) -> Iterator[np.ndarray]:
+        position = 0
+        for block in _regroup(self._checked_frames(), block_size):
+            position += block.shape[1]
+            yield block
+        if self._num_damaged:
+            self.warnings.append(f"{self._num_damaged} damaged packets were replaced by silence or left out")
+        decoded_s = position / self.sampling_rate
+        if self.duration_s:
+            slack_s = 0.1 * self.duration_s if self.container in _GUESSED_LENGTH else 0.2
+            if decoded_s < self.duration_s - slack_s:
+                self.warnings.append(_cut_short(decoded_s, self.duration_s))
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _announced_duration_s(self) -> float | None:
+        if self._stream.duration:
+            return float(self._stream.duration * self._stream.time_base)
+        return self._container.duration / av.time_base if self._container.duration else None
+
+    def _decode(self) -> Iterator[np.ndarray]:
+        """Frames `(num_channels, num_samples)`; damaged packets between good ones as silence."""
+        self._rate, missing_s = None, 0.0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError:  # the container itself ends here
+                self._num_damaged += 1
+                return
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                self._num_damaged += 1
+                missing_s += float((packet.duration or 0) * (packet.time_base or 0))
+                continue
+            for frame in frames:
+                if self._rate not in (None, frame.sample_rate):
+                    raise AudioError(
+                        f"{self._name} changes its sampling rate from {self._rate} to {frame.sample_rate} Hz; convert "
+                        "it to one rate first."
+                    )
+                self._rate = frame.sample_rate
+                samples = _to_float(frame)
+                if missing_s:
+                    yield np.zeros((samples.shape[0], round(missing_s * self._rate)), dtype=np.float32)
+                    missing_s = 0.0
+                if samples.shape[1]:
+                    yield samples
+
+    def _checked_frames(self) -> Iterator[np.ndarray]:
+        yield self._first
+        for frame in self._frames:
+            if frame.shape[0] != self.num_channels:
+                raise AudioError(
+                    f"{self._name} changes from {self.num_channels} to {frame.shape[0]} channels; convert it to one "
+                    "layout first."
+                )
+            yield frame
+
+
+def _to_float(frame: av.AudioFrame) -> np.ndarray:
+    """A decoded frame as `(num_channels, num_samples)`, whatever its sample format."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(frame.samples, -1).T
+    scale = _FULL_SCALE.get(samples.dtype.str[1:])
+    if samples.dtype.kind == "u":
+        samples = samples.astype(np.float32) - scale
+    samples = samples.astype(np.float32)
+    return samples if scale is None else samples / np.float32(scale)
+
+
+def _regroup(frames: Iterator[np.ndarray], block_size: int) -> Iterator[np.ndarray]:
+    """Frames of any length as blocks of `block_size` samples, the last one shorter."""
+    waiting, length = [], 0
+    for frame in frames:
+        waiting.append(frame)
+        length += frame.shape[1]
+        if length >= block_size:
+            joined = np.concatenate(waiting, axis=1)
+            cut = length - length % block_size
+            for start in range(0, cut, block_size):
+                yield np.ascontiguousarray(joined[:, start : start + block_size])
+            waiting, length = [joined[:, cut:]], length - cut
+    if length:
+        yield np.concatenate(waiting, axis=1)
+
+
+def _cut_short(decoded_s: float, announced_s: float) -> str:
+    return f"ends after {decoded_s:.1f} s where its header announces {announced_s:.1f} s: it may be cut short"

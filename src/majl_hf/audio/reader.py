@@ -1,0 +1,112 @@
+"""Read audio files of every common kind as a stream of blocks."""
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import soundfile
+
+from ..errors import AudioError
+from .decoders import AvDecoder, SoundFileDecoder
+from .sources import Source, open_source
+
+# What a folder is searched for; a file that is named may have any extension.
+AUDIO_EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".webm")
+
+# First bytes of what soundfile is asked to read: the lossless containers. It could read mp3 and ogg, but libsndfile
+# estimates the length of an mp3 whose header does not tell it, and drops what lies beyond without a word; and soundfile
+# seeks after every read, which makes the samples of an opus file depend on the size of the blocks.
+_SOUNDFILE_HEADS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"FORM", b".snd", b"caff")
+
+
+class AudioReader:
+    """An audio file, decoded block by block.
+
+    Args:
+        source: A path, the bytes of an audio file, or a seekable binary file object (read from its start, and left
+            open).
+
+    Attributes:
+        sampling_rate (int): Hz.
+        num_channels (int).
+        num_samples (int or None): None where only decoding to the end would tell (mp3, ogg, m4a).
+        duration_s (float or None): As the file announces it; for mp3 and raw aac it may be an estimate.
+        container, codec (str): Short names for showing.
+        warnings (list of str): What was wrong with a file that could be read all the same, such as damaged packets or
+            an early end; complete after the last block.
+
+    Raises:
+        AudioError: nothing there, a folder, empty, not readable, not audio, no samples, damaged beyond reading.
+    """
+
+    def __init__(self, source):
+        checked = open_source(source)
+        self._decoder = _open_decoder(checked)
+        self.name = checked.name
+        self.sampling_rate: int = self._decoder.sampling_rate
+        self.num_channels: int = self._decoder.num_channels
+        self.num_samples: int | None = self._decoder.num_samples
+        self.duration_s: float | None = self._decoder.duration_s
+        self.container: str = self._decoder.container
+        self.codec: str = self._decoder.codec
+        self.warnings: list[str] = self._decoder.warnings
+        self._started = False
+
+    def blocks(self, block_size: int = 65536) -> Iterator[np.ndarray]:
+        """Yield `(num_channels, block_size)` float32 arrays, the last one shorter. A reader can be read once."""
+        if block_size < 1:
+            raise ValueError(f"block_size is {block_size}; at least 1 is needed.")
+        if self._started:
+            raise AudioError(f"{self.name} was read already; open another AudioReader to read it again.")
+        self._started = True
+        return self._decoder.blocks(block_size)
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        self._decoder.close()
+
+    def __enter__(self) -> "AudioReader":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+def read_audio(source) -> tuple[np.ndarray, int]:
+    """Decode a whole file: `(num_channels, num_samples)` float32, and its sampling rate in Hz.
+
+    `source` and errors are those of `AudioReader`.
+    """
+    with AudioReader(source) as reader:
+        return np.concatenate(list(reader.blocks()), axis=1), reader.sampling_rate
+
+
+def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
+    """soundfile for what it reads exactly, FFmpeg for mp3, ogg, opus, m4a, mp4 and what soundfile refuses."""
+    refusal = ""
+    if source.head.startswith(_SOUNDFILE_HEADS):
+        try:
+            decoder = SoundFileDecoder(source)
+        except soundfile.LibsndfileError as error:
+            refusal = f"soundfile: {error.error_string or error}; "
+            if source.stream is not None:
+                source.stream.seek(0)
+        else:
+            if decoder.num_samples == 0:
+                decoder.close()
+                raise AudioError(f"{source.name} holds no samples; at least one is needed. Record or export it again.")
+            if not decoder.codec.startswith("mpeg"):  # mp3 in a wav container
+                return decoder
+            decoder.close()
+    try:
+        return AvDecoder(source)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, AudioError):
+            raise
+        hint = " Its index (moov) may be missing, as when a recording or download was cut off." * (
+            source.head[4:8] == b"ftyp"
+        )
+        raise AudioError(
+            f"{source.name} is not audio that can be decoded ({refusal}FFmpeg: {getattr(error, 'strerror', error)})."
+            f"{hint} Needed is wav, flac, mp3, ogg, opus, m4a, mp4 or kin; export or download it again."
+        ) from error

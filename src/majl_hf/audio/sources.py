@@ -1,0 +1,89 @@
+"""What an audio file may be given as, and the checks that every kind of source passes before a decoder sees it."""
+
+import errno
+import io
+import os
+import stat
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ..errors import AudioError
+
+SOURCES = "a path, the bytes of an audio file, or a seekable binary file object"
+_HEAD_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that exists, can be read and is not empty.
+
+    Args:
+        name: For messages: the path, or what kind of object it is.
+        path: Set for files; decoders open these themselves, which is faster than reading through Python.
+        stream: Set for bytes and file objects, at its start.
+        head: The first bytes, by which the container is told.
+    """
+
+    name: str
+    path: str | None
+    stream: BinaryIO | None
+    head: bytes
+
+
+def open_source(source) -> Source:
+    """Check a path, bytes or binary file object, which is read from its start.
+
+    Raises:
+        AudioError: nothing there, a folder, not readable, empty, or an object that is none of these.
+    """
+    if isinstance(source, str | os.PathLike):
+        return _open_path(os.fspath(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _open_stream(io.BytesIO(source), "the bytes given")
+    if hasattr(source, "read"):
+        return _open_stream(source, f"the {type(source).__name__} given")
+    raise AudioError(f"Got {type(source).__name__} as audio; needed is {SOURCES}.")
+
+
+def _open_path(path: str | bytes) -> Source:
+    name = path = os.fsdecode(path)
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise AudioError(f"{name} is a folder; an audio file is needed. Name the files in it.")
+        if not stat.S_ISREG(mode):  # decoders have to seek, and opening a pipe could wait for ever
+            raise AudioError(f"{name} is not a regular file; save the audio to a file first, then give that.")
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except AudioError:
+        raise
+    except FileNotFoundError:
+        raise AudioError(f"{name} does not exist; check the path.") from None
+    except PermissionError:
+        raise AudioError(f"{name} may not be read by this user; change its permissions or copy it.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise AudioError(f"{name} cannot be read: {_reason(error)}.") from error
+    _check_not_empty(head, name)
+    return Source(name, path, None, head)
+
+
+def _open_stream(stream, name: str) -> Source:
+    try:
+        stream.seek(0)
+        head = stream.read(_HEAD_BYTES)
+        stream.seek(0)
+    except (AttributeError, OSError) as error:
+        raise AudioError(f"{name} cannot be rewound; read it to its end and give the bytes.") from error
+    if not isinstance(head, bytes | bytearray):
+        raise AudioError(f"{name} yields {type(head).__name__}; open it in binary mode ('rb').")
+    _check_not_empty(head, name)
+    return Source(name, None, stream, bytes(head))
+
+
+def _check_not_empty(head: bytes, name: str) -> None:
+    if not head:
+        raise AudioError(f"{name} is empty (0 bytes); an audio file is needed. Copy or download it again.")
+
+
+def _reason(error: Exception) -> str:
+    return os.strerror(error.errno) if getattr(error, "errno", None) in errno.errorcode else str(error)
