@@ -15,9 +15,9 @@ Metrics
 Special cases
     mir_eval reads the pitch guess of an unvoiced frame from its negative frequency; zeros would count as RPA misses.
     It resamples the estimate linearly in cents to the reference's grid (voicing: the frame before), which is exact
-    where frames coincide. A reference that starts after 0 s gets its first frame repeated at 0 s; reference frames
-    after the estimate's last one count as unvoiced. A reference without a voiced frame has no RPA: `melody_scores`
-    returns None, for the caller to skip and count.
+    where frames coincide. A reference that starts after 0 s gets its first frame repeated at 0 s; an estimate that ends
+    early is held up to the reference's last frame, which counts as unvoiced. A reference without a voiced frame has no
+    RPA: `melody_scores` returns None, for the caller to skip and count.
 """
 
 from __future__ import annotations

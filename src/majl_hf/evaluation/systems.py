@@ -99,26 +99,18 @@ class MajlSystem:
 
     def __call__(self, mixture: np.ndarray, sampling_rate: int) -> SystemOutput:
         from ..audio import StreamResampler
-        from ..models.streaming_majl import separate_stream
+        from ..models.streaming_majl import separate_array
 
-        chunks = list(
-            separate_stream(
-                self.model,
-                [mixture],
-                sampling_rate,
-                num_channels=mixture.shape[0],
-                make_resampler=StreamResampler,
-                policy=self.policy,
-                threshold=self.threshold,
-            )
+        chunk = separate_array(
+            self.model,
+            mixture,
+            sampling_rate,
+            make_resampler=StreamResampler,
+            policy=self.policy,
+            threshold=self.threshold,
         )
-        frames = [chunk.frames for chunk in chunks if chunk.frames is not None]
-        return SystemOutput(
-            vocals=np.concatenate([chunk.vocals for chunk in chunks], axis=1),
-            times_s=np.concatenate([frame.times_s for frame in frames]),
-            f0_hz=np.concatenate([frame.f0_hz for frame in frames]),
-            voiced=np.concatenate([frame.voiced for frame in frames]),
-        )
+        frames = chunk.frames
+        return SystemOutput(chunk.vocals, frames.times_s, frames.f0_hz, frames.voiced)
 
 
 class MixtureSystem:

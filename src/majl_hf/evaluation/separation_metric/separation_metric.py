@@ -14,7 +14,7 @@ with one scale a clip. Clips whose reference is silent are skipped and counted.
 
 _KWARGS_DESCRIPTION = """\
 Args:
-    predictions: estimated sources, each (num_channels, num_samples), full scale at 1.
+    predictions: estimated sources, each (num_channels, num_samples), full scale at 1; arrays of one dtype.
     references: true sources, each of the shape of its estimate.
     mixtures: what was separated, each of the shape of its estimate.
 Returns:
