@@ -1,8 +1,8 @@
 """transformers' own common tests, which its source distribution ships and its wheel does not.
 
-They are taken from the archive that `MAJL_TRANSFORMERS_SOURCE` names, or from `.cache/transformers-VERSION.tar.gz`, which
-`make test` fetches. Some modules that they import are not in the archive; empty stand-ins take their place, so that what
-those would test (generation, export) is left out.
+They are taken from the archive that `MAJL_TRANSFORMERS_SOURCE` names, or from `.cache/transformers-VERSION.tar.gz`,
+which `make test` fetches. Some modules that they import are not in the archive; empty stand-ins take their place, so
+that what those would test (generation, export) is left out.
 """
 
 import importlib

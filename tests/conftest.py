@@ -1,0 +1,62 @@
+"""What all tests share: an offline, seeded process with a cache of its own, and a tiny model on disk."""
+
+import atexit
+import os
+import random
+import shutil
+import tempfile
+
+# Read when the libraries are imported, so they are set first.
+_hub_cache = tempfile.mkdtemp(prefix="majl-tests-")
+atexit.register(shutil.rmtree, _hub_cache, ignore_errors=True)
+os.environ.update(
+    HF_HOME=_hub_cache,
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    GRADIO_ANALYTICS_ENABLED="False",
+    MPLBACKEND="Agg",
+)
+
+import majl_hf  # noqa: F401, E402, I001  (before transformers, evaluate and torchaudio)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from majl_hf.models.modeling_majl import MajlModel  # noqa: E402
+from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig  # noqa: E402
+from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig  # noqa: E402
+
+# Markers of transformers' common tests; see models/transformers_common.py.
+_FOREIGN_MARKERS = (
+    "accelerate_tests",
+    "flash_attn_test",
+    "torch_compile_test",
+    "flash_attn_3_test",
+    "flash_attn_4_test",
+)
+
+
+def pytest_configure(config):
+    for marker in _FOREIGN_MARKERS:
+        config.addinivalue_line("markers", f"{marker}: set by transformers' common tests")
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    """Each test starts from the same random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory) -> str:
+    """Folder with a saved `MajlModel` of the tiny parts (16 kHz mono, random weights), the same in every session."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        separator = TinySeparator(TinySeparatorConfig())
+        pitch_estimator = TinyPitchEstimator(TinyPitchEstimatorConfig())
+    folder = tmp_path_factory.mktemp("tiny-model")
+    MajlModel.from_parts(separator, pitch_estimator).eval().save_pretrained(folder)
+    return str(folder)
