@@ -85,6 +85,14 @@ class MajlConfig(PreTrainedConfig):
         kwargs.setdefault("keys_to_ignore_at_inference", ["separation_loss", "pitch_loss", "accompaniment"])
         super().__init__(**kwargs)
 
+    def to_dict(self) -> dict:
+        values = super().to_dict()
+        for name in self.sub_configs:
+            # Where a part once lay on somebody's disk is nobody's business.
+            if isinstance(values.get(name), dict):
+                values[name].pop("_name_or_path", None)
+        return values
+
     @property
     def sampling_rate(self) -> int:
         """Rate in Hz of the mixture that the model takes: the separator's."""
