@@ -1,0 +1,128 @@
+"""scripts/benchmark.py: its input, its measurements, and what it writes."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from majl_hf.checkpoints import SHIPPED
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def tiny_model_folder(tmp_path_factory):
+    from majl_hf.models.modeling_majl import MajlModel
+    from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
+    from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
+
+    torch.manual_seed(0)
+    model = MajlModel.from_parts(TinySeparator(TinySeparatorConfig()), TinyPitchEstimator(TinyPitchEstimatorConfig()))
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_the_song_has_its_length_and_comes_from_its_seed(benchmark, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        benchmark.make_song(str(tmp_path / name) + ".wav", 5.3, seed)
+    audio, rate = soundfile.read(tmp_path / "a.wav")
+    assert (audio.shape, rate) == ((round(5.3 * 44100), 2), 44100)
+    assert 0.2 < np.abs(audio).max() < 0.99
+    assert np.abs(audio[:, 0] - audio[:, 1]).max() > 0.01
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+    assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "c.wav").read_bytes()
+
+
+def test_peak_memory_and_time_are_the_childs(benchmark):
+    program = (
+        "import time; block = bytearray({}) ; block[::4096] = bytes(len(block[::4096])); time.sleep(0.3); print(7)"
+    )
+    small, text = benchmark.run_process([sys.executable, "-c", program.format(1)], None)
+    large, _ = benchmark.run_process([sys.executable, "-c", program.format(700 * 2**20)], None)
+    assert text.strip() == "7"
+    # This test's own process is large, which may hide the small one's figure, but not the large one's.
+    assert large["peak_memory_mib"] > 700
+    assert large["peak_memory_mib"] > small["peak_memory_mib"]
+    assert 0.3 < small["process_s"] < 30
+
+
+def test_a_process_that_fails_is_reported_with_its_words(benchmark):
+    with pytest.raises(RuntimeError, match=r"(?s)exited with 3.*out of luck"):
+        benchmark.run_process([sys.executable, "-c", "import sys; print('out of luck'); sys.exit(3)"], None)
+
+
+def test_functions_run_in_a_process_of_their_own(benchmark, tmp_path):
+    measured, returned = benchmark.call(benchmark.make_song, str(tmp_path / "song.wav"), 0.1)
+    assert returned is None
+    assert soundfile.info(tmp_path / "song.wav").frames == 4410
+    assert measured["peak_memory_mib"] > 1
+
+
+def test_speed_and_memory_are_written_beside_other_sections(
+    benchmark, tiny_model_folder, tmp_path, capsys, monkeypatch
+):
+    # Only the command line runs in a process of its own here: each start costs seconds.
+    monkeypatch.setattr(benchmark, "call", lambda function, *arguments, **_: ({}, function(*arguments)))
+    output = tmp_path / "benchmark.json"
+    output.write_text('{"training": {"kept": true}}')
+    arguments = ["--model", str(tiny_model_folder), "--duration-s", "3", "--repeat", "1", "--threads", "1"]
+    assert benchmark.main([*arguments, "--skip-rivals", "--output", str(output), "--workdir", str(tmp_path)]) == 0
+    results = json.loads(output.read_text())
+    assert results["training"] == {"kept": True}
+    inference = results["inference"]
+    majl = inference["results"]["majl"]
+    assert list(inference["results"]) == ["majl"]
+    assert majl["real_time_factor"] == pytest.approx(majl["wall_s"] / 3)
+    assert 0 < majl["wall_s"] < majl["process_s"]
+    assert majl["peak_memory_mib"] > 100
+    assert len(inference["checkpoint_sha256"]) == 64
+    assert inference["packages"]["torch"]
+    assert [path.name for path in tmp_path.iterdir()] == ["benchmark.json"]
+    assert "majl, run 1 of 1" in capsys.readouterr().out
+
+
+def test_training_throughput(benchmark, tiny_model_folder, mir1k_folder, tmp_path):
+    config = {
+        "model": str(tiny_model_folder),
+        "data": {
+            "segment_samples": 8000,
+            "sources": [{"kind": "mir1k", "folder": str(mir1k_folder), "original_probability": 1.0}],
+        },
+        "arguments": {
+            "output_dir": str(tmp_path / "run"),
+            "max_steps": 1000,
+            "per_device_train_batch_size": 2,
+            "gradient_accumulation_steps": 3,
+            "use_cpu": True,
+        },
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    measured = benchmark.measure_training(str(tmp_path / "config.yaml"), 2, 1, None)
+    assert (measured["num_steps"], measured["items_per_step"], measured["segment_s"]) == (2, 6, 0.5)
+    assert measured["audio_s_per_s"] == pytest.approx(2 * 6 * 0.5 / measured["wall_s"])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+@pytest.mark.skipif("majl-base" not in SHIPPED, reason="the checkpoint majl-base is not in this installation")
+def test_two_hours_take_no_more_memory_than_ten_minutes(benchmark, tmp_path):
+    output = tmp_path / "benchmark.json"
+    assert benchmark.main(["--minutes", "10", "120", "--output", str(output), "--workdir", str(tmp_path)]) == 0
+    memory = json.loads(output.read_text())["memory"]["results"]
+    assert memory["longest_to_shortest"] <= 1.1
