@@ -29,7 +29,7 @@ from .errors import EvaluationError
 from .systems import CascadeSystem, MixtureSystem, OracleMaskSystem, PitchTrack, TrueVocalsSystem
 
 SPLEETER_RATE, SPLEETER_HOP = 44100, 1024
-FCPE_THRESHOLD = 0.4  # the package's default of 0.006 calls nearly every frame sung; 0.4 was best on validation clips
+FCPE_THRESHOLD = 0.4  # the package's default of 0.006 calls nearly every frame sung
 
 
 class SpleeterSeparator:
