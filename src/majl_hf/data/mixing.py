@@ -298,6 +298,8 @@ class JointMixtureDataset(Dataset):
         if config.num_channels == 2 and rng.random() < config.swap_probability:
             parts = [part[::-1] for part in parts]
         vocals_audio, accompaniment_audio = (np.ascontiguousarray(part) for part in parts)
+        if rng.random() >= config.label_probability:
+            vocals.pitch_weight[:] = 0.0
         return Segment(
             f"{vocals.id}+{accompaniment.id}",
             vocals_audio,

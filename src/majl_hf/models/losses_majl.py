@@ -11,7 +11,7 @@ from torch import nn
 from .pitch_estimator_majl import PitchEstimatorConfig, hz_to_bins
 
 SPECTRAL_N_FFT = 2048
-SPECTRAL_HOP_LENGTH = 512
+SPECTRAL_HOP_LENGTH = 1024
 TARGET_WIDTH_CENTS = 25.0
 
 

@@ -4,8 +4,6 @@ Hennequin, Khlif, Voituret and Moussallam, "Spleeter: a fast and efficient music
 pre-trained models", JOSS 5(50), 2020. A U-Net maps the magnitudes of an STFT (4096 at hop 1024, 44.1 kHz, the lowest
 1024 bins) to a mask in [0, 1] for the vocals. What this file adds to the published network:
 
-- `frequency_bottleneck`: on each skip a residual fully connected layer along frequency, which sees a whole harmonic
-  series at once (the TDF of Choi et al., "Investigating U-Nets with various intermediate blocks", ISMIR 2020);
 - `residual_head`: a complex term beside the mask, so that the estimate may turn phases and exceed the mixture;
 - `upper_band`: the mask above the network's last bin, as a learned share of the mask just below it.
 
@@ -30,7 +28,6 @@ class SpleeterConfig(SeparatorConfig):
         hidden_channels (`list[int]`): Channels of the encoder levels, each of which halves time and frequency.
         accompaniment_network (`bool`): Add a second network for the accompaniment and divide the squared mask by the
             sum of both, as the published system does. Twice the work; used as a teacher and a rival.
-        frequency_bottleneck (`int`): Width of the fully connected residual along frequency on each skip; 0 for none.
         residual_head (`bool`): Add the complex residual term.
         upper_band (`bool`): Extend the mask above the network's last bin.
         freeze_batch_norm (`bool`): Keep BatchNorm's statistics as they are in training too, as small batches need.
@@ -47,7 +44,6 @@ class SpleeterConfig(SeparatorConfig):
         num_mask_bins=1024,
         hidden_channels=(16, 32, 64, 128, 256, 512),
         accompaniment_network=False,
-        frequency_bottleneck=0,
         residual_head=False,
         upper_band=False,
         freeze_batch_norm=True,
@@ -60,7 +56,6 @@ class SpleeterConfig(SeparatorConfig):
         self.num_mask_bins = num_mask_bins
         self.hidden_channels = list(hidden_channels)
         self.accompaniment_network = accompaniment_network
-        self.frequency_bottleneck = frequency_bottleneck
         self.residual_head = residual_head
         self.upper_band = upper_band
         self.freeze_batch_norm = freeze_batch_norm
@@ -71,24 +66,9 @@ class SpleeterConfig(SeparatorConfig):
         )
 
 
-class ZeroLinear(nn.Linear):
-    """Linear layer that starts at zero. A type of its own: transformers initialises only modules that hold weights."""
-
-
 class ZeroConvTranspose2d(nn.ConvTranspose2d):
-    """Transposed convolution that starts at zero."""
-
-
-class FrequencyBlock(nn.Module):
-    """Residual fully connected bottleneck along frequency: `(batch_size, channels, time, frequency)` in and out."""
-
-    def __init__(self, num_frequencies: int, bottleneck: int):
-        super().__init__()
-        self.reduce = nn.Linear(num_frequencies, bottleneck)
-        self.expand = ZeroLinear(bottleneck, num_frequencies)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden + self.expand(nn.functional.leaky_relu(self.reduce(hidden), 0.2))
+    """Transposed convolution that starts at zero. A type of its own: transformers initialises only modules that hold
+    weights."""
 
 
 class DownBlock(nn.Module):
@@ -100,9 +80,11 @@ class DownBlock(nn.Module):
         self.norm = None if is_first else nn.BatchNorm2d(in_channels, eps=1e-3, momentum=0.01)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=5, stride=2)
 
+    def activate(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden if self.norm is None else nn.functional.leaky_relu(self.norm(hidden), 0.2)
+
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        if self.norm is not None:
-            hidden = nn.functional.leaky_relu(self.norm(hidden), 0.2)
+        hidden = self.activate(hidden)
         # TensorFlow's "same" padding of an even length: one before, two behind.
         return self.conv(nn.functional.pad(hidden, (1, 2, 1, 2)))
 
@@ -146,12 +128,6 @@ class MaskUNet(nn.Module):
         inputs = [channels[-1]] + [2 * channel for channel in channels[-2::-1]]
         self.up = nn.ModuleList(UpBlock(fan_in, fan_out) for fan_in, fan_out in zip(inputs, outputs, strict=True))
         self.mask = nn.Conv2d(1, config.num_channels, kernel_size=4, dilation=2, padding=3)
-        self.frequency = None
-        if config.frequency_bottleneck:
-            self.frequency = nn.ModuleList(
-                FrequencyBlock(config.num_mask_bins // 2 ** (level + 1), config.frequency_bottleneck)
-                for level in range(len(channels) - 1)
-            )
         self.residual = ResidualHead(2 * channels[0], config.num_channels) if config.residual_head else None
 
     def forward(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -159,13 +135,16 @@ class MaskUNet(nn.Module):
         for block in self.down:
             skips.append(block(skips[-1] if skips else magnitudes))
         hidden = skips.pop()
-        if self.frequency is not None:
-            skips = [block(skip) for block, skip in zip(self.frequency, skips, strict=True)]
-        hidden = self.up[0](hidden)
-        for block in self.up[1:]:
-            hidden = torch.cat([skips.pop(), hidden], dim=1)
-            last, hidden = hidden, block(hidden)
-        return torch.sigmoid(self.mask(hidden)), None if self.residual is None else self.residual(last)
+        for block in self.up[:-1]:
+            hidden = torch.cat([skips.pop(), block(hidden)], dim=1)
+        mask = torch.sigmoid(self.mask(self.up[-1](hidden)))
+        return mask, None if self.residual is None else self.residual(self._normalised(hidden))
+
+    def _normalised(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The last level's input with its skip as the encoder's second level takes it: skips are as loud as the music,
+        and a layer that starts at zero would be thrown about by them."""
+        skip, decoded = hidden.chunk(2, dim=1)
+        return torch.cat([self.down[1].activate(skip), decoded], dim=1)
 
 
 class SpleeterSeparator(Separator):
@@ -190,10 +169,10 @@ class SpleeterSeparator(Separator):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        if isinstance(module, (ZeroLinear, ZeroConvTranspose2d)):
+        if isinstance(module, ZeroConvTranspose2d):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             init.kaiming_normal_(module.weight, nonlinearity="leaky_relu", a=0.2)
             init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
