@@ -25,7 +25,7 @@ help:
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@echo "Setting up $(VENV) (a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
+	@$(PIP) install --no-compile $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)

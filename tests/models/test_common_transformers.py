@@ -55,7 +55,6 @@ class BaseTester(TinyTester):
                 hop_length=64,
                 num_mask_bins=64,
                 hidden_channels=[4, 8],
-                frequency_bottleneck=4,
                 residual_head=True,
                 upper_band=True,
             ),
