@@ -8,7 +8,7 @@ import textwrap
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, pipeline
 
 from majl_hf import MajlConfig, MajlFeatureExtractor, MajlModel
 from majl_hf.models.modeling_majl import SHIPPED_CHECKPOINTS
@@ -106,6 +106,39 @@ def test_both_doors_give_the_same(folder):
     assert there["module"].startswith("transformers_modules.") and not there["package"]
     assert here["shape"] == there["shape"] == [1, 1, 8000]
     assert here["vocals"] == there["vocals"] and here["logits"] == there["logits"]
+
+
+PIPELINE = """
+    import numpy
+    from transformers import pipeline
+    arguments = {"trust_remote_code": True} if sys.argv[2] == "remote" else {}
+    separate = pipeline("majl-separation-pitch", model=sys.argv[1], **arguments)
+    audio = numpy.sin(numpy.arange(20_000) * 0.1).astype("float32")
+    output = separate({"array": audio, "sampling_rate": 16_000})
+    message = ""
+    try:
+        separate({"array": audio, "sampling_rate": 22_050}) if sys.argv[2] == "remote" else None
+    except ImportError as error:
+        message = str(error)
+    print(json.dumps({
+        "module": type(separate).__module__,
+        "f0_hz": output["f0_hz"].tolist(),
+        "vocals": float(numpy.abs(output["vocals"]).sum()),
+        "message": message,
+    }))
+"""
+
+
+def test_pipeline_through_both_doors(folder, tmp_path):
+    pipeline("majl-separation-pitch", model=str(folder)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert "default" not in config["custom_pipelines"]["majl-separation-pitch"]
+    here = run("import json, sys, majl_hf\n" + textwrap.dedent(PIPELINE), folder, "package")
+    there = run(textwrap.dedent(WITHOUT_PACKAGE) + textwrap.dedent(PIPELINE), tmp_path, "remote")
+    assert here["module"] == "majl_hf.models.pipeline_majl"
+    assert there["module"].startswith("transformers_modules.")
+    assert here["f0_hz"] == there["f0_hz"] and here["vocals"] == there["vocals"]
+    assert "22050 Hz" in there["message"] and "pip install majl_hf" in there["message"]
 
 
 def test_unregistered_part_is_named(tmp_path, folder):

@@ -81,6 +81,16 @@ class MajlPipeline(Pipeline):
             "confidence": frames.confidence,
         }
 
+    def save_pretrained(self, save_directory, **kwargs):
+        """Save the model and the code that loads it as this pipeline; see `Pipeline.save_pretrained`."""
+        # The task's default model is a folder of this installation, which would be written into the config.
+        if hasattr(self, "_registered_impl"):
+            self._registered_impl = {
+                task: {name: value for name, value in info.items() if name != "default"}
+                for task, info in type(self)._registered_impl.items()
+            }
+        super().save_pretrained(save_directory, **kwargs)
+
     def _ensure_tensor_on_device(self, inputs, device):
         return inputs  # windows are moved one by one, so that a long song need not fit on the device
 
