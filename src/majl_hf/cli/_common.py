@@ -1,0 +1,160 @@
+"""What the verbs share: options, exit codes, and loading a model."""
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import MajlError
+from ._interrupt import Stopped
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class VoicingPolicy(StrEnum):
+    threshold = "threshold"
+    hysteresis = "hysteresis"
+    always = "always"
+
+
+Inputs = Annotated[list[str], typer.Argument(help="Files, folders or globs.", metavar="INPUT", show_default=False)]
+OutputDir = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Folder for the results; made if missing.", metavar="DIR", file_okay=False),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders to their leaves.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object a file (a line each), and a summary.")]
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", help="A shipped name (see `majl models`), a folder or a Hub id.", metavar="NAME")
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
+Policy = Annotated[
+    VoicingPolicy | None,
+    typer.Option("--voicing-policy", help="How voicing becomes a decision.", show_default="the model's"),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--voicing-threshold", help="Between 0 and 1: voicing from which a frame is sung.", show_default="the model's"
+    ),
+]
+UnvoicedAsZero = Annotated[
+    bool, typer.Option("--unvoiced-as-zero", help="Write 0 Hz where the voicing policy says that nobody sings.")
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows computed together: speed against memory.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+
+
+def command(verb: Callable) -> Callable:
+    """Make a verb end with the documented exit codes instead of a traceback."""
+
+    @functools.wraps(verb)
+    def guarded(*args, **kwargs):
+        try:
+            exit_code = verb(*args, **kwargs)
+        except KeyboardInterrupt as stop:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else Stopped().exit_code) from None
+        except MajlError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(EXIT_USAGE) from None
+        raise typer.Exit(exit_code or 0)
+
+    return guarded
+
+
+def describe(error: BaseException, debug: bool = False) -> str:
+    """One line for any exception. Those written for users speak for themselves, others need their type."""
+    if debug:
+        traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, MajlError | ValueError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "not enough memory; use a smaller --batch-size or --device cpu"
+    return f"{type(error).__name__}: {error}; run again with --debug to see where"
+
+
+def load_model(name: str, device: Device, threads: int | None, policy: str | None, threshold: float | None):
+    """The model in evaluation mode on its device; the voicing options are checked against it.
+
+    Raises:
+        MajlError: a model that cannot be loaded, a device that is not there, a threshold out of range.
+    """
+    import huggingface_hub
+    import torch
+    import transformers
+
+    from .. import MajlModel
+    from ..checkpoints import SHIPPED
+    from ..models.decoding_majl import PitchDecoder
+
+    if name not in SHIPPED and "/" not in name and not os.path.isdir(name):  # not worth asking the Hub
+        raise MajlError(
+            f"There is no model {name!r}; give a shipped name ({', '.join(SHIPPED) or 'none is installed'}), a folder "
+            "or a Hub id (owner/name)."
+        )
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = _torch_device(device)
+    try:
+        model = MajlModel.from_pretrained(name)
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MajlError(
+            f"The model {name!r} cannot be loaded: {reason} Give a name of `majl models`, a folder or a Hub id."
+        ) from error
+    try:
+        PitchDecoder(model.config, policy, threshold)
+    except ValueError as error:
+        raise MajlError(str(error)) from error
+    return model.eval().to(target)
+
+
+def _torch_device(device: Device) -> str:
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device is Device.auto:
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device.value]:
+        usable = ", ".join(name for name, is_there in available.items() if is_there)
+        raise MajlError(f"The device {device.value} is not available here; use one of auto, {usable}.")
+    return device.value
+
+
+def print_json(value) -> None:
+    """One JSON value on stdout, in ASCII."""
+    print(json.dumps(value, indent=2), flush=True)
+
+
+def check_output_dir(path: Path) -> None:
+    """Make the folder for the results, or fail before anything is computed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MajlError(
+            f"The output folder {path} cannot be made: {error.strerror}; choose another --output."
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise MajlError(f"The output folder {path} may not be written; choose another --output.")

@@ -1,0 +1,127 @@
+"""What a command says: results and JSON on stdout; progress, warnings and failures on stderr."""
+
+import json
+import os
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.text import Text
+
+
+def shown(path) -> str:
+    """A path for people: bytes that are no text are replaced."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+class _AudioSecondsColumn(ProgressColumn):
+    """Seconds of audio done, and computing time per second of audio."""
+
+    def render(self, task) -> Text:
+        total = f" / {task.total:.0f}" if task.total else ""
+        factor = task.elapsed / task.completed if task.completed and task.elapsed else None
+        speed = f"  {factor:.3f} x real time" if factor else ""
+        return Text(f"{task.completed:.0f}{total} s of audio{speed}")
+
+
+class Report:
+    """Collects and prints the outcome of every file of one command.
+
+    Args:
+        verb: For the summary.
+        as_json: One JSON object a file and one for the summary on stdout, and nothing else there.
+    """
+
+    def __init__(self, verb: str, as_json: bool):
+        self.verb, self.as_json = verb, as_json
+        self.num_done, self.failures, self.audio_s = 0, [], 0.0
+        self._out = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        self._err = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+        self._started_s = time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            _AudioSecondsColumn(),
+            console=self._err,
+            transient=True,
+            disable=not self._err.is_terminal,
+        )
+        self._task = None
+
+    def __enter__(self) -> "Report":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._progress.stop()
+
+    def start_file(self, source, duration_s: float | None) -> None:
+        """Show a new bar; its end is `duration_s` of audio, where known."""
+        self.stop_file()
+        self._task = self._progress.add_task(shown(source), total=duration_s)
+
+    def advance(self, seconds: float) -> None:
+        """That much more audio is done."""
+        if self._task is not None:
+            self._progress.advance(self._task, seconds)
+
+    def stop_file(self) -> None:
+        """Take the bar away."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+
+    def note(self, text: str) -> None:
+        """A line on stderr."""
+        self._err.print(text)
+
+    def done(self, source, facts: dict) -> None:
+        """A file is finished; `facts` go into its JSON object."""
+        self.stop_file()
+        self.num_done += 1
+        self.audio_s += facts["duration_s"]
+        for warning in facts["warnings"]:
+            self.note(f"warning: {shown(source)}: {warning}")
+        if self.as_json:
+            self._print_json({"input": str(source), "status": "done", **facts})
+            return
+        outputs = ", ".join(shown(path) for path in facts["outputs"].values())
+        self._out.print(
+            f"{shown(source)}: {facts['duration_s']:.1f} s in {facts['elapsed_s']:.1f} s "
+            f"({facts['real_time_factor']:.3f} x real time) -> {outputs}"
+        )
+
+    def failed(self, source, reason: str) -> None:
+        """A file could not be processed."""
+        self.stop_file()
+        reason = " ".join(reason.split())
+        self.failures.append((str(source), reason))
+        if self.as_json:
+            self._print_json({"input": str(source), "status": "failed", "error": reason})
+
+    def summary(self, stopped: bool = False) -> None:
+        """Count what happened, each failure in one line."""
+        elapsed_s = time.monotonic() - self._started_s
+        for source, reason in self.failures:
+            self.note(f"failed: {shown(source)}: {reason.replace(f'{source} ', '', 1)}")
+        if stopped:
+            self.note("stopped: the file that was being worked on has left nothing behind")
+        if self.as_json:
+            self._print_json(
+                {
+                    "summary": self.verb,
+                    "num_done": self.num_done,
+                    "num_failed": len(self.failures),
+                    "stopped": stopped,
+                    "audio_s": round(self.audio_s, 3),
+                    "elapsed_s": round(elapsed_s, 3),
+                }
+            )
+        elif self.num_done + len(self.failures) != 1:
+            self._out.print(
+                f"{self.num_done} done, {len(self.failures)} failed; {self.audio_s:.1f} s of audio in {elapsed_s:.1f} s"
+            )
+
+    def _print_json(self, value: dict) -> None:
+        print(json.dumps(value), flush=True)  # ASCII: also names that are no valid text survive

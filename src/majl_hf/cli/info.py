@@ -1,0 +1,95 @@
+"""`majl info`: facts about audio files, or about this installation."""
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import _common as c
+from ._report import shown
+
+NAME = "info"
+_PACKAGES = ("majl_hf", "torch", "transformers", "numpy", "soundfile", "av", "soxr")
+
+
+@c.command
+def run(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders or globs.", metavar="INPUT", show_default=False)
+    ] = None,
+    recursive: c.Recursive = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> int:
+    """Tell the rate, channels and length of audio files; without input: versions, devices and the default model."""
+    return _tell_files(inputs, recursive, as_json) if inputs else _tell_installation(as_json)
+
+
+def _tell_files(inputs: list[str], recursive: bool, as_json: bool) -> int:
+    from ..audio import AudioError, AudioReader
+    from ._inputs import find_inputs
+
+    found, refused = find_inputs(inputs, recursive)
+    facts, failures = [], [{"input": refusal.source, "error": refusal.reason} for refusal in refused]
+    for path, _ in found:
+        try:
+            with AudioReader(path) as reader:
+                names = ("container", "codec", "sampling_rate", "num_channels", "num_samples", "duration_s")
+                facts.append({"input": str(path), **{name: getattr(reader, name) for name in names}})
+        except AudioError as error:
+            failures.append({"input": str(path), "error": str(error)})
+    if as_json:
+        c.print_json({"files": facts, "failures": failures})
+    elif facts:
+        table = Table("file", "format", "rate in Hz", "channels", "duration in s", box=None, header_style="bold")
+        for fact in facts:
+            duration = "unknown" if fact["duration_s"] is None else f"{fact['duration_s']:.3f}"
+            codec = f"{fact['container']} {fact['codec']}"
+            table.add_row(
+                _plain(shown(fact["input"])), codec, str(fact["sampling_rate"]), str(fact["num_channels"]), duration
+            )
+        Console(highlight=False).print(table)
+    for failure in failures:
+        typer.echo(f"failed: {shown(failure['input'])}: {failure['error']}", err=True)
+    return c.EXIT_FAILED if failures else 0
+
+
+def _tell_installation(as_json: bool) -> int:
+    import torch
+
+    from ..checkpoints import SHIPPED
+
+    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    devices |= {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    if torch.backends.mps.is_available():
+        devices["mps"] = platform.machine()
+    versions = {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+    default = SHIPPED.get("majl-base")
+    facts = {"versions": versions, "devices": devices, "default_model": {"name": "majl-base", "folder": default}}
+    if as_json:
+        c.print_json(facts)
+        return 0
+    table = Table.grid(padding=(0, 2))
+    for name, version in versions.items():
+        table.add_row(name, version)
+    for name, description in devices.items():
+        table.add_row(f"device {name}", description)
+    table.add_row("default model", _plain(f"majl-base in {Path(default)}" if default else "majl-base is not installed"))
+    Console(highlight=False).print(table)
+    return 0
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "not installed as a package"
+
+
+def _plain(text: str):
+    from rich.text import Text
+
+    return Text(text, overflow="fold")

@@ -1,0 +1,84 @@
+"""`majl models`: the checkpoints that come with the package."""
+
+import json
+import math
+import re
+import struct
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import MajlError
+from . import _common as c
+
+NAME = "models"
+# Statistics that a checkpoint keeps beside its parameters.
+_NO_PARAMETER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked|window|filterbank)$")
+
+
+@c.command
+def run(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> int:
+    """List the models that come with the package."""
+    from ..checkpoints import SHIPPED
+
+    facts = [describe_checkpoint(name, Path(folder)) for name, folder in SHIPPED.items()]
+    if as_json:
+        c.print_json(facts)
+        return 0
+    if not facts:
+        raise MajlError("No checkpoint is installed; reinstall the package, or give --model a folder or a Hub id.")
+    table = Table("name", "parameters", "size", "rate in Hz", "channels", "licence", box=None, header_style="bold")
+    for fact in facts:
+        table.add_row(
+            fact["name"],
+            f"{fact['num_parameters'] / 1e6:.1f} M",
+            f"{fact['size_bytes'] / 1e6:.1f} MB",
+            str(fact["sampling_rate"]),
+            str(fact["num_channels"]),
+            fact["licence"] or "see its card",
+        )
+    Console(highlight=False).print(table)
+    return 0
+
+
+def describe_checkpoint(name: str, folder: Path) -> dict:
+    """Facts of a saved model from its config, the headers of its weights and its card, without loading it.
+
+    Raises:
+        MajlError: the folder lacks a config or weights.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file() or not weights:
+        raise MajlError(f"The checkpoint in {folder} lacks config.json or *.safetensors; reinstall the package.")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    separator = config.get("separator_config", {})
+    shapes = {key: shape for path in weights for key, shape in _tensor_shapes(path).items()}
+    return {
+        "name": name,
+        "folder": str(folder),
+        "num_parameters": sum(math.prod(shape) for key, shape in shapes.items() if not _NO_PARAMETER.search(key)),
+        "size_bytes": sum(path.stat().st_size for path in weights),
+        "sampling_rate": separator.get("sampling_rate"),
+        "num_channels": separator.get("num_channels"),
+        "licence": _licence(folder / "README.md"),
+    }
+
+
+def _tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """Names and shapes in a safetensors file: eight bytes of length, then a JSON header of that length."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def _licence(card: Path) -> str | None:
+    """The licence that the front matter of a model card names; a custom one by its own name."""
+    if not card.is_file():
+        return None
+    front = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL)
+    entries = dict(re.findall(r"^(license(?:_name)?):\s*(.+?)\s*$", front.group(1) if front else "", re.MULTILINE))
+    return entries.get("license_name") or entries.get("license")

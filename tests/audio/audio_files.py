@@ -1,0 +1,51 @@
+"""Fabricated audio files for the tests, in every format that is read."""
+
+import av
+import numpy as np
+import soundfile
+
+import majl_hf
+
+RATE = 44100
+EXTENSIONS = ("wav", "flac", "ogg", "opus", "mp3", "m4a", "mp4")
+LOSSLESS = ("wav", "flac")
+AAC_FRAME = 1024
+
+# For code that runs in a process of its own: the audio room without the rest of the package, which takes seconds.
+WITHOUT_MODELS = f"""
+import sys, types
+sys.modules["majl_hf"] = types.ModuleType("majl_hf")
+sys.modules["majl_hf"].__path__ = {list(majl_hf.__path__)!r}
+"""
+
+
+def stereo_tones(num_samples: int = 3 * RATE + 777, sampling_rate: int = RATE) -> np.ndarray:
+    """Two tones with a click in the first channel at sample 1000, `(2, num_samples)` float32."""
+    time_s = np.arange(num_samples) / sampling_rate
+    audio = np.stack([0.2 * np.sin(2 * np.pi * 440 * time_s), 0.3 * np.sin(2 * np.pi * 330 * time_s)])
+    audio[0, 1000:1004] = 0.9
+    return audio.astype(np.float32)
+
+
+def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **av_options) -> str:
+    """Encode by the extension of `path`: soundfile's formats, or AAC in mp4."""
+    extension = str(path).rsplit(".", 1)[-1]
+    if extension in ("m4a", "mp4"):
+        _write_aac(path, audio, sampling_rate, av_options)
+    elif extension == "opus":
+        soundfile.write(path, audio.T, 48000, format="OGG", subtype="OPUS")
+    else:
+        soundfile.write(path, audio.T, sampling_rate)
+    return str(path)
+
+
+def _write_aac(path, audio: np.ndarray, sampling_rate: int, options: dict) -> None:
+    layout = "mono" if audio.shape[0] == 1 else "stereo"
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        stream = container.add_stream("aac", rate=sampling_rate, layout=layout)
+        for start in range(0, audio.shape[1], AAC_FRAME):
+            block = np.ascontiguousarray(audio[:, start : start + AAC_FRAME])
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = sampling_rate, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

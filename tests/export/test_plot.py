@@ -1,0 +1,70 @@
+"""The picture: what it shows is at the right place, and odd input does not break it."""
+
+import builtins
+
+import numpy as np
+import pytest
+
+from majl_hf.errors import MajlError
+from majl_hf.export.plot import HIGHEST_HZ, LOWEST_HZ, log_spectrogram_db, plot_pitch
+
+RATE = 16000
+
+
+@pytest.mark.parametrize("tone_hz", [110.0, 440.0, 1318.5])
+def test_a_tone_is_the_brightest_row_at_its_pitch(tone_hz):
+    tone = np.sin(2 * np.pi * tone_hz * np.arange(RATE) / RATE).astype(np.float32)
+    levels_db = log_spectrogram_db(tone, RATE)
+    row = levels_db[:, levels_db.shape[1] // 2].argmax()
+    found_hz = LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ) ** ((row + 0.5) / len(levels_db))
+    assert abs(1200 * np.log2(found_hz / tone_hz)) < 25
+    assert levels_db.max() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_an_onset_is_at_its_column():
+    audio = np.zeros(2 * RATE, dtype=np.float32)
+    audio[RATE:] = np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE)
+    loudest_db = log_spectrogram_db(audio, RATE).max(axis=0)
+    onset = np.flatnonzero(loudest_db > -10)[0] / len(loudest_db) * 2
+    assert onset == pytest.approx(1.0, abs=0.04)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2 * RATE])
+@pytest.mark.parametrize("num_frames", [0, 200])
+def test_pictures_of_silence_and_of_a_curve(tmp_path, num_samples, num_frames):
+    from matplotlib.image import imread
+
+    times_s = np.arange(num_frames) * 0.01
+    path = plot_pitch(
+        tmp_path / "ä.png",
+        np.zeros((2, num_samples), dtype=np.float32),
+        RATE,
+        times_s,
+        220 * 2 ** (times_s / 2),
+        times_s % 0.5 > 0.2,
+        title="Cash $$ _and_ \\more",
+    )
+    pixels = imread(path)
+    assert min(pixels.shape[:2]) > 500
+    blue = (np.abs(pixels[..., :3] - np.array([0x35, 0xE0, 0xFF]) / 255) < 0.05).all(axis=-1)
+    drawn = 300 if num_frames and num_samples > 1 else 20  # the curve, or only its key
+    assert blue.sum() > drawn
+    assert (blue.sum() < 300) == (drawn == 20)
+
+
+def test_wrong_arrays_and_missing_matplotlib_are_told(tmp_path, monkeypatch):
+    with pytest.raises(MajlError, match="one value a frame"):
+        plot_pitch(tmp_path / "a.png", np.zeros(10), RATE, np.zeros(3), np.ones(2), np.ones(3))
+    with pytest.raises(MajlError, match="no samples"):
+        plot_pitch(tmp_path / "a.png", np.zeros(0), RATE, np.zeros(0), np.ones(0), np.ones(0))
+    real_import = builtins.__import__
+
+    def without_matplotlib(name, *arguments, **keywords):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real_import(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    with pytest.raises(MajlError, match=r"majl_hf\[plot\]"):
+        plot_pitch(tmp_path / "a.png", np.zeros(10), RATE, np.zeros(0), np.ones(0), np.ones(0))
+    assert not (tmp_path / "a.png").exists()
