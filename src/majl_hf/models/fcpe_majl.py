@@ -1,6 +1,6 @@
 """FCPE's convolutional mel network as a pitch estimator.
 
-Luo et al., "FCPE: A Fast Context-based Pitch Estimation Model", arXiv 2509.15140; weights published in `torchfcpe`
+"Fast Context-based Pitch Estimation" by CNChTu; code and weights are published as the package `torchfcpe`
 (MIT). A log-mel spectrogram goes through two convolutions and a stack of residual convolution modules (pointwise, gated,
 depthwise over 31 frames, pointwise) to 360 bins of 19.78 cents from 32.7 Hz.
 """
