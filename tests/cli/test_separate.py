@@ -1,0 +1,116 @@
+"""`majl separate` and `majl pitch` on good input: what is written, where, and what is said."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from majl_hf.audio import read_audio, to_24_bit_grid
+from majl_hf.export import read_f0_csv
+
+
+@pytest.mark.parametrize("format, extension", [("wav-float", "wav"), ("wav-24", "wav"), ("flac", "flac")])
+def test_three_files_that_add_up(majl, song, tmp_path, format, extension):
+    source = song("It's a “söng”.wav")
+    result = majl("separate", source, "-o", tmp_path / "out", "--format", format)
+    assert result.exit_code == 0, result.stderr
+    stem = tmp_path / "out" / "It's a “söng”"
+    names = {f"{stem.name}.{end}" for end in (f"vocals.{extension}", f"accompaniment.{extension}", "f0.csv")}
+    assert set(os.listdir(tmp_path / "out")) == names
+    mixture, rate = read_audio(source)
+    vocals, vocals_rate = read_audio(f"{stem}.vocals.{extension}")
+    accompaniment, _ = read_audio(f"{stem}.accompaniment.{extension}")
+    assert rate == vocals_rate and vocals.shape == accompaniment.shape == mixture.shape
+    assert np.abs(vocals).max() > 1e-4
+    if format == "wav-float":
+        assert np.abs(vocals + accompaniment - mixture).max() <= np.spacing(np.abs(mixture).max())
+    else:
+        assert np.array_equal(vocals + accompaniment, to_24_bit_grid(mixture))
+    f0 = read_f0_csv(f"{stem}.f0.csv")
+    assert (f0["f0_hz"] > 0).all() and f0["time_s"][-1] == pytest.approx(1.5, abs=0.021)
+
+
+@pytest.mark.parametrize(
+    "name, num_channels, sampling_rate", [("a.mp3", 1, 44100), ("a.flac", 2, 8000), ("a.ogg", 2, 48000)]
+)
+def test_rate_channels_and_length_are_the_inputs(majl, song, tmp_path, name, num_channels, sampling_rate):
+    source = song(name, 1.0, num_channels, sampling_rate)
+    assert majl("separate", source, "-o", tmp_path / "out", "--no-f0").exit_code == 0
+    for stem in ("vocals", "accompaniment"):
+        info = soundfile.info(tmp_path / "out" / f"a.{stem}.wav")
+        expected = (sampling_rate, num_channels, sampling_rate)
+        assert (info.samplerate, info.channels, info.frames) == expected
+
+
+def test_batch_size_and_threads_do_not_change_the_result(majl, song, tmp_path):
+    source = song(seconds=40, sampling_rate=16000, num_channels=1)
+    majl("separate", source, "-o", tmp_path / "one")
+    majl("separate", source, "-o", tmp_path / "three", "--batch-size", 3, "--threads", 1)
+    one, three = (read_audio(tmp_path / name / "a.vocals.wav")[0] for name in ("one", "three"))
+    assert np.abs(one - three).max() < 1e-5
+    f0 = [read_f0_csv(tmp_path / name / "a.f0.csv")["f0_hz"] for name in ("one", "three")]
+    assert np.abs(1200 * np.log2(f0[0] / f0[1])).max() < 1
+
+
+def test_only_what_is_wanted_is_written(majl, song, tmp_path):
+    assert majl("separate", song(), "-o", tmp_path / "out", "--no-accompaniment", "--no-f0").exit_code == 0
+    assert os.listdir(tmp_path / "out") == ["a.vocals.wav"]
+    nothing = majl("separate", song(), "-o", tmp_path / "out", "--no-vocals", "--no-accompaniment", "--no-f0")
+    assert nothing.exit_code == 2
+
+
+def test_pitch_of_a_song_and_of_a_solo_voice(majl, song, tmp_path):
+    source = song()
+    assert majl("pitch", source, "-o", tmp_path / "song").exit_code == 0
+    assert majl("pitch", source, "-o", tmp_path / "solo", "--solo").exit_code == 0
+    curves = [read_f0_csv(tmp_path / folder / "a.f0.csv") for folder in ("song", "solo")]
+    assert os.listdir(tmp_path / "solo") == ["a.f0.csv"]
+    assert len(curves[0]["time_s"]) == len(curves[1]["time_s"])
+    assert not np.array_equal(curves[0]["confidence"], curves[1]["confidence"])
+
+
+def test_voicing_options(majl, song, tmp_path):
+    source = song()
+    for name, options in {
+        "always": ["--voicing-policy", "always"],
+        "never": ["--voicing-policy", "threshold", "--voicing-threshold", "0.9999"],
+    }.items():
+        assert majl("pitch", source, "-o", tmp_path / name, "--unvoiced-as-zero", *options).exit_code == 0
+    assert (read_f0_csv(tmp_path / "always" / "a.f0.csv")["f0_hz"] > 0).all()
+    assert (read_f0_csv(tmp_path / "never" / "a.f0.csv")["f0_hz"] == 0).all()
+
+
+def test_json_is_one_line_a_file_and_a_summary(majl, song, tmp_path):
+    song("in/a.wav"), song("in/deeper/b.wav")
+    (tmp_path / "in" / "text.mp3").write_text("no song")
+    result = majl("separate", tmp_path / "in", "-r", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 1
+    *files, summary = result.json
+    done = {entry["input"]: entry for entry in files if entry["status"] == "done"}
+    assert set(done) == {str(tmp_path / "in" / "a.wav"), str(tmp_path / "in" / "deeper" / "b.wav")}
+    deeper = done[str(tmp_path / "in" / "deeper" / "b.wav")]
+    assert deeper["outputs"]["vocals"] == str(tmp_path / "out" / "deeper" / "b.vocals.wav")
+    assert all(os.path.exists(path) for entry in done.values() for path in entry["outputs"].values())
+    assert deeper["duration_s"] == pytest.approx(1.5) and deeper["real_time_factor"] > 0
+    (failed,) = (entry for entry in files if entry["status"] == "failed")
+    assert failed["input"].endswith("text.mp3") and "not audio" in failed["error"]
+    assert (summary["num_done"], summary["num_failed"], summary["stopped"]) == (2, 1, False)
+    assert "text.mp3" in result.stderr
+
+
+def test_a_warning_for_clipping_and_none_for_float(majl, tmp_path):
+    audio = np.random.default_rng(0).uniform(-3, 3, (20_000, 1))
+    soundfile.write(tmp_path / "loud.wav", audio, 16000, subtype="FLOAT")
+    loud = majl("separate", tmp_path / "loud.wav", "-o", tmp_path / "out", "--format", "wav-24", "--json")
+    assert loud.exit_code == 0 and "beyond full scale" in loud.json[0]["warnings"][0]
+    exact = majl("separate", tmp_path / "loud.wav", "-o", tmp_path / "out2", "--json")
+    assert exact.json[0]["warnings"] == []
+
+
+def test_a_truncated_mp3_is_done_with_a_warning(majl, song, tmp_path):
+    source = song("a.mp3", 6)
+    source.write_bytes(source.read_bytes()[:20_000])
+    result = majl("separate", source, "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "cut short" in result.stderr
