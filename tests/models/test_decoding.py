@@ -149,7 +149,7 @@ def test_policies_and_bad_arguments():
     assert decode(logits, config(), policy="always").voiced.all()
     with pytest.raises(ValueError, match="'loud'; it must be one of threshold"):
         PitchDecoder(config(), policy="loud")
-    with pytest.raises(ValueError, match="1.5; it must lie between 0 and 1"):
+    with pytest.raises(ValueError, match=r"1\.5; it must lie between 0 and 1"):
         PitchDecoder(config(), threshold=1.5)
-    with pytest.raises(ValueError, match="config.decoder is 'best'"):
+    with pytest.raises(ValueError, match=r"config\.decoder is 'best'"):
         PitchDecoder(config(decoder="best"))

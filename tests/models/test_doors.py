@@ -145,5 +145,5 @@ def test_unregistered_part_is_named(tmp_path, folder):
     config = json.loads((folder / "config.json").read_text())
     config["separator_config"]["model_type"] = "somebodys-separator"
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="somebodys-separator.*not registered"):
+    with pytest.raises(ValueError, match=r"somebodys-separator.*not registered"):
         MajlConfig.from_pretrained(tmp_path)

@@ -47,4 +47,6 @@ def test_stream_equals_whole(block, orig, new):
 
 def test_gradient_flows():
     waveform = torch.randn(1, 1_000, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: resample(x, 44_100, 16_000)[:, ::37], waveform[:, :200].detach().requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda x: resample(x, 44_100, 16_000)[:, ::37], waveform[:, :200].detach().requires_grad_()
+    )

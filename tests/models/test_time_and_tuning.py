@@ -15,7 +15,7 @@ FORMANTS = ((600, 80), (1200, 100), (2700, 150), (3500, 200))  # centre and half
 
 
 def sing(centre_hz: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Time, f0 (vibrato of 5.5 Hz, a glide of 4 semitones to each side), loudness (0.4 s of rest every 2 s), waveform."""
+    """Time, f0 (vibrato, a glide of 4 semitones to each side), loudness (0.4 s of rest every 2 s) and waveform."""
     time_s = np.arange(int(SECONDS * RATE)) / RATE
     semitones = 0.6 * np.sin(2 * np.pi * 5.5 * time_s) + 4.0 * np.sin(2 * np.pi * 0.25 * time_s)
     f0_hz = centre_hz * 2 ** (semitones / 12)

@@ -22,7 +22,7 @@ RATE = 16_000
 
 
 def write_mir1k(folder: Path, num_clips: int = 4, seconds: float = 2.0) -> None:
-    """Sung tones over noise in MIR-1K's layout: left accompaniment, right vocals, labels of line k at 0.02 (k + 1) s."""
+    """Sung tones over noise in MIR-1K's layout: left accompaniment, right vocals, label line k at 0.02 (k + 1) s."""
     (folder / "Wavfile").mkdir(parents=True)
     (folder / "PitchLabel").mkdir()
     rng = np.random.default_rng(0)
@@ -158,10 +158,10 @@ def test_learning_rates_by_name(tiny_model_folder):
     by_parameter = {id(p): group for group in groups for p in group["params"]}
     assert by_parameter[id(model.separator.head.weight)]["lr"] == 5e-3
     assert by_parameter[id(model.separator.head.bias)]["weight_decay"] == 0.0
-    assert by_parameter[id(model.separator.layers[0].weight)] ["lr"] == 1e-3
+    assert by_parameter[id(model.separator.layers[0].weight)]["lr"] == 1e-3
     assert by_parameter[id(model.separator.layers[0].weight)]["weight_decay"] == 0.1
     assert not any(parameter.requires_grad for parameter in model.pitch_estimator.parameters())
-    with pytest.raises(ValueError, match="'seperator'.*pitch_estimator.head"):
+    with pytest.raises(ValueError, match=r"'seperator'.*pitch_estimator.head"):
         parameter_groups(model, {"seperator": 1e-3}, 1e-3, 0.0)
 
 

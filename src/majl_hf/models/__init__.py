@@ -1,1 +1,1 @@
-"""The models. These files travel to the Hub with a checkpoint, so they import torch, numpy, transformers and each other."""
+"""The models. Their files travel to the Hub with a checkpoint: they import torch, numpy, transformers, each other."""

@@ -155,7 +155,7 @@ class PitchDecoder:
 
     Args:
         config: Model config: grid, decoder, calibration and default policy.
-        policy: One of `VOICING_POLICIES` instead of the config's: `"threshold"`, `"hysteresis"` (stretches, decided when
+        policy: One of `VOICING_POLICIES` instead of the config's: `"threshold"`, `"hysteresis"` (stretches, decided
             they end) or `"always"`.
         threshold: Probability in (0, 1) instead of the config's.
 

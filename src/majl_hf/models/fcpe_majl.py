@@ -1,8 +1,8 @@
 """FCPE's convolutional mel network as a pitch estimator.
 
 "Fast Context-based Pitch Estimation" by CNChTu; code and weights are published as the package `torchfcpe`
-(MIT). A log-mel spectrogram goes through two convolutions and a stack of residual convolution modules (pointwise, gated,
-depthwise over 31 frames, pointwise) to 360 bins of 19.78 cents from 32.7 Hz.
+(MIT). A log-mel spectrogram goes through two convolutions and a stack of residual convolution modules (pointwise,
+gated, depthwise over 31 frames, pointwise) to 360 bins of 19.78 cents from 32.7 Hz.
 """
 
 import math
@@ -14,6 +14,8 @@ from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
 
 from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput, num_pitch_frames
+
+BIN_CENTS = 1200.0 * math.log2(1975.5 / 32.7) / 359  # 360 bins from 32.7 to 1975.5 Hz
 
 
 class FcpeConfig(PitchEstimatorConfig):
@@ -34,7 +36,7 @@ class FcpeConfig(PitchEstimatorConfig):
         sampling_rate=16_000,
         hop_length=160,
         first_bin_hz=32.7,
-        bin_cents=1200.0 * math.log2(1975.5 / 32.7) / 359,
+        bin_cents=BIN_CENTS,
         num_bins=360,
         n_fft=1024,
         num_mels=128,

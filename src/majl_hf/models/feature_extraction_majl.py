@@ -20,9 +20,7 @@ class MajlFeatureExtractor(SequenceFeatureExtractor):
 
     def __init__(self, feature_size=2, sampling_rate=44_100, padding_value=0.0, **kwargs):
         kwargs.setdefault("return_attention_mask", False)
-        super().__init__(
-            feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs
-        )
+        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
 
     @classmethod
     def from_config(cls, config: MajlConfig) -> "MajlFeatureExtractor":

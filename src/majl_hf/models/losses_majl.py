@@ -1,8 +1,8 @@
 """The two losses of joint training, per item or frame, so that a caller can weight them.
 
-Separation: an L1 on the waveform plus an L1 on compressed STFT magnitudes, both relative to the mixture's level, so that
-a quiet song counts like a loud one. Pitch: binary cross-entropy on Gaussian targets of 25 cents (Kim et al., "CREPE",
-ICASSP 2018), nothing where a frame is unvoiced.
+Separation: an L1 on the waveform plus an L1 on compressed STFT magnitudes, both relative to the mixture's level, so
+that a quiet song counts like a loud one. Pitch: binary cross-entropy on Gaussian targets of 25 cents (Kim et al.,
+"CREPE", ICASSP 2018), nothing where a frame is unvoiced.
 """
 
 import torch

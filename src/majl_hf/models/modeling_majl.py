@@ -14,8 +14,8 @@ from transformers.utils import ModelOutput
 
 from .configuration_majl import MajlConfig
 from .losses_majl import pitch_loss, separation_loss
-from .resampling_majl import resample, resampled_length
 from .pitch_estimator_majl import num_pitch_frames
+from .resampling_majl import resample, resampled_length
 
 # Names of checkpoints that an installation brings along, and their folders; filled by the package.
 SHIPPED_CHECKPOINTS: dict[str, str] = {}
@@ -110,9 +110,7 @@ class MajlModel(PreTrainedModel):
     def estimate_pitch(self, vocals: torch.Tensor) -> torch.Tensor:
         """Logits `(batch_size, num_frames, num_bins)` of vocals `(batch_size, num_channels, num_samples)` at the
         model's rate."""
-        mono = resample(
-            vocals.mean(dim=1), self.config.sampling_rate, self.config.pitch_estimator_config.sampling_rate
-        )
+        mono = resample(vocals.mean(dim=1), self.config.sampling_rate, self.config.pitch_estimator_config.sampling_rate)
         return self.pitch_estimator(mono).logits
 
     def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
@@ -173,9 +171,7 @@ class MajlModel(PreTrainedModel):
         loss = None
         if losses:
             loss = losses.get("separation_loss", 0.0) + config.pitch_loss_weight * losses.get("pitch_loss", 0.0)
-        output = MajlOutput(
-            loss=loss, vocals=estimate, accompaniment=mixture - estimate, pitch_logits=logits, **losses
-        )
+        output = MajlOutput(loss=loss, vocals=estimate, accompaniment=mixture - estimate, pitch_logits=logits, **losses)
         return output if return_dict else output.to_tuple()
 
 

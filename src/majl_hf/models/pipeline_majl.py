@@ -106,7 +106,9 @@ def _array_input(inputs: dict) -> tuple[np.ndarray, int]:
             "samples by 32768."
         )
     if array.ndim not in (1, 2):
-        raise ValueError(f"An array of shape {array.shape} was given; (num_channels, num_samples) or (num_samples,) is needed.")
+        raise ValueError(
+            f"An array of shape {array.shape} was given; (num_channels, num_samples) or (num_samples,) is needed."
+        )
     if array.ndim == 2 and array.shape[0] > MAX_CHANNELS_FIRST:
         advice = "transpose it" if array.shape[1] <= MAX_CHANNELS_FIRST else "mix its channels down to two"
         raise ValueError(

@@ -109,7 +109,7 @@ class ResidualHead(nn.Module):
         self.conv = ZeroConvTranspose2d(in_channels, 2 * num_channels, kernel_size=5, stride=2, padding=1)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`(batch_size, in_channels, time / 2, frequency / 2)` -> complex `(batch_size, num_channels, time, frequency)`."""
+        """`(batch_size, in_channels, time / 2, frequency / 2)` to complex, at full time and frequency."""
         real, imaginary = torch.tanh(self.conv(hidden)[:, :, :-1, :-1]).chunk(2, dim=1)
         return torch.complex(real, imaginary)
 
@@ -124,7 +124,7 @@ class MaskUNet(nn.Module):
             DownBlock(fan_in, fan_out, is_first=level == 0)
             for level, (fan_in, fan_out) in enumerate(zip([config.num_channels, *channels], channels, strict=False))
         )
-        outputs = channels[-2::-1] + [1]
+        outputs = [*channels[-2::-1], 1]
         inputs = [channels[-1]] + [2 * channel for channel in channels[-2::-1]]
         self.up = nn.ModuleList(UpBlock(fan_in, fan_out) for fan_in, fan_out in zip(inputs, outputs, strict=True))
         self.mask = nn.Conv2d(1, config.num_channels, kernel_size=4, dilation=2, padding=3)

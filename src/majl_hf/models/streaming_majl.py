@@ -3,8 +3,8 @@
     blocks at the file's rate -> separator's windows -> vocals -> pitch estimator's windows -> decoder
 
 Memory does not grow with the length of the song. The pieces keep the input's rate, channels and length, and
-`vocals + accompaniment` is the mixture to one float32 ulp of its peak. Where the model's rate is lower than the input's,
-what lies above the model's band is accompaniment.
+`vocals + accompaniment` is the mixture to one float32 ulp of its peak. Where the model's rate is lower than the
+input's, what lies above the model's band is accompaniment.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +37,9 @@ class MajlChunk:
     frames: PitchFrames
 
 
-def _forward_windows(windows: list[Window], batch_size: int, forward: Callable) -> Iterator[tuple[Window, torch.Tensor]]:
+def _forward_windows(
+    windows: list[Window], batch_size: int, forward: Callable
+) -> Iterator[tuple[Window, torch.Tensor]]:
     """Run `forward` on windows of equal length together, `batch_size` at most; yields in order."""
     first = 0
     while first < len(windows):
@@ -257,9 +259,9 @@ def separate_stream(
 def _with_last(items: Iterable) -> Iterator[tuple]:
     """Each item with whether it is the last one."""
     iterator = iter(items)
-    for item in iterator:
-        break
-    else:
+    try:
+        item = next(iterator)
+    except StopIteration:
         return
     for following in iterator:
         yield item, False
@@ -271,6 +273,9 @@ def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **ar
     """The whole of one array `(num_channels, num_samples)` as one `MajlChunk`; arguments as of `separate_stream`."""
     chunks = list(separate_stream(model, [audio], sampling_rate, **arguments))
     return MajlChunk(
-        *(np.concatenate([getattr(c, name) for c in chunks], axis=1) for name in ("mixture", "vocals", "accompaniment")),
+        *(
+            np.concatenate([getattr(c, name) for c in chunks], axis=1)
+            for name in ("mixture", "vocals", "accompaniment")
+        ),
         frames=PitchFrames.concatenate([chunk.frames for chunk in chunks]),
     )

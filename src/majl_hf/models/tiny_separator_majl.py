@@ -1,5 +1,7 @@
 """A separator small enough for tests and ablations: two convolution blocks on a folded spectrogram, 16 kHz mono."""
 
+import itertools
+
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
@@ -59,8 +61,7 @@ class TinySeparator(Separator):
         folded = config.fold * config.num_channels
         sizes = [folded] + [config.hidden_channels] * config.num_layers
         self.layers = nn.ModuleList(
-            nn.Conv2d(fan_in, fan_out, (5, 3), padding=(2, 1))
-            for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Conv2d(fan_in, fan_out, (5, 3), padding=(2, 1)) for fan_in, fan_out in itertools.pairwise(sizes)
         )
         self.head = nn.Conv2d(config.hidden_channels, folded, (5, 3), padding=(2, 1))
         self.post_init()

@@ -67,9 +67,7 @@ class MajlTrainer(Trainer):
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
-            groups = parameter_groups(
-                self.model, self.learning_rates, self.args.learning_rate, self.args.weight_decay
-            )
+            groups = parameter_groups(self.model, self.learning_rates, self.args.learning_rate, self.args.weight_decay)
             optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = optimizer_class(groups, **arguments)
         return self.optimizer
