@@ -7,6 +7,7 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 
@@ -22,7 +23,7 @@ class _AudioSecondsColumn(ProgressColumn):
         total = f" / {task.total:.0f}" if task.total else ""
         factor = task.elapsed / task.completed if task.completed and task.elapsed else None
         speed = f"  {factor:.3f} x real time" if factor else ""
-        return Text(f"{task.completed:.0f}{total} s of audio{speed}")
+        return Text(f"{task.completed:.0f}{total} s of audio{speed}", no_wrap=True)
 
 
 class Report:
@@ -39,38 +40,37 @@ class Report:
         self._out = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self._err = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
         self._started_s = time.monotonic()
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.stop_file()
+
+    def start_file(self, source, duration_s: float | None) -> None:
+        """Show a bar; its end is `duration_s` of audio, where known."""
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            _AudioSecondsColumn(),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=20),
+            _AudioSecondsColumn(table_column=Column(no_wrap=True, min_width=42)),
             console=self._err,
             transient=True,
             disable=not self._err.is_terminal,
         )
-        self._task = None
-
-    def __enter__(self) -> "Report":
+        self._progress.add_task(shown(source), total=duration_s)
         self._progress.start()
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._progress.stop()
-
-    def start_file(self, source, duration_s: float | None) -> None:
-        """Show a new bar; its end is `duration_s` of audio, where known."""
-        self.stop_file()
-        self._task = self._progress.add_task(shown(source), total=duration_s)
 
     def advance(self, seconds: float) -> None:
         """That much more audio is done."""
-        if self._task is not None:
-            self._progress.advance(self._task, seconds)
+        if self._progress is not None:
+            self._progress.advance(self._progress.task_ids[0], seconds)
 
     def stop_file(self) -> None:
-        """Take the bar away."""
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
+        """Take the bar away, so that lines on stdout, often the same terminal, do not run into it."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
 
     def note(self, text: str) -> None:
         """A line on stderr."""
