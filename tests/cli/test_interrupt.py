@@ -44,7 +44,7 @@ def test_ctrl_c_of_a_real_process(song, tmp_path, tiny_model_folder):
         [sys.executable, "-m", "majl_hf.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline_s = time.monotonic() + 120
+        deadline_s = time.monotonic() + 200
         while not _bytes_in(out) and process.poll() is None and time.monotonic() < deadline_s:
             time.sleep(0.02)
         assert _bytes_in(out), process.communicate()  # it is in the middle of the file
