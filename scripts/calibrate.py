@@ -19,7 +19,7 @@ from majl_hf import MajlModel
 from majl_hf.audio import StreamResampler
 from majl_hf.data import Mir1kCorpus, ValidationClip, iter_validation_clips
 from majl_hf.evaluation.melody import melody_scores
-from majl_hf.models.decoding_majl import PitchDecoder, decode
+from majl_hf.models.decoding_majl import PitchDecoder, PitchFrames, decode
 from majl_hf.models.streaming_majl import separate_array
 
 STEP_COSTS = (0.25, 0.5, 1.0, 2.0)
@@ -45,12 +45,17 @@ def clip_logits(model: MajlModel, clip: ValidationClip) -> np.ndarray:
     return np.concatenate(caught)
 
 
-def scores(model: MajlModel, clips, logits) -> dict[str, float]:
-    """Mean RPA, RCA, OA, VR and VFA over the clips with the model's present config."""
-    rows = []
-    for clip, clip_logit in zip(clips, logits, strict=True):
-        frames = decode(clip_logit, model.config)
-        rows.append(melody_scores(clip.label.times_s, clip.label.f0_hz, frames.times_s, frames.f0_hz, frames.voiced))
+def decoded(model: MajlModel, logits: list[np.ndarray]) -> list[PitchFrames]:
+    """Every clip's frames by the model's present config."""
+    return [decode(clip_logits, model.config) for clip_logits in logits]
+
+
+def scores(clips: list[ValidationClip], frames: list[PitchFrames]) -> dict[str, float]:
+    """Mean RPA, RCA, OA, VR and VFA over the clips."""
+    rows = [
+        melody_scores(clip.label.times_s, clip.label.f0_hz, f.times_s, f.f0_hz, f.voiced)
+        for clip, f in zip(clips, frames, strict=True)
+    ]
     return {name: float(np.mean([row[name] for row in rows if row])) for name in ("rpa", "rca", "oa", "vr", "vfa")}
 
 
@@ -59,7 +64,7 @@ def choose_path(model: MajlModel, clips, logits) -> None:
     best = None
     for step, jump, floor in itertools.product(STEP_COSTS, JUMP_COSTS, FLOORS):
         model.config.update({"viterbi_step_cost": step, "viterbi_jump_cost": jump, "viterbi_floor": floor})
-        rpa = scores(model, clips, logits)["rpa"]
+        rpa = scores(clips, decoded(model, logits))["rpa"]
         print(f"step {step:4} jump {jump:4} floor {floor:5}: RPA {100 * rpa:.2f}")
         if best is None or rpa > best[0]:
             best = (rpa, step, jump, floor)
@@ -87,10 +92,11 @@ def fit_voicing(model: MajlModel, clips, logits) -> None:
 
 def choose_threshold(model: MajlModel, clips, logits) -> None:
     """Set the threshold to the one with the highest OA."""
-    accuracies = []
+    frames, accuracies = decoded(model, logits), []
     for threshold in THRESHOLDS:
-        model.config.voicing_threshold = float(threshold)
-        accuracies.append(scores(model, clips, logits)["oa"])
+        for clip_frames in frames:
+            clip_frames.voiced = clip_frames.voicing >= threshold
+        accuracies.append(scores(clips, frames)["oa"])
     model.config.voicing_threshold = round(float(THRESHOLDS[int(np.argmax(accuracies))]), 2)
 
 
@@ -110,14 +116,14 @@ def main() -> None:
     with torch.inference_mode():
         logits = [clip_logits(model, clip) for clip in clips]
 
-    report = {"clips": len(clips), "before": scores(model, clips, logits)}
+    report = {"clips": len(clips), "before": scores(clips, decoded(model, logits))}
     if not arguments.keep_path:
         choose_path(model, clips, logits)
     fit_voicing(model, clips, logits)
     choose_threshold(model, clips, logits)
     names = ("viterbi_step_cost", "viterbi_jump_cost", "viterbi_floor", "voicing_scale", "voicing_bias")
     chosen = {name: getattr(model.config, name) for name in (*names, "voicing_threshold")}
-    print(json.dumps({**report, "after": scores(model, clips, logits), "chosen": chosen}, indent=2))
+    print(json.dumps({**report, "after": scores(clips, decoded(model, logits)), "chosen": chosen}, indent=2))
     if not arguments.dry_run:
         model.config.save_pretrained(arguments.model)
 
