@@ -20,7 +20,7 @@ def ensure_torchaudio() -> None:
     if importlib.util.find_spec("torchaudio") is None:
         return
     try:
-        import torchaudio  # noqa: F401
+        import torchaudio
     except OSError:
         for name in [name for name in sys.modules if name == "torchaudio" or name.startswith("torchaudio.")]:
             del sys.modules[name]
