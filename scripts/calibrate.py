@@ -125,7 +125,9 @@ def main() -> None:
     chosen = {name: getattr(model.config, name) for name in (*names, "voicing_threshold")}
     print(json.dumps({**report, "after": scores(clips, decoded(model, logits)), "chosen": chosen}, indent=2))
     if not arguments.dry_run:
-        model.config.save_pretrained(arguments.model)
+        path = arguments.model / "config.json"
+        config = {**json.loads(path.read_text()), **chosen}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("song", nargs="?", type=Path, help="audio file; the excerpt when left out")
     parser.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder for the results")
-    parser.add_argument("--model", help="folder, Hub id or shipped name instead of the default checkpoint")
+    parser.add_argument("--model", default="majl-base", help="shipped name, folder or Hub id (default: %(default)s)")
     arguments = parser.parse_args()
 
     true_vocals = None
@@ -66,8 +66,7 @@ def main() -> None:
         mixture, sampling_rate = read_audio(arguments.song)
 
     logging.disable_progress_bar()
-    model = {} if arguments.model is None else {"model": majl_hf.MajlModel.from_pretrained(arguments.model)}
-    separator = pipeline("majl-separation-pitch", **model)
+    separator = pipeline("majl-separation-pitch", model=majl_hf.MajlModel.from_pretrained(arguments.model))
     start = time.perf_counter()
     result = separator({"array": mixture, "sampling_rate": sampling_rate})
     wall_s = time.perf_counter() - start

@@ -1,6 +1,11 @@
 """Put a trained model into the package, where `MajlModel.from_pretrained(NAME)` finds it.
 
     python scripts/ship_checkpoint.py runs/majl-base --name majl-base
+    python scripts/ship_checkpoint.py runs/majl-base --start runs/pretrained/majl-warm-start --share 0.85
+
+`--start` and `--share` put the weights between those that training started from and those it reached, which forgets
+less of what the start knew (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022); choose the share on
+validation data.
 
 Weights are written as float16 (half the wheel); the config says float32, which is what they are loaded as. The code
 files that a saved model carries for use without the package are left out: the package has them.
@@ -21,9 +26,20 @@ MAX_BYTES = 50_000_000
 MAX_PARAMETERS = 24_000_000
 
 
-def ship(source: Path, target: Path) -> None:
+def between(start: MajlModel, end: MajlModel, share: float) -> None:
+    """Move the weights of `end` back towards `start`: `share` of the way from there is kept."""
+    origin = start.state_dict()
+    with torch.no_grad():
+        for name, tensor in end.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.lerp(origin[name], tensor, share))
+
+
+def ship(source: Path, target: Path, start: Path | None = None, share: float = 1.0) -> None:
     """Write `source` to `target` as a shipped checkpoint; a card that is already there stays."""
     model = MajlModel.from_pretrained(source)
+    if start is not None:
+        between(MajlModel.from_pretrained(start), model, share)
     if model.num_parameters() > MAX_PARAMETERS:
         raise ValueError(f"{source} has {model.num_parameters()} parameters; at most {MAX_PARAMETERS} are shipped.")
     partial = target.with_name(f".{target.name}.partial")
@@ -56,8 +72,10 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="folder of the trained model")
     parser.add_argument("--name", default="majl-base")
     parser.add_argument("--output", type=Path, default=CHECKPOINTS)
+    parser.add_argument("--start", type=Path, help="folder of the model that training started from")
+    parser.add_argument("--share", type=float, default=1.0, help="of the way from --start; 1 is the trained model")
     arguments = parser.parse_args()
-    ship(arguments.model, arguments.output / arguments.name)
+    ship(arguments.model, arguments.output / arguments.name, arguments.start, arguments.share)
 
 
 if __name__ == "__main__":
