@@ -38,7 +38,7 @@ def posterior_logits(f0_hz: np.ndarray, peak: float = 0.9, others: tuple = ()) -
 @pytest.mark.parametrize("decoder", ["viterbi", "local_mean"])
 def test_glide_is_read_to_cents(decoder):
     f0_hz = 100.0 * 2 ** np.linspace(0, 3, 600)
-    frames = decode(posterior_logits(f0_hz), config(decoder=decoder))
+    frames = decode(posterior_logits(f0_hz), config(pitch_decoder=decoder))
     assert np.abs(cents(frames.f0_hz, f0_hz)).max() < 3.0
     np.testing.assert_allclose(frames.times_s, np.arange(600) * 0.01)
 
@@ -49,7 +49,7 @@ def test_short_octave_errors_do_not_pay():
     logits = posterior_logits(f0_hz, peak=0.3, others=((2.0, 0.8, wrong),))
     path = decode(logits, config())
     assert np.abs(cents(path.f0_hz, f0_hz)).max() < 50
-    highest = decode(logits, config(decoder="local_mean"))
+    highest = decode(logits, config(pitch_decoder="local_mean"))
     assert np.abs(cents(highest.f0_hz[wrong], 440.0)).max() < 50  # what the path avoided
 
 
@@ -109,7 +109,7 @@ def test_silence_is_bounded_too():
 def test_every_frame_has_a_pitch_and_probabilities():
     logits = np.random.default_rng(0).normal(-5, 4, (500, GRID.num_bins))
     for decoder in ("viterbi", "local_mean"):
-        frames = decode(logits, config(decoder=decoder))
+        frames = decode(logits, config(pitch_decoder=decoder))
         assert len(frames) == 500 and (frames.f0_hz > 0).all() and np.isfinite(frames.f0_hz).all()
         for values in (frames.voicing, frames.confidence):
             assert ((values >= 0) & (values <= 1)).all()
@@ -137,7 +137,7 @@ def test_calibration_and_threshold():
 def test_hysteresis_keeps_whole_stretches(block):
     peak = np.array([0.1] * 5 + [0.45] * 4 + [0.95] * 3 + [0.45] * 4 + [0.1] * 5 + [0.45] * 6 + [0.1] * 3)
     logits = np.concatenate([posterior_logits(np.array([220.0]), peak=value) for value in peak])
-    decoder = PitchDecoder(config(decoder="local_mean"), policy="hysteresis")
+    decoder = PitchDecoder(config(pitch_decoder="local_mean"), policy="hysteresis")
     pieces = np.array_split(logits, range(block, len(logits), block))
     parts = [decoder.push(piece, last=i == len(pieces) - 1) for i, piece in enumerate(pieces)]
     voiced = PitchFrames.concatenate(parts).voiced
@@ -151,5 +151,5 @@ def test_policies_and_bad_arguments():
         PitchDecoder(config(), policy="loud")
     with pytest.raises(ValueError, match=r"1\.5; it must lie between 0 and 1"):
         PitchDecoder(config(), threshold=1.5)
-    with pytest.raises(ValueError, match=r"config\.decoder is 'best'"):
-        PitchDecoder(config(decoder="best"))
+    with pytest.raises(ValueError, match=r"config\.pitch_decoder is 'best'"):
+        PitchDecoder(config(pitch_decoder="best"))

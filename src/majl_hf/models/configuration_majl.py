@@ -32,7 +32,7 @@ class MajlConfig(PreTrainedConfig):
         window_s (`float`): Seconds of audio that one window contributes to the output.
         margin_s (`float`): Seconds computed and discarded at each side of a window, at least; more where a part's
             declared context asks for it.
-        decoder (`str`): `"viterbi"` or `"local_mean"`, see `decoding_majl.py`.
+        pitch_decoder (`str`): `"viterbi"` or `"local_mean"`, see `decoding_majl.py`.
         viterbi_step_cost (`float`): Viterbi's cost of a step of one semitone from frame to frame, in nats.
         viterbi_jump_cost (`float`): Viterbi's cost of a jump of any size, in nats.
         viterbi_floor (`float`): Posterior below which all bins count the same.
@@ -55,7 +55,7 @@ class MajlConfig(PreTrainedConfig):
         pitch_estimator_config=None,
         window_s=15.0,
         margin_s=1.0,
-        decoder="viterbi",
+        pitch_decoder="viterbi",
         viterbi_step_cost=0.5,
         viterbi_jump_cost=8.0,
         viterbi_floor=1e-3,
@@ -71,7 +71,7 @@ class MajlConfig(PreTrainedConfig):
         self.pitch_estimator_config = _part_config(pitch_estimator_config, FcpeConfig)
         self.window_s = window_s
         self.margin_s = margin_s
-        self.decoder = decoder
+        self.pitch_decoder = pitch_decoder
         self.viterbi_step_cost = viterbi_step_cost
         self.viterbi_jump_cost = viterbi_jump_cost
         self.viterbi_floor = viterbi_floor
@@ -90,7 +90,7 @@ class MajlConfig(PreTrainedConfig):
         for name in self.sub_configs:
             # Where a part once lay on somebody's disk is nobody's business.
             if isinstance(values.get(name), dict):
-                values[name].pop("_name_or_path", None)
+                values[name]["_name_or_path"] = ""
         return values
 
     @property

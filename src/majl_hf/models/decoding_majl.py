@@ -168,13 +168,15 @@ class PitchDecoder:
         self.grid = config.pitch_estimator_config
         self.policy = config.voicing_policy if policy is None else policy
         self.threshold = config.voicing_threshold if threshold is None else threshold
-        if config.decoder not in DECODERS:
-            raise ValueError(f"config.decoder is {config.decoder!r}; it must be one of {', '.join(DECODERS)}.")
+        if config.pitch_decoder not in DECODERS:
+            raise ValueError(
+                f"config.pitch_decoder is {config.pitch_decoder!r}; it must be one of {', '.join(DECODERS)}."
+            )
         if self.policy not in VOICING_POLICIES:
             raise ValueError(f"The voicing policy is {self.policy!r}; it must be one of {', '.join(VOICING_POLICIES)}.")
         if not 0.0 < self.threshold < 1.0:
             raise ValueError(f"The voicing threshold is {self.threshold}; it must lie between 0 and 1.")
-        self.path = _Viterbi(config) if config.decoder == "viterbi" else _LocalMaximum()
+        self.path = _Viterbi(config) if config.pitch_decoder == "viterbi" else _LocalMaximum()
         self.posteriors = np.zeros((0, self.grid.num_bins), dtype=np.float32)
         self.held: PitchFrames | None = None  # frames of a stretch on which hysteresis has not decided
         self.num_frames = 0
