@@ -50,3 +50,12 @@ def test_gradient_flows():
     assert torch.autograd.gradcheck(
         lambda x: resample(x, 44_100, 16_000)[:, ::37], waveform[:, :200].detach().requires_grad_()
     )
+
+
+def test_training_may_follow_inference():
+    """A kernel that inference made first can be differentiated through afterwards."""
+    with torch.inference_mode():
+        resample(torch.randn(1, 500), 32_000, 11_025)
+    waveform = torch.randn(1, 500, requires_grad=True)
+    resample(waveform, 32_000, 11_025).sum().backward()
+    assert waveform.grad.abs().sum() > 0

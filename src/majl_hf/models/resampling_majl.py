@@ -16,6 +16,7 @@ KAISER_BETA = 10.0  # about 100 dB of stop-band attenuation
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # a kernel first used by a pipeline must serve training in the same process, too
 def _kernel(orig: int, new: int) -> tuple[torch.Tensor, int]:
     """Kernel `(new, 1, orig + 2 * width)` and its half width in input samples, for coprime `orig` and `new`."""
     cutoff = min(orig, new) * ROLLOFF
