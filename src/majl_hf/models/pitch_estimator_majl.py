@@ -8,7 +8,6 @@ A pitch estimator is a registered `PreTrainedModel` whose config is a `PitchEsti
   logit is the posterior that the frame is sung with a pitch in that bin.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -62,11 +61,6 @@ def hz_to_bins(f0_hz: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tenso
 def bins_to_hz(bins, config: PitchEstimatorConfig):
     """Fractional bin numbers (tensor, array or float) as frequencies in Hz."""
     return config.first_bin_hz * 2.0 ** (bins * (config.bin_cents / 1200.0))
-
-
-def highest_bin_hz(config: PitchEstimatorConfig) -> float:
-    """Centre of the last bin in Hz."""
-    return config.first_bin_hz * math.pow(2.0, (config.num_bins - 1) * config.bin_cents / 1200.0)
 
 
 @dataclass
