@@ -20,6 +20,7 @@ from majl_hf.models.backbones_majl import (
 from majl_hf.models.fcpe_majl import depthwise_convolution
 from majl_hf.models.losses_majl import pitch_loss, pitch_targets, separation_loss
 from majl_hf.models.pitch_estimator_majl import hz_to_bins
+from majl_hf.models.spleeter_majl import UpConv
 
 SMALL_SPLEETER = {"n_fft": 256, "hop_length": 64, "num_mask_bins": 64, "hidden_channels": [2, 3, 4]}
 SEPARATORS = {
@@ -260,3 +261,13 @@ def test_depthwise_backward_equals_autograd():
         torch.autograd.grad(fast, inputs, gradient), torch.autograd.grad(plain, inputs, gradient), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_shuffled_up_convolution_equals_the_transposed_one():
+    torch.manual_seed(0)
+    layer = UpConv(6, 3).double()
+    hidden = torch.randn(2, 6, 5, 7, dtype=torch.float64)
+    plain = torch.nn.functional.conv_transpose2d(hidden, layer.weight, layer.bias, stride=2, padding=1)
+    assert torch.allclose(layer(hidden), plain[:, :, :-1, :-1], rtol=0, atol=1e-12)
+    layer.max_shuffled_channels = 0
+    assert torch.equal(layer(hidden), plain[:, :, :-1, :-1])

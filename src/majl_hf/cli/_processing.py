@@ -13,6 +13,7 @@ from ..export.csv import F0CsvWriter
 from ._common import EXIT_FAILED, check_output_dir, describe, load_model
 from ._inputs import Job, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
+from ._memory import keep_freed_memory
 from ._report import Report
 
 
@@ -46,6 +47,7 @@ def process(
 ) -> int:
     """Process all inputs and return the exit code. `endings` maps each wanted result to the end of its file name."""
     check_output_dir(output_dir)
+    keep_freed_memory()
     found, unusable = find_inputs(inputs, recursive, skip_own_outputs)
     jobs, refused = plan_jobs(found, output_dir, endings, settings.overwrite)
     with Report(verb, as_json) as report, StopSignals() as signals:

@@ -4,8 +4,8 @@ Every frame gets a pitch, sung or not; voicing says apart from it how likely the
 into a decision.
 
 - `viterbi`: the path through the bins with the greatest sum of log posteriors minus transition costs. A step costs in
-  proportion to its size, a jump of any size the same, so that an octave error of a few frames never pays. The path is
-  exact, yet emitted as a stream: what all surviving paths agree on is final.
+  proportion to its size, up to the cost of a jump of any size, so that an octave error of a few frames never pays. The
+  path is exact, yet emitted as a stream: what all surviving paths agree on is final.
 - `local_mean`: each frame's highest bin.
 
 Both refine the bin by the posterior-weighted mean of the bins within 60 cents. `confidence` is the share of the
@@ -23,7 +23,6 @@ DECODERS = ("viterbi", "local_mean")
 VOICING_POLICIES = ("threshold", "hysteresis", "always")
 REFINE_CENTS = 60.0
 CONFIDENCE_CENTS = 50.0
-MAX_STEP_CENTS = 250.0  # from frame to frame; what is larger is a jump
 HYSTERESIS = 0.2  # a sung stretch starts above threshold + this, and lasts while voicing is above threshold - this
 MERGE_INTERVAL = 64  # frames between two looks at whether the paths have merged
 MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
@@ -70,70 +69,72 @@ class _LocalMaximum:
 
 
 class _Viterbi:
-    """Exact Viterbi path over the bins, emitted where all surviving paths have merged."""
+    """Exact Viterbi path over the bins, emitted where all surviving paths have merged.
+
+    Forward, the best score into each bin takes time linear in the number of bins: a cost in proportion to the distance
+    is one running maximum from below and one from above (the distance transform of Felzenszwalb and Huttenlocher,
+    "Distance transforms of sampled functions", 2012), and the jump is one more candidate, the same for all bins. Where
+    a path came from is asked backward, and only of the bins that paths go through.
+    """
 
     def __init__(self, config: MajlConfig):
         grid = config.pitch_estimator_config
+        bins = np.arange(grid.num_bins)
         self.floor = config.viterbi_floor
         self.jump_cost = config.viterbi_jump_cost
-        self.reach = max(1, round(MAX_STEP_CENTS / grid.bin_cents))
-        steps = np.abs(np.arange(-self.reach, self.reach + 1))
-        self.step_costs = steps * (config.viterbi_step_cost * grid.bin_cents / 100.0)
-        self.num_bins = grid.num_bins
-        self.scores: np.ndarray | None = None
-        self.origins: list[np.ndarray] = []  # for each pending frame, the bin before each bin
-        self.padded = np.full(self.num_bins + 2 * self.reach, -np.inf)
+        self.ramp = bins * (config.viterbi_step_cost * grid.bin_cents / 100.0)
+        self.costs = np.minimum(np.abs(self.ramp[:, None] - self.ramp), self.jump_cost)
+        self.scores: list[np.ndarray] = []  # of the best path into each bin, for each pending frame
+        self.next_look = MERGE_INTERVAL
 
     def push(self, posteriors: np.ndarray, last: bool) -> np.ndarray:
         """Take `(num_frames, num_bins)`, return the bins of the frames that are final."""
-        emissions = np.log(posteriors + self.floor)
-        bins = np.arange(self.num_bins)
-        windows = np.lib.stride_tricks.sliding_window_view(self.padded, 2 * self.reach + 1)
         decided = []
-        for emission in emissions:
-            if self.scores is None:
-                self.scores = emission
-                self.origins.append(bins)
-                continue
-            self.padded[self.reach : -self.reach] = self.scores
-            candidates = windows - self.step_costs
-            origin = candidates.argmax(axis=1)
-            best = candidates[bins, origin]
-            origin += bins - self.reach
-            top = self.scores.argmax()
-            jump = self.scores[top] - self.jump_cost
-            origin[best < jump] = top
-            self.scores = np.maximum(best, jump) + emission
-            self.scores -= self.scores.max()
-            self.origins.append(origin)
-            if len(self.origins) % MERGE_INTERVAL == 0:
+        for emission in np.log(posteriors + self.floor):
+            scores = emission
+            if self.scores:
+                before = self.scores[-1]
+                below = np.maximum.accumulate(before + self.ramp) - self.ramp
+                above = np.maximum.accumulate((before - self.ramp)[::-1])[::-1] + self.ramp
+                scores = np.maximum(np.maximum(below, above), before.max() - self.jump_cost) + emission
+                scores -= scores.max()
+            self.scores.append(scores)
+            if len(self.scores) >= self.next_look:
                 decided.append(self._merged())
-        if last and self.scores is not None:
-            decided.append(self._trace(self.scores.argmax(), len(self.origins)))
-            self.origins, self.scores = [], None
+        if last and self.scores:
+            decided.append(self._trace(self.scores[-1].argmax(), len(self.scores)))
+            self.scores = []
         return np.concatenate(decided) if decided else np.zeros(0, dtype=int)
+
+    def _origins(self, frame: int, bins: np.ndarray | int) -> np.ndarray:
+        """Where the best paths into `bins` of the pending `frame` were in the frame before it."""
+        return (self.scores[frame - 1] - self.costs[bins]).argmax(axis=-1)
 
     def _trace(self, end: int, num_frames: int) -> np.ndarray:
         """Bins of the first `num_frames` pending frames on the path that is at bin `end` in the last of them."""
         path = np.empty(num_frames, dtype=int)
-        for frame in range(num_frames - 1, -1, -1):
-            path[frame] = end
-            end = self.origins[frame][end]
+        path[-1] = end
+        for frame in range(num_frames - 1, 0, -1):
+            path[frame - 1] = self._origins(frame, path[frame])
         return path
 
     def _merged(self) -> np.ndarray:
         """Bins of the frames before which all paths have met."""
-        states = np.arange(self.num_bins)
-        for frame in range(len(self.origins) - 1, 0, -1):
-            states = np.unique(self.origins[frame][states])
-            if len(states) == 1:
-                path = self._trace(int(states[0]), frame)
-                del self.origins[:frame]
+        bins = np.arange(len(self.ramp))
+        for frame in range(len(self.scores) - 1, 0, -1):
+            bins = np.unique(self._origins(frame, bins))
+            if len(bins) == 1:
+                path = self._trace(int(bins[0]), frame)
+                del self.scores[:frame]
+                self.next_look = len(self.scores) + MERGE_INTERVAL
                 return path
-        if len(self.origins) >= MAX_PENDING:
-            path = self._trace(int(self.scores.argmax()), len(self.origins))[:-1]
-            del self.origins[:-1]
+        if len(self.scores) >= MAX_PENDING:
+            path = self._trace(int(self.scores[-1].argmax()), len(self.scores))[:-1]
+            del self.scores[:-1]
+            self.next_look = MERGE_INTERVAL
             return path
+        # Where paths do not merge, as in silence, looking ever more rarely keeps the work in proportion to the frames.
+        self.next_look = min(2 * len(self.scores), MAX_PENDING)
         return np.zeros(0, dtype=int)
 
 

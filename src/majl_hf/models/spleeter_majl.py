@@ -66,9 +66,40 @@ class SpleeterConfig(SeparatorConfig):
         )
 
 
-class ZeroConvTranspose2d(nn.ConvTranspose2d):
-    """Transposed convolution that starts at zero. A type of its own: transformers initialises only modules that hold
-    weights."""
+class UpConv(nn.ConvTranspose2d):
+    """Transposed convolution, kernel 5, stride 2, that doubles time and frequency.
+
+    For few output channels it is computed as one convolution whose outputs are shuffled into place: on a CPU two to
+    four times faster there, and without the transposed convolution's buffer of 25 values a sample.
+    """
+
+    max_shuffled_channels = 16
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, in_channels, time, frequency)` to `(batch_size, out_channels, 2 * time, 2 * frequency)`."""
+        if self.out_channels > self.max_shuffled_channels:
+            return super().forward(hidden)[:, :, :-1, :-1]
+        shuffled = nn.functional.conv2d(hidden, self._phases(), self.bias.repeat_interleave(4), padding=1)
+        return nn.functional.pixel_shuffle(shuffled, 2)
+
+    def _phases(self) -> torch.Tensor:
+        """Kernels `(4 * out_channels, in_channels, 3, 3)` of the four phases of an output position. In each direction
+        an even position sees taps 3 and 1 on the inputs before and at it; an odd one 4, 2 and 0 around it."""
+        kernel = self.weight.transpose(0, 1).flip(2, 3)
+        even, odd = slice(1, None, 2), slice(0, None, 2)
+        phases = [
+            nn.functional.pad(kernel[:, :, rows, columns], (0, int(columns is even), 0, int(rows is even)))
+            for rows in (even, odd)
+            for columns in (even, odd)
+        ]
+        return torch.stack(phases, dim=1).flatten(0, 1)
+
+
+class ZeroUpConv(UpConv):
+    """`UpConv` that starts at zero. A type of its own: transformers initialises only modules that hold weights."""
 
 
 class DownBlock(nn.Module):
@@ -94,11 +125,11 @@ class UpBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.conv = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
+        self.conv = UpConv(in_channels, out_channels)
         self.norm = nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.01)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.norm(nn.functional.relu(self.conv(hidden)[:, :, :-1, :-1]))
+        return self.norm(nn.functional.relu(self.conv(hidden)))
 
 
 class ResidualHead(nn.Module):
@@ -106,11 +137,11 @@ class ResidualHead(nn.Module):
 
     def __init__(self, in_channels: int, num_channels: int):
         super().__init__()
-        self.conv = ZeroConvTranspose2d(in_channels, 2 * num_channels, kernel_size=5, stride=2, padding=1)
+        self.conv = ZeroUpConv(in_channels, 2 * num_channels)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, time / 2, frequency / 2)` to complex, at full time and frequency."""
-        real, imaginary = torch.tanh(self.conv(hidden)[:, :, :-1, :-1]).chunk(2, dim=1)
+        real, imaginary = torch.tanh(self.conv(hidden)).chunk(2, dim=1)
         return torch.complex(real, imaginary)
 
 
@@ -169,7 +200,7 @@ class SpleeterSeparator(Separator):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        if isinstance(module, ZeroConvTranspose2d):
+        if isinstance(module, ZeroUpConv):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
