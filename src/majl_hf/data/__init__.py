@@ -15,16 +15,17 @@ from .config import (
     VoicesCorpus,
     VoicesSource,
 )
-from .labels import PitchLabel, semitones_to_hz
+from .labels import Note, PitchLabel, semitones_to_hz
 from .mir1k import load_mir1k
 from .mixing import JointMixtureDataset, collate
 from .music import load_music
 from .stems import load_stems
-from .tracks import AudioPart, CorpusError, Track
+from .tracks import LABEL_KINDS, AudioPart, CorpusError, Part, SumPart, Track
 from .validation import ValidationClip, iter_validation_clips
 from .voices import load_voices
 
 __all__ = [
+    "LABEL_KINDS",
     "AudioPart",
     "CorpusError",
     "JointMixtureDataset",
@@ -33,9 +34,12 @@ __all__ = [
     "MixingConfig",
     "MusicCorpus",
     "MusicSource",
+    "Note",
+    "Part",
     "PitchLabel",
     "StemsCorpus",
     "StemsSource",
+    "SumPart",
     "Track",
     "ValidationClip",
     "VoicesCorpus",

@@ -20,6 +20,15 @@ def semitones_to_hz(semitones: np.ndarray) -> np.ndarray:
     return np.where(semitones > 0, 440.0 * 2.0 ** ((semitones - 69.0) / 12.0), 0.0)
 
 
+@dataclass(frozen=True)
+class Note:
+    """A sung note: seconds from the start of the recording, and MIDI semitones (69 = 440 Hz, may be fractional)."""
+
+    onset_s: float
+    offset_s: float
+    midi: float
+
+
 @dataclass(frozen=True, eq=False)
 class PitchLabel:
     """A labelled f0 curve.
@@ -28,14 +37,19 @@ class PitchLabel:
         f0_hz: array of shape (num_frames,), Hz, 0 = unvoiced.
         hop_s: seconds from one frame centre to the next, above 0.
         offset_s: centre of frame 0 in seconds from the start of the recording.
+        confidence: array of shape (num_frames,) in [0, 1], how far each frame is trusted; None for 1 everywhere.
+        octave_reliable: False where a frame's pitch may be octaves off.
 
     Raises:
-        MajlError: not one-dimensional, empty, NaN or infinite, a negative frequency, or a hop that is not positive.
+        MajlError: not one-dimensional, empty, NaN or infinite, a negative frequency, a hop that is not positive, or
+            confidences of another shape or range.
     """
 
     f0_hz: np.ndarray
     hop_s: float
     offset_s: float = 0.0
+    confidence: np.ndarray | None = None
+    octave_reliable: bool = True
 
     def __post_init__(self) -> None:
         f0_hz = np.asarray(self.f0_hz, dtype=np.float64)
@@ -51,6 +65,14 @@ class PitchLabel:
         if not self.hop_s > 0:
             raise MajlError(f"The pitch label's hop is {self.hop_s} s; it needs to be above 0.")
         object.__setattr__(self, "f0_hz", f0_hz)
+        if self.confidence is not None:
+            confidence = np.asarray(self.confidence, dtype=np.float64)
+            if confidence.shape != f0_hz.shape or not ((confidence >= 0) & (confidence <= 1)).all():
+                raise MajlError(
+                    f"Confidences of shape {confidence.shape} were given for a pitch label of {f0_hz.size} frames; "
+                    "one a frame is needed, between 0 and 1."
+                )
+            object.__setattr__(self, "confidence", confidence)
 
     def __len__(self) -> int:
         return len(self.f0_hz)
@@ -70,8 +92,8 @@ class PitchLabel:
             times_s: seconds, shape (n,).
 
         Returns:
-            `(f0_hz, weight)`, each of shape (n,): weight is 1 inside the labelled span (half a hop beyond the first
-            and the last centre) and 0 outside, where f0_hz is 0 and means "not known".
+            `(f0_hz, weight)`, each of shape (n,): weight is the nearest frame's confidence inside the labelled span
+            (half a hop beyond the first and the last centre) and 0 outside, where f0_hz is 0 and means "not known".
         """
         last = len(self.f0_hz) - 1
         position = (np.asarray(times_s, dtype=np.float64) - self.offset_s) / self.hop_s
@@ -85,4 +107,7 @@ class PitchLabel:
         both = (left_hz > 0) & (right_hz > 0)
         left, right = np.log2(np.where(both, left_hz, 1.0)), np.log2(np.where(both, right_hz, 1.0))
         f0_hz = np.where(both, 2.0 ** (left + fraction * (right - left)), self.f0_hz[nearest])
-        return np.where(inside, f0_hz, 0.0), inside.astype(np.float64)
+        weight = (
+            inside.astype(np.float64) if self.confidence is None else np.where(inside, self.confidence[nearest], 0.0)
+        )
+        return np.where(inside, f0_hz, 0.0), weight

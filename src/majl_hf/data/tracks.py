@@ -6,18 +6,21 @@ of the recording; readers return exactly the length asked for, zeros where the r
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import soundfile
 
 from ..errors import MajlError
-from .labels import PitchLabel
+from .labels import Note, PitchLabel
 
+LABEL_KINDS = ("full", "separation", "pitch", "vocals", "accompaniment", "pseudo")
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
 
 
@@ -25,11 +28,29 @@ class CorpusError(MajlError, ValueError):
     """A corpus that is empty, incomplete or broken; the message names the file."""
 
 
+class Part(Protocol):
+    """One signal of a track, wherever it comes from."""
+
+    sampling_rate: int
+    num_samples: int
+    num_channels: int
+
+    @property
+    def duration_s(self) -> float: ...
+
+    def read(self, first: int, num_samples: int) -> np.ndarray:
+        """Samples `first` to `first + num_samples`, `(num_channels, num_samples)` float32.
+
+        `first` may be negative and the end may lie past the recording: both are filled with zeros.
+        """
+
+
 @dataclass(frozen=True)
 class AudioPart:
     """One file, or one channel of it, readable from any sample on.
 
-    `channel` picks a single channel (MIR-1K keeps the voice on the right); None keeps them all.
+    `channel` picks a single channel (MIR-1K keeps the voice on the right); None keeps them all. Where `data` is given,
+    it is the file's content, as a row of a dataset holds it, and `path` only names it.
     """
 
     path: Path
@@ -37,6 +58,7 @@ class AudioPart:
     num_samples: int
     num_channels: int
     channel: int | None = None
+    data: bytes | None = None
 
     @classmethod
     def open(cls, path: Path, channel: int | None = None) -> AudioPart:
@@ -57,6 +79,21 @@ class AudioPart:
             raise CorpusError(f"{path} has {info.channels} channel(s), but channel {channel} (from 0) is needed.")
         return cls(path, info.samplerate, info.frames, info.channels if channel is None else 1, channel)
 
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str) -> AudioPart:
+        """Read the header of a file's content; `name` stands in messages.
+
+        Raises:
+            CorpusError: not readable as audio, or empty.
+        """
+        try:
+            info = soundfile.info(io.BytesIO(data))
+        except soundfile.LibsndfileError as error:
+            raise CorpusError(f"{name} cannot be read as audio ({error}). Build the dataset again.") from error
+        if info.frames <= 0:
+            raise CorpusError(f"{name} holds no samples. Build the dataset again.")
+        return cls(Path(name), info.samplerate, info.frames, info.channels, data=data)
+
     @property
     def duration_s(self) -> float:
         return self.num_samples / self.sampling_rate
@@ -74,7 +111,7 @@ class AudioPart:
         if begin >= end:
             return audio
         try:
-            with soundfile.SoundFile(str(self.path)) as file:
+            with soundfile.SoundFile(str(self.path) if self.data is None else io.BytesIO(self.data)) as file:
                 file.seek(begin)
                 block = file.read(end - begin, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
@@ -87,10 +124,57 @@ class AudioPart:
 
 
 @dataclass(frozen=True, eq=False)
+class SumPart:
+    """The sum of several parts of one rate and channel count, as stems of instruments are; as long as the longest.
+
+    Raises:
+        CorpusError: no part, or parts whose rates or channels differ.
+    """
+
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        kinds = {(part.sampling_rate, part.num_channels) for part in self.parts}
+        if len(kinds) != 1:
+            raise CorpusError(
+                f"Stems of (rate, channels) {sorted(kinds)} cannot be added; they need one rate and channel count."
+            )
+
+    @property
+    def sampling_rate(self) -> int:
+        return self.parts[0].sampling_rate
+
+    @property
+    def num_channels(self) -> int:
+        return self.parts[0].num_channels
+
+    @property
+    def num_samples(self) -> int:
+        return max(part.num_samples for part in self.parts)
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sampling_rate
+
+    def read(self, first: int, num_samples: int) -> np.ndarray:
+        """As of `Part`."""
+        return sum(part.read(first, num_samples) for part in self.parts)
+
+
+@dataclass(frozen=True, eq=False)
 class Track:
     """One recording of a corpus; which of its parts exist depends on the corpus.
 
-    `label` belongs to the vocals. `singer` is empty where it is not known.
+    Args:
+        id: `CORPUS/NAME`, unique.
+        song, singer: what splits go by; `singer` is empty where it is not known.
+        sampling_rate: Hz, of all parts.
+        mixture: only where it is not the sum of the other two, or they are not known.
+        label: f0 of the vocals.
+        notes: what the label was made from, where the corpus has notes; in order of onset.
+        split: the published split it belongs to, empty where there is none.
+        licence: of the recording, as an SPDX identifier where there is one.
+        provenance: where it comes from and what was done to it, in a sentence.
     """
 
     id: str
@@ -99,12 +183,34 @@ class Track:
     singer: str
     duration_s: float
     sampling_rate: int
-    vocals: AudioPart | None = None
-    accompaniment: AudioPart | None = None
+    vocals: Part | None = None
+    accompaniment: Part | None = None
     label: PitchLabel | None = None
+    mixture: Part | None = None
+    notes: tuple[Note, ...] | None = None
+    split: str = ""
+    licence: str = ""
+    provenance: str = ""
 
-    def part(self, name: str) -> AudioPart:
-        """The part called "vocals" or "accompaniment"; CorpusError where this track has none."""
+    @property
+    def label_kind(self) -> str:
+        """One of `LABEL_KINDS`, from the parts that are there.
+
+        Raises:
+            CorpusError: the parts are good for nothing, such as a mixture alone.
+        """
+        if self.vocals is not None and self.accompaniment is not None:
+            return "separation" if self.label is None else "full"
+        if self.vocals is not None:
+            return "vocals"
+        if self.accompaniment is not None:
+            return "accompaniment"
+        if self.mixture is not None and self.label is not None:
+            return "pitch"
+        raise CorpusError(f"{self.id} has neither stems nor a mixture with a pitch label; it cannot be trained on.")
+
+    def part(self, name: str) -> Part:
+        """The part called "mixture", "vocals" or "accompaniment"; CorpusError where this track has none."""
         part = getattr(self, name)
         if part is None:
             raise CorpusError(f"{self.id} has no {name}; ask a track of another corpus.")
