@@ -20,6 +20,7 @@ Licence
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from ..errors import MajlError
 from .labels import PitchLabel, semitones_to_hz
 from .tracks import AUDIO_SUFFIXES, AudioPart, CorpusError, Track, resolve_folder
 
+LICENCE = "research only, no redistribution"
 HOP_S = 0.02
 OFFSET_S = 0.02
 ACCOMPANIMENT_CHANNEL, VOCALS_CHANNEL = 0, 1
@@ -125,9 +127,7 @@ def _track(root: Path, clip: str, audio: dict[str, Path], row: dict[str, str], c
     if clip not in audio:
         raise CorpusError(f"{root / 'Wavfile' / clip}.* is missing, but clips.csv lists the clip.")
     vocals = AudioPart.open(audio[clip], VOCALS_CHANNEL)
-    accompaniment = AudioPart(
-        vocals.path, vocals.sampling_rate, vocals.num_samples, num_channels=1, channel=ACCOMPANIMENT_CHANNEL
-    )
+    accompaniment = replace(vocals, channel=ACCOMPANIMENT_CHANNEL)
     return Track(
         id=f"{corpus}/{clip}",
         corpus=corpus,
@@ -138,4 +138,7 @@ def _track(root: Path, clip: str, audio: dict[str, Path], row: dict[str, str], c
         vocals=vocals,
         accompaniment=accompaniment,
         label=read_label(root / "PitchLabel" / f"{clip}.pv", vocals.duration_s),
+        split=row.get("singer_split", ""),
+        licence=LICENCE,
+        provenance=f"MIR-1K, clip {clip}; pitch labelled by hand.",
     )

@@ -28,6 +28,11 @@ class CorpusError(MajlError, ValueError):
     """A corpus that is empty, incomplete or broken; the message names the file."""
 
 
+def _bits(subtype: str) -> int:
+    """Bits a sample of a file of libsndfile's `subtype` is worth."""
+    return 24 if subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE") else 16
+
+
 class Part(Protocol):
     """One signal of a track, wherever it comes from."""
 
@@ -50,7 +55,8 @@ class AudioPart:
     """One file, or one channel of it, readable from any sample on.
 
     `channel` picks a single channel (MIR-1K keeps the voice on the right); None keeps them all. Where `data` is given,
-    it is the file's content, as a row of a dataset holds it, and `path` only names it.
+    it is the file's content, as a row of a dataset holds it, and `path` only names it. `bits` is how many a sample of
+    the file is worth: 16 for lossy formats.
     """
 
     path: Path
@@ -59,6 +65,7 @@ class AudioPart:
     num_channels: int
     channel: int | None = None
     data: bytes | None = None
+    bits: int = 16
 
     @classmethod
     def open(cls, path: Path, channel: int | None = None) -> AudioPart:
@@ -77,7 +84,8 @@ class AudioPart:
             raise CorpusError(f"{path} holds no samples. Remove it or exclude it in the configuration.")
         if channel is not None and channel >= info.channels:
             raise CorpusError(f"{path} has {info.channels} channel(s), but channel {channel} (from 0) is needed.")
-        return cls(path, info.samplerate, info.frames, info.channels if channel is None else 1, channel)
+        num_channels = info.channels if channel is None else 1
+        return cls(path, info.samplerate, info.frames, num_channels, channel, bits=_bits(info.subtype))
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> AudioPart:
@@ -92,7 +100,7 @@ class AudioPart:
             raise CorpusError(f"{name} cannot be read as audio ({error}). Build the dataset again.") from error
         if info.frames <= 0:
             raise CorpusError(f"{name} holds no samples. Build the dataset again.")
-        return cls(Path(name), info.samplerate, info.frames, info.channels, data=data)
+        return cls(Path(name), info.samplerate, info.frames, info.channels, data=data, bits=_bits(info.subtype))
 
     @property
     def duration_s(self) -> float:
