@@ -22,27 +22,31 @@ from majl_hf.evaluation.melody import melody_scores
 from majl_hf.models.decoding_majl import PitchDecoder, PitchFrames, decode
 from majl_hf.models.streaming_majl import separate_array
 
-STEP_COSTS = (0.25, 0.5, 1.0, 2.0)
-JUMP_COSTS = (4.0, 8.0, 12.0, 16.0)
+STEP_COSTS = (0.5, 1.0, 1.5, 2.0)
+JUMP_COSTS = (6.0, 9.0, 12.0, 16.0)
 FLOORS = (1e-3, 1e-2)
 THRESHOLDS = np.arange(0.2, 0.81, 0.02)
 
 
+class LogitsKeeper(PitchDecoder):
+    """Keeps the logits that the engine hands on."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.kept: list[np.ndarray] = []
+
+    def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
+        self.kept.append(np.asarray(logits, dtype=np.float32))
+        return super().push(logits, last)
+
+
 def clip_logits(model: MajlModel, clip: ValidationClip) -> np.ndarray:
-    """Pitch logits `(num_frames, num_bins)` of a whole clip, caught where the engine hands them to its decoder."""
-    caught = []
-    push = PitchDecoder.push
-
-    def catching(decoder, logits, last=False):
-        caught.append(np.asarray(logits, dtype=np.float32))
-        return push(decoder, logits, last)
-
-    PitchDecoder.push = catching
-    try:
-        separate_array(model, clip.mixture, clip.sampling_rate, make_resampler=StreamResampler)
-    finally:
-        PitchDecoder.push = push
-    return np.concatenate(caught)
+    """Pitch logits `(num_frames, num_bins)` of a whole clip, as users' files get them."""
+    keeper = LogitsKeeper(model.config)
+    separate_array(
+        model, clip.mixture, clip.sampling_rate, make_resampler=StreamResampler, make_decoder=lambda *_: keeper
+    )
+    return np.concatenate(keeper.kept)
 
 
 def decoded(model: MajlModel, logits: list[np.ndarray]) -> list[PitchFrames]:

@@ -1,10 +1,13 @@
 """What all tests share: an offline, seeded process with a cache of its own, and a tiny model on disk."""
 
 import atexit
+import importlib.util
 import os
 import random
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
 # Read when the libraries are imported, so they are set first.
 _hub_cache = tempfile.mkdtemp(prefix="majl-tests-")
@@ -48,6 +51,22 @@ def _seed():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def load_script():
+    """`load_script("demo")`: scripts/demo.py as a module. By its path: `scripts` on the import path would put its
+    evaluate.py before the library of that name."""
+
+    def load(name: str):
+        path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+        specification = importlib.util.spec_from_file_location(f"{name}_script", path)
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[specification.name] = module  # dataclasses look their module up
+        specification.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,7 @@
 """`scripts/demo.py` on a song of one's own, and how it finds the song that it brings."""
 
-import importlib.util
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +10,10 @@ import soundfile
 from majl_hf.errors import MajlError
 from majl_hf.export import read_f0_csv
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "demo.py"
-
 
 @pytest.fixture(scope="module")
-def demo():
-    specification = importlib.util.spec_from_file_location("demo", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def demo(load_script):
+    return load_script("demo")
 
 
 def test_any_song(demo, tmp_path, tiny_model_folder, monkeypatch, capsys):

@@ -1,41 +1,20 @@
 """scripts/benchmark.py: its input, its measurements, and what it writes."""
 
-import importlib.util
 import json
 import resource
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 import yaml
 
 from majl_hf.checkpoints import SHIPPED
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
-
 
 @pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def tiny_model_folder(tmp_path_factory):
-    from majl_hf.models.modeling_majl import MajlModel
-    from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
-    from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
-
-    torch.manual_seed(0)
-    model = MajlModel.from_parts(TinySeparator(TinySeparatorConfig()), TinyPitchEstimator(TinyPitchEstimatorConfig()))
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    model.save_pretrained(folder)
-    return folder
+def benchmark(load_script):
+    return load_script("benchmark")
 
 
 def test_the_song_has_its_length_and_comes_from_its_seed(benchmark, tmp_path):

@@ -1,20 +1,13 @@
 """scripts/evaluate.py on fabricated corpora."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate.py"
-
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("evaluate_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("evaluate")
 
 
 def test_two_systems_on_two_corpora_in_one_file(script, mir1k_folder, stems_folder, tmp_path, capsys):

@@ -16,14 +16,8 @@ LENGTH = 512 * 1024 - 1  # samples whose 512 frames are one of the blocks into w
 
 
 @pytest.fixture(scope="module")
-def convert():
-    """scripts/convert_pretrained.py; loaded by its path, since the folder's other scripts hide packages."""
-    spec = importlib.util.spec_from_file_location(
-        "convert_pretrained", Path(__file__).parents[2] / "scripts/convert_pretrained.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def convert(load_script):
+    return load_script("convert_pretrained")
 
 
 @pytest.fixture(scope="module")

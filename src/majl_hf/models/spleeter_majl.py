@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
 from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from .stft_majl import istft, stft
 
 
 class SpleeterConfig(SeparatorConfig):
@@ -226,17 +227,10 @@ class SpleeterSeparator(Separator):
         """
         self.check_mixture(mixture)
         config = self.config
-        batch_size, num_channels, num_samples = mixture.shape
-        window = torch.hann_window(config.n_fft, device=mixture.device, dtype=mixture.dtype)
-        stft_arguments = {"n_fft": config.n_fft, "hop_length": config.hop_length, "window": window, "center": True}
-        spectrum = torch.stft(
-            mixture.reshape(-1, num_samples), pad_mode="constant", return_complex=True, **stft_arguments
-        )
-        # (batch_size, num_channels, num_frames, num_bins)
-        spectrum = spectrum.transpose(1, 2).unflatten(0, (batch_size, num_channels))
+        num_samples = mixture.shape[-1]
+        spectrum = stft(mixture, config.n_fft, config.hop_length)
         estimate = self.complex_mask(spectrum, num_samples) * spectrum
-        vocals = torch.istft(estimate.flatten(0, 1).transpose(1, 2), length=num_samples, **stft_arguments)
-        return SeparatorOutput(vocals=vocals.reshape(mixture.shape))
+        return SeparatorOutput(vocals=istft(estimate, config.n_fft, config.hop_length, num_samples))
 
     def complex_mask(self, spectrum: torch.Tensor, num_samples: int) -> torch.Tensor:
         """Mask of the spectrum `(batch_size, num_channels, num_frames, num_bins)`, of its shape, real or complex."""

@@ -101,13 +101,12 @@ class _SeparatorStream:
 class _PitchStream:
     """Vocals `(num_channels, num_samples)` at the model's rate to decoded pitch frames."""
 
-    def __init__(self, model: MajlModel, batch_size: int, policy: str | None, threshold: float | None):
-        self.model, self.batch_size = model, batch_size
+    def __init__(self, model: MajlModel, batch_size: int, decoder: PitchDecoder):
+        self.model, self.batch_size, self.decoder = model, batch_size, decoder
         part = model.config.pitch_estimator_config
         self.hop_length = part.hop_length
         self.resampler = ResampleStream(model.config.sampling_rate, part.sampling_rate)
         self.queue = _WindowQueue(WindowCutter(pitch_grid(model.config)), batch_size)
-        self.decoder = PitchDecoder(model.config, policy, threshold)
 
     def push(self, vocals: torch.Tensor, last: bool) -> PitchFrames:
         windows = self.queue.push(self.resampler.push(vocals.mean(dim=0), last), last)
@@ -199,6 +198,7 @@ def separate_stream(
     policy: str | None = None,
     threshold: float | None = None,
     separate: bool = True,
+    make_decoder: Callable = PitchDecoder,
 ) -> Iterator[MajlChunk]:
     """Separate a song and read its pitch, piece by piece.
 
@@ -213,6 +213,7 @@ def separate_stream(
         policy: Voicing policy, see `PitchDecoder`.
         threshold: Voicing threshold, see `PitchDecoder`.
         separate: Whether the input is a mixture. `False` takes it for a solo voice: vocals = mixture.
+        make_decoder: `(config, policy, threshold)` to what turns logits into frames, `PitchDecoder` or one like it.
 
     Yields:
         `MajlChunk`: pieces whose concatenation has exactly the length of the input.
@@ -229,7 +230,7 @@ def separate_stream(
         )
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; at least 1 is needed.")
-    pitch = _PitchStream(model, batch_size, policy, threshold)
+    pitch = _PitchStream(model, batch_size, make_decoder(model.config, policy, threshold))
     separator = _SeparatorStream(model, batch_size)
     into = out_of = waiting = None
 

@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
 from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from .stft_majl import istft, stft
 
 
 class TinySeparatorConfig(SeparatorConfig):
@@ -83,24 +84,17 @@ class TinySeparator(Separator):
         """
         self.check_mixture(mixture)
         config = self.config
-        batch_size, num_channels, num_samples = mixture.shape
-        window = torch.hann_window(config.n_fft, device=mixture.device, dtype=mixture.dtype)
-        stft_arguments = {"n_fft": config.n_fft, "hop_length": config.hop_length, "window": window, "center": True}
-        spectrum = torch.stft(
-            mixture.reshape(-1, num_samples), pad_mode="constant", return_complex=True, **stft_arguments
-        ).transpose(1, 2)
-        # (batch_size * num_channels, num_frames, num_bins) -> (batch_size, channels * fold, num_frames, bins / fold)
-        features = torch.log1p(10 * spectrum[..., :-1].abs())
-        num_frames = features.shape[1]
-        hidden = features.reshape(batch_size, num_channels, num_frames, -1, config.fold)
-        hidden = hidden.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        num_channels, num_samples = mixture.shape[1:]
+        spectrum = stft(mixture, config.n_fft, config.hop_length)
+        # (batch_size, channels, num_frames, num_bins) -> (batch_size, channels * fold, num_frames, num_bins / fold)
+        features = torch.log1p(10 * spectrum[..., :-1].abs()).unflatten(-1, (-1, config.fold))
+        hidden = features.permute(0, 1, 4, 2, 3).flatten(1, 2)
         for layer in self.layers:
             hidden = nn.functional.leaky_relu(layer(hidden), 0.2)
         mask = torch.sigmoid(self.head(hidden)).unflatten(1, (num_channels, config.fold))
-        mask = mask.permute(0, 1, 3, 4, 2).reshape(batch_size * num_channels, num_frames, -1)
+        mask = mask.permute(0, 1, 3, 4, 2).flatten(-2)
         mask = nn.functional.pad(mask, (0, 1))  # nothing of the Nyquist bin
-        vocals = torch.istft((mask * spectrum).transpose(1, 2), length=num_samples, **stft_arguments)
-        return SeparatorOutput(vocals=vocals.reshape(mixture.shape))
+        return SeparatorOutput(vocals=istft(mask * spectrum, config.n_fft, config.hop_length, num_samples))
 
 
 AutoConfig.register(TinySeparatorConfig.model_type, TinySeparatorConfig, exist_ok=True)
