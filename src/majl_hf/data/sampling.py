@@ -1,0 +1,108 @@
+"""How often a row is drawn in training: a share for each kind of label, within it for each corpus, within it by length.
+
+Conventions: a weight is the probability of a row among those of its split, so weights sum to 1. Without care, the
+corpus with the most minutes decides what is learnt; with equal shares, ten songs are repeated until they are known by
+heart. Tempering lies between: a group's share is in proportion to its minutes to the power of `tempering`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import MajlError
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Shares of what a combined corpus is made of.
+
+    Args:
+        kind_shares: label kind -> share, of any sum; only those that occur count. None: by tempered minutes.
+        corpus_shares: corpus -> share among the corpora of its label kind. None: by tempered minutes.
+        tempering: in [0, 1]; 1 draws every minute equally often, 0 every group.
+
+    Raises:
+        MajlError: a negative or not finite share, tempering outside [0, 1].
+    """
+
+    kind_shares: Mapping[str, float] | None = None
+    corpus_shares: Mapping[str, float] | None = None
+    tempering: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tempering <= 1:
+            raise MajlError(f"tempering is {self.tempering}; it needs to lie in [0, 1].")
+        for name in ("kind_shares", "corpus_shares"):
+            for key, share in (getattr(self, name) or {}).items():
+                if not (np.isfinite(share) and share >= 0):
+                    raise MajlError(f"{name} gives {key!r} a share of {share}; it needs a number of at least 0.")
+
+
+def sampling_weights(
+    label_kinds: Sequence[str],
+    corpora: Sequence[str],
+    durations_s: Sequence[float],
+    config: SamplingConfig | None = None,
+) -> np.ndarray:
+    """Probability of each row of one split.
+
+    Args:
+        label_kinds, corpora, durations_s: one value a row; seconds, above 0.
+        config: shares; None for the defaults.
+
+    Returns:
+        float64 array of shape (num_rows,), its sum 1; empty for no rows.
+
+    Raises:
+        MajlError: lengths that differ, a duration that is not above 0, a label kind or corpus that the config's shares
+            leave out, shares that leave nothing.
+    """
+    config = config or SamplingConfig()
+    durations = np.asarray(durations_s, dtype=np.float64)
+    if not len(label_kinds) == len(corpora) == len(durations):
+        raise MajlError(
+            f"{len(label_kinds)} label kinds, {len(corpora)} corpora and {len(durations)} durations were given; one of "
+            "each a row is needed."
+        )
+    if not len(durations):
+        return np.zeros(0)
+    if not (np.isfinite(durations) & (durations > 0)).all():
+        row = int(np.flatnonzero(~(np.isfinite(durations) & (durations > 0)))[0])
+        raise MajlError(f"Row {row} lasts {durations[row]} s; a duration above 0 is needed to weigh it.")
+    weights = np.zeros(len(durations))
+    kinds, names = np.asarray(label_kinds, dtype=object), np.asarray(corpora, dtype=object)
+    kind_shares = _shares(kinds, durations, config.kind_shares, config.tempering, "label kind")
+    for kind, kind_share in kind_shares.items():
+        if kind_share == 0:
+            continue
+        of_kind = kinds == kind
+        corpus_shares = _shares(
+            names[of_kind], durations[of_kind], config.corpus_shares, config.tempering, f"corpus of kind {kind!r}"
+        )
+        for corpus, corpus_share in corpus_shares.items():
+            rows = of_kind & (names == corpus)
+            weights[rows] = kind_share * corpus_share * durations[rows] / durations[rows].sum()
+    return weights / weights.sum()
+
+
+def _shares(
+    groups: np.ndarray, durations: np.ndarray, given: Mapping[str, float] | None, tempering: float, what: str
+) -> dict[str, float]:
+    """Share of each group, in order of name; their sum is 1."""
+    present = sorted(set(groups))
+    if given is None:
+        shares = {group: durations[groups == group].sum() ** tempering for group in present}
+    else:
+        if missing := [group for group in present if group not in given]:
+            raise MajlError(
+                f"No share is given for the {what} {missing}; shares were given for {sorted(given)}. Add it, with 0 to "
+                "leave its rows out."
+            )
+        shares = {group: given[group] for group in present}
+    total = sum(shares.values())
+    if total == 0:
+        raise MajlError(f"The shares of every {what} that occurs, {present}, are 0. Give at least one above 0.")
+    return {group: float(share / total) for group, share in shares.items()}
