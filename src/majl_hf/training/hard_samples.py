@@ -1,0 +1,191 @@
+"""Weights of frames for the two losses: Dynamic Weights on Hard Samples (DWHS), and what it is compared with.
+
+MAJL (arXiv 2501.03689) names DWHS, but not its formula; the definition here is this project's. Two posteriors are read
+by the same pitch estimator, in evaluation mode and without gradients: one from the estimated vocals, one from the
+reference vocals. How well each agrees with the label tells whose fault a hard frame is:
+
+    agreement   A(p, y): the largest posterior within 50 cents of a voiced label (of any octave of it where the label's
+                octave is not reliable); one minus the largest posterior at an unvoiced one
+    blame       h = clamp(A(clean) - A(estimated), 0, 1): readable from the clean vocals, not from the estimate
+    hardness    g = 1 - A(clean): not readable even from the clean vocals
+
+    separation  q clip(1 + alpha h)                     errors that spoil the pitch cost more
+    pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, spoilt ones teach less
+                c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
+
+with the confidences c of the label and q of the reference vocals. Everything is a function of tensors
+`(batch_size, num_frames)`; a strategy is chosen by name, and each of its terms can be switched off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..models.pitch_estimator_majl import PitchEstimatorConfig, bins_to_hz
+
+AGREEMENT_CENTS = 50.0
+OCTAVE_CENTS = 1200.0
+
+
+def agreement(
+    posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: torch.Tensor, config: PitchEstimatorConfig
+) -> torch.Tensor:
+    """How well each frame's posterior agrees with its label.
+
+    Args:
+        posteriors (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`): in [0, 1], on the grid of `config`.
+        f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): label in Hz, 0 where unvoiced.
+        octave_reliable (`torch.Tensor` of shape `(batch_size,)`, bool): whether the item's labels are of the right
+            octave; where not, any octave of the label counts.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_frames)`, in [0, 1].
+    """
+    voiced = f0_hz > 0
+    bins_hz = bins_to_hz(torch.arange(config.num_bins, device=f0_hz.device, dtype=f0_hz.dtype), config)
+    cents = 1200.0 * torch.log2(bins_hz / torch.where(voiced, f0_hz, bins_hz[0])[..., None])
+    folded = torch.remainder(cents + OCTAVE_CENTS / 2, OCTAVE_CENTS) - OCTAVE_CENTS / 2
+    cents = torch.where(octave_reliable[:, None, None], cents, folded)
+    near = (posteriors * (cents.abs() <= AGREEMENT_CENTS)).amax(dim=-1)
+    return torch.where(voiced, near, 1.0 - posteriors.amax(dim=-1))
+
+
+def smooth(values: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """Moving average of `(batch_size, num_frames)` over an odd number of frames; at the ends over those there are."""
+    reach = num_frames // 2
+    if reach == 0:
+        return values
+    kernel = values.new_ones(1, 1, 2 * reach + 1)
+    total = torch.nn.functional.conv1d(values[:, None], kernel, padding=reach)
+    count = torch.nn.functional.conv1d(torch.ones_like(values[:1, None]), kernel, padding=reach)
+    return (total / count)[:, 0]
+
+
+@dataclass
+class Evidence:
+    """What a strategy may look at; all of shape `(batch_size, num_frames)` but `is_human` `(batch_size,)`.
+
+    Args:
+        agreement_estimate: Agreement of the label with what is read from the estimated vocals.
+        agreement_clean: The same with what is read from the reference vocals; equal to `agreement_estimate` in items
+            without reference vocals, which puts no blame on the separation.
+        pitch_confidence: c in [0, 1], 0 where there is no label.
+        vocals_confidence: q in [0, 1], 0 where there are no reference vocals.
+        is_human: Whether the pitch label was made by people for this recording, frame by frame.
+    """
+
+    agreement_estimate: torch.Tensor
+    agreement_clean: torch.Tensor
+    pitch_confidence: torch.Tensor
+    vocals_confidence: torch.Tensor
+    is_human: torch.Tensor
+
+
+@dataclass
+class FrameWeights:
+    """Weights of the separation and of the pitch loss, `(batch_size, num_frames)`; not normalised."""
+
+    separation: torch.Tensor
+    pitch: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Dwhs:
+    """Dynamic Weights on Hard Samples; see the file's head.
+
+    Args:
+        alpha: What blame adds to the separation weight; 0 switches the term off.
+        beta: What hardness adds to the pitch weight of human labels.
+        gamma: What blame takes from the pitch weight, at most 1.
+        noise: Whether hardness lowers the pitch weight of pseudo and weak labels.
+        smoothing_frames: Frames over which blame and hardness are averaged.
+        smallest, largest: Limits of a frame's weight before its confidence.
+    """
+
+    alpha: float = 1.0
+    beta: float = 1.0
+    gamma: float = 1.0
+    noise: bool = True
+    smoothing_frames: int = 11
+    smallest: float = 0.1
+    largest: float = 5.0
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        blame = (evidence.agreement_clean - evidence.agreement_estimate).clamp(0.0, 1.0)
+        blame = smooth(blame, self.smoothing_frames)
+        hardness = smooth(1.0 - evidence.agreement_clean, self.smoothing_frames)
+        trusted = 1.0 - hardness if self.noise else torch.ones_like(hardness)
+        teaches = torch.where(evidence.is_human[:, None], 1.0 + self.beta * hardness, trusted)
+        separation = (1.0 + self.alpha * blame).clamp(self.smallest, self.largest)
+        pitch = (teaches * (1.0 - self.gamma * blame)).clamp(self.smallest, self.largest)
+        return FrameWeights(evidence.vocals_confidence * separation, evidence.pitch_confidence * pitch)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every labelled frame counts the same, whatever its confidence."""
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        return FrameWeights(
+            (evidence.vocals_confidence > 0).to(evidence.vocals_confidence),
+            (evidence.pitch_confidence > 0).to(evidence.pitch_confidence),
+        )
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Confidences alone; also what DWHS starts from."""
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        return FrameWeights(evidence.vocals_confidence, evidence.pitch_confidence)
+
+
+@dataclass(frozen=True)
+class Focal:
+    """Pitch frames by `(1 - agreement) ** exponent` (Lin et al., "Focal loss for dense object detection", 2017)."""
+
+    exponent: float = 2.0
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        hardness = (1.0 - evidence.agreement_estimate).clamp(0.0, 1.0) ** self.exponent
+        return FrameWeights(evidence.vocals_confidence, evidence.pitch_confidence * hardness)
+
+
+@dataclass(frozen=True)
+class HardestShare:
+    """The share of labelled pitch frames that agree least, the others not at all (online hard example mining:
+    Shrivastava et al., 2016)."""
+
+    share: float = 0.5
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        confidence = evidence.pitch_confidence
+        labelled = confidence > 0
+        kept = torch.zeros_like(confidence)
+        count = int(labelled.sum())
+        if count:
+            hardness = torch.where(labelled, 1.0 - evidence.agreement_estimate, -1.0).flatten()
+            hardest = hardness.topk(max(1, round(self.share * count))).indices
+            kept.view(-1)[hardest] = 1.0
+        return FrameWeights(evidence.vocals_confidence, confidence * kept)
+
+
+STRATEGIES: dict[str, Callable] = {
+    "dwhs": Dwhs,
+    "uniform": Uniform,
+    "confidence": Confidence,
+    "focal": Focal,
+    "hardest": HardestShare,
+}
+
+
+def normalised(weights: torch.Tensor, total: torch.Tensor | float, count: torch.Tensor | float) -> torch.Tensor:
+    """Weights divided by their mean over the labelled frames of the global batch.
+
+    Args:
+        total, count: Sum of the weights and number of labelled frames over all processes and accumulation steps.
+    """
+    return weights * (count / max(float(total), 1e-12))
