@@ -1,0 +1,207 @@
+"""Put a built corpus on the Hub, without the rows that may not be passed on.
+
+Whether a row may be passed on is said by its corpus in `corpora.CORPORA`, where that has a licence of its own; else, as
+for a folder of your own recordings, by the row's licence: Creative Commons and public domain may, what says "research
+only" or "no redistribution" may not, and anything else is refused until you name its corpus, for only you know.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import MajlError
+from .build import SPLITS, ShardWriter
+from .cards import CARD_FILE, registered_corpus, write_dataset_card
+from .tracks import CorpusError
+
+
+_FREE = re.compile(r"(cc0|cc-by(-nc)?(-sa|-nd)?)-\d\.\d|pddl-1\.0|cc-pddc|public domain", re.IGNORECASE)
+_FORBIDDEN = re.compile(r"research[- ]only|no redistribution|all rights reserved", re.IGNORECASE)
+
+
+class PushError(MajlError, ValueError):
+    """A corpus that may not or cannot be uploaded."""
+
+
+@dataclass
+class PushReport:
+    """What `push_dataset` uploaded, or would upload.
+
+    Args:
+        repo_id: of the dataset.
+        files: path in the repository -> bytes.
+        left_out: corpus -> rows of it that may not be passed on.
+        num_rows: of the rows in `files`.
+        commit: revision that the upload made; None for a dry run.
+    """
+
+    repo_id: str
+    files: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    num_rows: int = 0
+    commit: str | None = None
+
+
+def push_dataset(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool = True,
+    revision: str | None = None,
+    dry_run: bool = False,
+    token: str | None = None,
+    allow: Collection[str] = (),
+) -> PushReport:
+    """Upload a folder that `build_corpus` or `combine_corpora` wrote; shards of an earlier upload are replaced.
+
+    Nothing but the shards and a card made for them is uploaded: build and combine reports name rows that are left out.
+
+    Args:
+        folder: the built or combined corpus.
+        repo_id: `OWNER/NAME`; made where it is not there.
+        private: whether a new repository is private.
+        revision: branch, made where it is not there; None for the main one.
+        dry_run: say what would be uploaded, and do not touch the network.
+        token: of the Hub; None for the one you are logged in with. It is never shown.
+        allow: corpora of unknown licence that you state may be passed on.
+
+    Raises:
+        PushError: a corpus of unknown licence that `allow` does not name, `allow` names one that forbids it, or no row
+            is left; a repository id that is none; the Hub refuses.
+        CorpusError: no shard, or one that cannot be read.
+    """
+    folder = Path(folder)
+    if repo_id.count("/") != 1 or not all(repo_id.split("/")):
+        raise PushError(f"The repository is given as {repo_id!r}; it needs to be OWNER/NAME.")
+    shards = {path: _read_sources(path) for path in sorted((folder / "data").glob("*.parquet"))}
+    if not shards:
+        raise CorpusError(f"{folder / 'data'} holds no *.parquet; give a folder that `majl data build` has made.")
+    counts = Counter(source for sources in shards.values() for source in sources)
+    passed_on = _choose(counts, allow)
+    left_out: Counter[str] = Counter()
+    for (corpus, licence), count in sorted(counts.items()):
+        if (corpus, licence) not in passed_on:
+            left_out[corpus] += count
+    report = PushReport(repo_id, left_out=dict(left_out), num_rows=sum(counts[source] for source in passed_on))
+    with tempfile.TemporaryDirectory(prefix="majl-push-") as temporary:
+        upload = Path(temporary)
+        (upload / "data").mkdir()
+        _gather(shards, passed_on, upload / "data")
+        write_dataset_card(upload, address=repo_id)
+        files = sorted(path for path in upload.rglob("*") if path.is_file())
+        report.files = {path.relative_to(upload).as_posix(): path.stat().st_size for path in files}
+        if not dry_run:
+            report.commit = _upload(upload, repo_id, private, revision, token)
+    return report
+
+
+Source = tuple[str, str]  # corpus and licence of a row
+
+
+def _choose(counts: Counter[Source], allow: Collection[str]) -> set[Source]:
+    """What may be uploaded."""
+    corpora = {corpus for corpus, _ in counts}
+    if absent := sorted(set(allow) - corpora):
+        raise PushError(f"allow names {absent}, but the rows are of the corpora {sorted(corpora)}. Correct the names.")
+    verdicts = {source: _may_be_passed_on(*source) for source in counts}
+    refused = sorted({corpus for (corpus, _), verdict in verdicts.items() if verdict is False} & set(allow))
+    if refused:
+        raise PushError(f"{refused} may not be passed on (see their licence), so allow cannot name them.")
+    if unknown := sorted({corpus for (corpus, _), v in verdicts.items() if v is None and corpus not in allow}):
+        licences = sorted({source[1] for source, verdict in verdicts.items() if verdict is None})
+        raise PushError(
+            f"Whether the rows of {unknown} may be passed on is not known (licences: {licences}). If their licence "
+            "permits it, name them in allow; otherwise build the corpus without them."
+        )
+    passed_on = {source for source, verdict in verdicts.items() if verdict is not False}
+    if not passed_on:
+        raise PushError(
+            f"Nothing is left to upload: all {counts.total()} rows are of {sorted(corpora)}, which may not be passed "
+            "on. Whoever needs them builds them from a copy of their own."
+        )
+    return passed_on
+
+
+def _may_be_passed_on(corpus: str, licence: str) -> bool | None:
+    """None where it is not known."""
+    registered = registered_corpus(corpus)
+    if registered is not None and (registered.redistributable or registered.licence):
+        return registered.redistributable
+    if _FORBIDDEN.search(licence):
+        return False
+    return True if _FREE.fullmatch(licence.strip()) else None
+
+
+def _read_sources(path: Path) -> list[Source]:
+    """Corpus and licence of each row of a shard."""
+    if _split(path) not in SPLITS:
+        raise CorpusError(f"{path} is of no split that is known; its name needs to begin with one of {SPLITS}.")
+    try:
+        table = pq.read_table(path, columns=["corpus", "licence"], partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{path} cannot be read ({error}). It is damaged; build the corpus again.") from error
+    return [(row["corpus"], row["licence"] or "") for row in table.to_pylist()]
+
+
+def _gather(shards: dict[Path, list[Source]], passed_on: set[Source], target: Path) -> None:
+    """Put the shards into `target`: linked where all their rows may be passed on, else written without the others."""
+    for split in SPLITS:
+        kept = [path for path, sources in shards.items() if _split(path) == split and passed_on & set(sources)]
+        for number, path in enumerate(kept):
+            new = target / f"{split}-{number:05d}-of-{len(kept):05d}.parquet"
+            if set(shards[path]) <= passed_on:
+                new.symlink_to(path.resolve())
+            else:
+                _filter(path, passed_on, new)
+
+
+def _split(path: Path) -> str:
+    return path.name.partition("-")[0]
+
+
+def _filter(path: Path, passed_on: set[Source], new: Path) -> None:
+    file = pq.ParquetFile(path)
+    with ShardWriter(new, file.schema_arrow) as writer:
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number)
+            sources = zip(group["corpus"].to_pylist(), group["licence"].to_pylist(), strict=True)
+            group = group.filter(pa.array([(corpus, licence or "") in passed_on for corpus, licence in sources]))
+            if group.num_rows:
+                writer.write(group)
+
+
+def _upload(folder: Path, repo_id: str, private: bool, revision: str | None, token: str | None) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, repo_type="dataset", branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            revision=revision,
+            allow_patterns=["data/*.parquet", CARD_FILE],
+            delete_patterns=["data/*.parquet"],
+            commit_message="Upload rows and their card",
+        )
+    except LocalTokenNotFoundError as error:
+        raise PushError("You are not logged in to the Hub. Run `hf auth login`, or give a token.") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        raise PushError(
+            f"The Hub refused the upload to {repo_id} (status {status}). Check that the token may write there and that "
+            "the names are right."
+        ) from error
+    return commit.oid
