@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from . import info, models, pitch, separate
+from . import data, info, models, pitch, separate
 
 app = typer.Typer(
     name="majl",
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 for verb in (separate, pitch, info, models):
     app.command(verb.NAME)(verb.run)
+app.add_typer(data.app, name=data.NAME)
 
 
 @app.callback()

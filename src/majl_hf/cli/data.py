@@ -1,0 +1,358 @@
+"""`majl data`: corpora as folders that `datasets` loads; built, combined, checked.
+
+What needs `datasets` is imported when a verb runs, so that `majl --help` stays quick and works without it.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import MajlError
+from . import _common as c
+from ._interrupt import Stopped, StopSignals
+from ._report import shown
+
+NAME = "data"
+app = typer.Typer(
+    name=NAME,
+    help="Corpora as datasets: build them from folders you have, combine and check them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class OnConflict(StrEnum):
+    move = "move"
+    error = "error"
+
+
+Processes = Annotated[
+    int | None, typer.Option("--processes", "-p", min=1, help="Work in parallel.", show_default="all cores")
+]
+OutDir = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.", metavar="DIR", file_okay=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object a dataset, a line each.")]
+
+
+@app.command("build")
+@c.command
+def build(
+    corpora: Annotated[
+        list[str], typer.Argument(help="Names of corpora, such as mir1k.", metavar="CORPUS...", show_default=False)
+    ],
+    source: Annotated[
+        Path,
+        typer.Option("--source", "-s", help="Folder that holds the corpus; of several, their folders.", metavar="DIR"),
+    ],
+    out: OutDir,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="For the corpus's reader; repeat for more.", metavar="NAME=VALUE"),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split", help="Songs, singers or names (a glob) of a split; the rest is train.", metavar="SPLIT=GLOB"
+        ),
+    ] = None,
+    processes: Processes = None,
+    shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio a file, about.")] = 10.0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Redo what differs in a folder that was built otherwise.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Build datasets from corpora: Parquet files with FLAC inside, and a card.
+
+    One CORPUS is read from the folder --source and becomes the folder --out. Of several, each is read from its folder
+    below --source and built into its folder below --out.
+
+    A build that was stopped goes on where it was when the command is given again.
+    """
+    if not source.is_dir():
+        raise MajlError(f"The folder {source} does not exist; give the folder of the corpus with --source.")
+    options, splits = _pairs(option, "--option"), {}
+    for text in split or ():
+        name, pattern = _pair(text, "--split")
+        splits.setdefault(name, []).append(pattern)
+    with data_extra():
+        from ..data.corpora import CORPORA
+        from ..data.prepare import BuildJob
+
+        for name in corpora:
+            if name not in CORPORA:
+                raise MajlError(f"There is no corpus {name!r}; the corpora are {', '.join(sorted(CORPORA))}.")
+        several = len(corpora) > 1
+        jobs = [
+            BuildJob(name, source / name if several else source, out / name if several else out, options, splits)
+            for name in dict.fromkeys(corpora)
+        ]
+        settings = {"shard_minutes": shard_minutes, "skip_bad": skip_bad, "overwrite": overwrite}
+        return run_jobs(jobs, processes, as_json, **settings)
+
+
+@app.command("combine")
+@c.command
+def combine(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Built datasets; of two equal songs that of the first is kept.", metavar="DIR...", show_default=False
+        ),
+    ],
+    out: OutDir,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split", help="Rows whose id fits the glob go there; the first that fits decides.", metavar="SPLIT=GLOB"
+        ),
+    ] = None,
+    duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Keep songs that corpora have in common.")
+    ] = False,
+    by_audio: Annotated[
+        bool, typer.Option("--by-audio/--by-name", help="Compare recordings by fingerprint as well as by name.")
+    ] = True,
+    on_conflict: Annotated[
+        OnConflict, typer.Option("--on-conflict", help="Rows of train that stand in validation or test, too.")
+    ] = OnConflict.move,
+    processes: Processes = None,
+    shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio a file, about.")] = 10.0,
+    overwrite: c.Overwrite = False,
+    as_json: AsJson = False,
+) -> int:
+    """Join built datasets: no song twice, none on both sides of a split, a sampling weight a row."""
+    splits = {pattern: name for name, pattern in (_pair(text, "--split") for text in split or ())}
+    options = {"splits": splits, "drop_duplicates": not duplicates, "by_audio": by_audio,
+               "on_conflict": on_conflict.value, "shard_minutes": shard_minutes, "overwrite": overwrite}  # fmt: skip
+    with data_extra():
+        return run_combine(folders, out, processes, as_json, **options)
+
+
+@app.command("check")
+@c.command
+def check(
+    folders: Annotated[list[Path], typer.Argument(help="Datasets.", metavar="DIR...", show_default=False)],
+    processes: Processes = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check every row of datasets and count what is in them."""
+    with data_extra():
+        return check_folders(folders, processes, as_json)
+
+
+def run_jobs(jobs: list, processes: int | None, as_json: bool, **settings) -> int:
+    """Build one corpus after the other and return the exit code; one that fails does not stop the others."""
+    from ..data.processes import usable_cpus
+
+    failed = 0
+    with StopSignals() as signals:
+        for job in jobs:
+            started_s = time.monotonic()
+            try:
+                with _minutes(job.name, signals) as progress:
+                    report = job.run(num_processes=processes or usable_cpus(), progress=progress, **settings)
+            except Stopped as stop:
+                return _stopped(stop)
+            except MajlError as error:
+                failed += 1
+                typer.echo(f"failed: {job.name}: {error}", err=True)
+                if as_json:
+                    _json_line({"corpus": job.name, "status": "failed", "error": str(error)})
+                continue
+            _tell_built(job, report, time.monotonic() - started_s, as_json)
+    return c.EXIT_FAILED if failed else 0
+
+
+def _stopped(stop: Stopped) -> int:
+    typer.echo("stopped: finished files are kept; give the command again to go on", err=True)
+    return stop.exit_code
+
+
+def _tell_built(job, report, elapsed_s: float, as_json: bool) -> None:
+    for id, reason in report.left_out.items():
+        typer.echo(f"left out: {id}: {reason}", err=True)
+    if as_json:
+        _json_line(
+            {
+                "corpus": job.name,
+                "status": "done",
+                "out": str(report.out),
+                "num_rows": report.num_rows,
+                "minutes": round(report.duration_s / 60, 3),
+                "bytes": report.num_bytes,
+                "num_shards": report.num_shards,
+                "num_kept": report.num_kept,
+                "left_out": report.left_out,
+                "elapsed_s": round(elapsed_s, 3),
+            }
+        )
+        return
+    kept = f", {report.num_kept} of them there already" if report.num_kept else ""
+    left_out = f", {len(report.left_out)} left out" if report.left_out else ""
+    typer.echo(
+        f"{job.name}: {report.num_rows} recordings{left_out}, {report.duration_s / 60:.1f} min, "
+        f"{report.num_bytes / 1e6:.1f} MB in {report.num_shards} files{kept}, in {elapsed_s:.1f} s -> "
+        f"{shown(report.out)}"
+    )
+
+
+def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: bool, **options) -> int:
+    """Combine datasets, tell what came of it, and return the exit code; `options` are those of `combine_corpora`."""
+    from ..data.combine import combine_corpora
+    from ..data.processes import usable_cpus
+
+    started_s = time.monotonic()
+    with StopSignals() as signals:
+        try:
+            with _minutes(shown(out), signals) as progress:
+                report = combine_corpora(
+                    folders,
+                    out,
+                    num_processes=processes or usable_cpus(),
+                    progress=lambda s: progress(s, None),
+                    **options,
+                )
+        except Stopped as stop:
+            typer.echo("stopped: nothing was left behind", err=True)
+            return stop.exit_code
+        except MajlError as error:
+            typer.echo(f"failed: {shown(out)}: {error}", err=True)
+            return c.EXIT_FAILED
+    elapsed_s = time.monotonic() - started_s
+    if as_json:
+        amounts = [
+            {"split": split, "corpus": corpus, "label_kind": kind, "num_rows": rows, "minutes": round(seconds / 60, 3)}
+            for (split, corpus, kind), (rows, seconds) in report.amounts.items()
+        ]
+        facts = {"out": str(report.out), "num_rows": report.num_rows, "minutes": round(report.duration_s / 60, 3)}
+        changes = {"dropped": report.dropped, "moved": report.moved, "held_out_audio": report.held_out_audio}
+        _json_line({**facts, "amounts": amounts, **changes, "elapsed_s": round(elapsed_s, 3)})
+        return 0
+    for row in report.dropped:
+        typer.echo(f"dropped: {row['id']}: its {row['because']} is that of {row['of']}", err=True)
+    for row in report.moved:
+        typer.echo(f"moved to unused: {row['id']}: its {row['because']} is that of {row['of']}", err=True)
+    typer.echo(
+        f"{shown(out)}: {report.num_rows} recordings, {report.duration_s / 60:.1f} min; {len(report.dropped)} dropped, "
+        f"{len(report.moved)} moved to unused, in {elapsed_s:.1f} s"
+    )
+    return 0
+
+
+def check_folders(folders: list[Path], processes: int | None, as_json: bool) -> int:
+    """Check datasets, tell what was found, and return the exit code."""
+    from ..data.check import check_dataset
+    from ..data.processes import usable_cpus
+
+    failed = 0
+    with StopSignals() as signals:
+        for folder in folders:
+            try:
+                with _minutes(shown(folder), signals) as progress:
+                    report = check_dataset(folder, processes or usable_cpus(), lambda s: progress(s, None))
+            except Stopped as stop:
+                return _stopped(stop)
+            except MajlError as error:
+                failed += 1
+                typer.echo(f"failed: {shown(folder)}: {error}", err=True)
+                continue
+            failed += not report.ok
+            if as_json:
+                _json_line(report.as_dict())
+            else:
+                _tell_checked(report)
+    return c.EXIT_FAILED if failed else 0
+
+
+def _tell_checked(report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("split", "corpus", "kind", "rows", "minutes", "MB/min", box=None, header_style="bold")
+    for (split, corpus, kind), amount in sorted(report.amounts.items()):
+        table.add_row(split, corpus, kind, *_numbers(amount))
+    table.add_row("all", "", "", *_numbers(report.total))
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{shown(report.folder)}: {'good' if report.ok else f'{len(report.problems)} problems'}")
+    console.print(table)
+    for problem in report.problems:
+        console.print(f"problem: {problem}")
+
+
+def _numbers(amount) -> tuple[str, str, str]:
+    return str(amount.num_rows), f"{amount.minutes:.1f}", f"{amount.bytes_per_minute / 1e6:.2f}"
+
+
+@contextlib.contextmanager
+def data_extra() -> Iterator[None]:
+    """Turn a missing package of the extra into advice."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("majl_hf"):
+            raise
+        raise MajlError(
+            f"Working with datasets needs {error.name}, which is not installed; run: pip install 'majl_hf[data]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def _minutes(what: str, signals: StopSignals) -> Iterator[Callable[[float, float | None], None]]:
+    """A bar in minutes of audio on a terminal; elsewhere a line for every tenth of the whole.
+
+    The function that it gives looks at the signals, too, and raises `Stopped` after one.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[done]}"),
+    )
+    told = 0
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True,
+                  disable=not console.is_terminal) as bar:  # fmt: skip
+        task = bar.add_task(what, total=None, done="")
+
+        def progress(done_s: float, total_s: float | None) -> None:
+            nonlocal told
+            signals.check()
+            total = f" / {total_s / 60:.1f}" if total_s else ""
+            bar.update(task, completed=done_s, total=total_s, done=f"{done_s / 60:.1f}{total} min of audio")
+            tenth = int(10 * done_s / total_s) if total_s else 0
+            if tenth > told and not console.is_terminal:
+                told = tenth
+                console.print(f"{what}: {done_s / 60:.1f}{total} min of audio")
+
+        yield progress
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict:
+    """`NAME=VALUE` options; a value that is JSON (a number, true, a list) is taken as that."""
+    pairs = dict(_pair(text, option) for text in texts or ())
+    for name, value in pairs.items():
+        with contextlib.suppress(ValueError):
+            pairs[name] = json.loads(value)
+    return pairs
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+    return name, value
+
+
+def _json_line(value: dict) -> None:
+    print(json.dumps(value), flush=True)

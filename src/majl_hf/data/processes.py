@@ -1,0 +1,114 @@
+"""Work spread over processes, its results in order; a stop or a death of either side leaves no process behind."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ..errors import MajlError
+
+AHEAD = 2  # items in work or done beyond one a process, so that a long one does not leave the others idle
+_POLL_S = 0.2
+
+
+def usable_cpus() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_in_order(
+    function: Callable[[Any], Any], items: Iterable, num_processes: int = 1, tick: Callable[[], None] | None = None
+) -> Iterator:
+    """Yield `function(item)` of every item, in order; at most `num_processes + AHEAD` results are held.
+
+    Args:
+        function: of a module, so that a fresh process can import it; with one process it is called right here.
+        tick: called often while waiting. What it raises ends the work: the workers are gone when it comes out.
+
+    Raises:
+        MajlError: a worker died.
+    """
+    tick = tick or (lambda: None)
+    if num_processes <= 1:
+        for item in items:
+            tick()
+            yield function(item)
+        return
+    with _executor(num_processes, function.__module__) as executor:
+        pending: deque[concurrent.futures.Future] = deque()
+        for item in items:
+            with _interrupts_held_back():  # the processes start here, and inherit it
+                pending.append(executor.submit(function, item))
+            if len(pending) == num_processes + AHEAD:
+                yield _result(pending.popleft(), tick)
+        while pending:
+            yield _result(pending.popleft(), tick)
+
+
+@contextlib.contextmanager
+def _executor(num_processes: int, module: str) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    # Not forked from here: this process may hold threads and locks. A fork server imports once for all workers.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload([module])
+    # Workers wait for the end of this pipe, whose other end only this process holds: it comes when we close it, and
+    # also when we are killed.
+    reader, writer = context.Pipe(duplex=False)
+    executor = concurrent.futures.ProcessPoolExecutor(num_processes, context, _start_worker, (reader,))
+    try:
+        yield executor
+    except BaseException:
+        writer.close()
+        raise
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+        writer.close()
+        reader.close()
+
+
+def _start_worker(reader: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+
+    def leave_with_parent() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            reader.recv_bytes()
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def _result(future: concurrent.futures.Future, tick: Callable[[], None]):
+    while True:
+        tick()
+        if future in concurrent.futures.wait([future], timeout=_POLL_S).done:
+            break
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        tick()  # a signal to the whole group ends the workers first
+        raise MajlError(
+            "A worker process was ended from outside, often for lack of memory. Use fewer processes and give the "
+            "command again; what was finished is kept."
+        ) from None
