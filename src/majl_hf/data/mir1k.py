@@ -30,20 +30,36 @@ from .labels import PitchLabel, semitones_to_hz
 from .tracks import AUDIO_SUFFIXES, AudioPart, CorpusError, Track, resolve_folder
 
 LICENCE = "research only, no redistribution"
+CITATION = """\
+@article{hsu2010improvement,
+  author  = {Hsu, Chao-Ling and Jang, Jyh-Shing Roger},
+  title   = {On the Improvement of Singing Voice Separation for Monaural Recordings Using the {MIR-1K} Dataset},
+  journal = {IEEE Transactions on Audio, Speech, and Language Processing},
+  volume  = {18},
+  number  = {2},
+  pages   = {310--319},
+  year    = {2010}
+}"""
 HOP_S = 0.02
 OFFSET_S = 0.02
 ACCOMPANIMENT_CHANNEL, VOCALS_CHANNEL = 0, 1
 MAX_LENGTH_DIFFERENCE = 3  # label frames
+SPLIT_COLUMN = "singer_split"
 
 
 def load_mir1k(
-    folder: str | Path, split_column: str | None = None, split_value: str | None = None, corpus: str = "mir1k"
+    folder: str | Path,
+    split_column: str | None = None,
+    split_value: str | None = None,
+    corpus: str = "mir1k",
+    split_from: str = SPLIT_COLUMN,
 ) -> list[Track]:
     """Tracks of a MIR-1K folder, sorted by clip name.
 
     Args:
         folder: holds `Wavfile` and `PitchLabel`; `~` and environment variables are expanded.
         split_column, split_value: keep the rows of `clips.csv` that have this value in this column; give both or none.
+        split_from: the column of `clips.csv` that becomes each track's split, where there is such a file.
 
     Raises:
         CorpusError: no clip, a clip without audio or label, a label that does not fit its clip, NaN.
@@ -55,8 +71,10 @@ def load_mir1k(
         )
     audio = _audio_by_clip(root / "Wavfile")
     rows = _read_rows(root / "clips.csv")
+    if split_from != SPLIT_COLUMN:
+        _check_column(rows, split_from, root / "clips.csv")
     selected = sorted(audio) if split_column is None else _select(rows, split_column, split_value, root / "clips.csv")
-    return [_track(root, clip, audio, rows.get(clip, {}), corpus) for clip in selected]
+    return [_track(root, clip, audio, rows.get(clip, {}), corpus, split_from) for clip in selected]
 
 
 def read_label(path: Path, duration_s: float) -> PitchLabel:
@@ -110,12 +128,16 @@ def _read_rows(path: Path) -> dict[str, dict[str, str]]:
     return {row["clip"]: row for row in rows}
 
 
-def _select(rows: dict[str, dict[str, str]], column: str, value: str, path: Path) -> list[str]:
+def _check_column(rows: dict[str, dict[str, str]], column: str, path: Path) -> None:
     if not rows:
-        raise CorpusError(f"{path} is missing or empty; it is needed to select {column} = {value}.")
+        raise CorpusError(f"{path} is missing or empty; its column {column!r} is needed.")
     columns = list(next(iter(rows.values())))
     if column not in columns:
         raise CorpusError(f"{path} has no column {column!r}; it has {columns}.")
+
+
+def _select(rows: dict[str, dict[str, str]], column: str, value: str, path: Path) -> list[str]:
+    _check_column(rows, column, path)
     selected = sorted(clip for clip, row in rows.items() if row[column] == value)
     if not selected:
         values = sorted({str(row[column]) for row in rows.values()})
@@ -123,7 +145,7 @@ def _select(rows: dict[str, dict[str, str]], column: str, value: str, path: Path
     return selected
 
 
-def _track(root: Path, clip: str, audio: dict[str, Path], row: dict[str, str], corpus: str) -> Track:
+def _track(root: Path, clip: str, audio: dict[str, Path], row: dict[str, str], corpus: str, split_from: str) -> Track:
     if clip not in audio:
         raise CorpusError(f"{root / 'Wavfile' / clip}.* is missing, but clips.csv lists the clip.")
     vocals = AudioPart.open(audio[clip], VOCALS_CHANNEL)
@@ -138,7 +160,7 @@ def _track(root: Path, clip: str, audio: dict[str, Path], row: dict[str, str], c
         vocals=vocals,
         accompaniment=accompaniment,
         label=read_label(root / "PitchLabel" / f"{clip}.pv", vocals.duration_s),
-        split=row.get("singer_split", ""),
+        split=row.get(split_from, ""),
         licence=LICENCE,
         provenance=f"MIR-1K, clip {clip}; pitch labelled by hand.",
     )

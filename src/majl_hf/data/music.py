@@ -20,7 +20,11 @@ from .tracks import AudioPart, CorpusError, Track, find_audio, resolve_folder
 
 
 def load_music(
-    folder: str | Path, exclude: Sequence[str] = (), min_duration_s: float = 20.0, corpus: str = "music"
+    folder: str | Path,
+    exclude: Sequence[str] = (),
+    min_duration_s: float = 20.0,
+    corpus: str = "music",
+    licence: str = "",
 ) -> list[Track]:
     """Tracks of a folder of music, sorted by path.
 
@@ -28,6 +32,7 @@ def load_music(
         folder: `~` and environment variables are expanded.
         exclude: globs on the file's stem or its path below the folder.
         min_duration_s: shorter files are left out.
+        licence: of the recordings, as an SPDX identifier where there is one.
 
     Raises:
         CorpusError: no file is left, or one is not audio.
@@ -40,7 +45,17 @@ def load_music(
         if part.duration_s >= min_duration_s:
             name = path.relative_to(root).with_suffix("").as_posix()
             tracks.append(
-                Track(f"{corpus}/{name}", corpus, name, "", part.duration_s, part.sampling_rate, accompaniment=part)
+                Track(
+                    id=f"{corpus}/{name}",
+                    corpus=corpus,
+                    song=name,
+                    singer="",
+                    duration_s=part.duration_s,
+                    sampling_rate=part.sampling_rate,
+                    accompaniment=part,
+                    licence=licence,
+                    provenance=f"Music without voices, recording {name}.",
+                )
             )
     if not tracks:
         raise CorpusError(

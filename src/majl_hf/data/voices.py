@@ -20,13 +20,18 @@ from .tracks import AudioPart, CorpusError, Track, find_audio, resolve_folder
 
 
 def load_voices(
-    folder: str | Path, include: Sequence[str] = (), exclude: Sequence[str] = (), corpus: str = "voices"
+    folder: str | Path,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    corpus: str = "voices",
+    licence: str = "",
 ) -> list[Track]:
     """Tracks of a folder of solo voices, sorted by path.
 
     Args:
         folder: `~` and environment variables are expanded.
         include, exclude: globs on the file's stem or its path below the folder; an empty include keeps all.
+        licence: of the recordings, as an SPDX identifier where there is one.
 
     Raises:
         CorpusError: no file is left, or one is not audio.
@@ -39,5 +44,17 @@ def load_voices(
     for path in paths:
         part = AudioPart.open(path)
         name = path.relative_to(root).with_suffix("").as_posix()
-        tracks.append(Track(f"{corpus}/{name}", corpus, name, "", part.duration_s, part.sampling_rate, vocals=part))
+        tracks.append(
+            Track(
+                id=f"{corpus}/{name}",
+                corpus=corpus,
+                song=name,
+                singer="",
+                duration_s=part.duration_s,
+                sampling_rate=part.sampling_rate,
+                vocals=part,
+                licence=licence,
+                provenance=f"Solo voice, recording {name}.",
+            )
+        )
     return tracks

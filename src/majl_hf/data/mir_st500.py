@@ -1,0 +1,133 @@
+"""MIR-ST500: sung notes of 500 pop songs, whose audio the user supplies.
+
+Conventions
+    `MIR-ST500_corrected.json` (or MIR-ST500.json): `{"ID": [[onset_s, offset_s, midi], ...]}`, whole semitones.
+    Audio of song ID (any format soundfile reads), anywhere below the folder: `ID.*`, or a folder `ID` with one audio
+    file or one called `mixture.*`.
+    Songs 1 to 400 are for training, 401 to 500 for test.
+
+Traps
+    The archive holds notes and addresses of videos, some of which are gone: a partial corpus is the rule, see
+    `missing_ok`. A song taken from another place is another recording: notes that outlast it are refused, but an offset
+    at the start cannot be seen from here. Only the lead vocals are written down, so a gap between notes may be sung.
+
+Licence
+    The songs belong to their owners; no redistribution.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .labels import Note
+from .notes import KARAOKE_NOTES, check_notes, notes_to_label
+from .tracks import AudioPart, CorpusError, Track, find_audio, resolve_folder
+
+LICENCE = "audio all rights reserved, supplied by the user: no redistribution"
+CITATION = """\
+@inproceedings{wang2021preparation,
+  author    = {Wang, Jun-You and Jang, Jyh-Shing Roger},
+  title     = {On the Preparation and Validation of a Large-Scale Dataset of Singing Transcription},
+  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
+  year      = {2021}
+}"""
+ANNOTATIONS = ("MIR-ST500_corrected.json", "MIR-ST500.json")
+LAST_TRAINING_ID = 400
+
+
+def load_mir_st500(
+    folder: str | Path,
+    annotations: str | Path | None = None,
+    missing_ok: bool = False,
+    corpus: str = "mir_st500",
+) -> list[Track]:
+    """Tracks of MIR-ST500, in order of their number.
+
+    Args:
+        folder: holds the audio; `~` and environment variables are expanded.
+        annotations: the JSON file; left out, it is looked for in `folder`.
+        missing_ok: leave out songs without audio instead of refusing the corpus.
+
+    Raises:
+        CorpusError: no annotations, no audio, audio that is missing (unless `missing_ok`) or there twice, audio without
+            notes, notes that do not fit.
+    """
+    root = resolve_folder(folder, "MIR-ST500")
+    path = _find_annotations(root) if annotations is None else Path(annotations).expanduser()
+    notes = _read_annotations(path)
+    audio = _audio_by_id(root)
+    if not audio:
+        raise CorpusError(f"No audio called ID.* or ID/mixture.* in {root}, where ID is a number as in {path}.")
+    strange = sorted(set(audio) - set(notes))
+    if strange:
+        raise CorpusError(f"{audio[strange[0]]} has no notes in {path}; remove it or correct its number.")
+    missing = sorted(set(notes) - set(audio))
+    if missing and not missing_ok:
+        raise CorpusError(
+            f"{len(missing)} of the {len(notes)} songs in {path} have no audio in {root}: {missing[:10]}"
+            f"{' ...' if len(missing) > 10 else ''}. Supply it, or pass missing_ok to go without them."
+        )
+    return [_track(number, audio[number], notes[number], path, corpus) for number in sorted(audio)]
+
+
+def _find_annotations(root: Path) -> Path:
+    for name in ANNOTATIONS:
+        if found := sorted(root.rglob(name)):
+            return found[0]
+    raise CorpusError(f"No {' or '.join(ANNOTATIONS)} in {root}; put it there or pass annotations.")
+
+
+def _read_annotations(path: Path) -> dict[int, list[Note]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        notes = {
+            int(number): [Note(float(onset_s), float(offset_s), float(midi)) for onset_s, offset_s, midi in rows]
+            for number, rows in content.items()
+        }
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path} is missing; it holds the notes of MIR-ST500.") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CorpusError(
+            f"{path} is not the JSON of MIR-ST500, {{ID: [[onset_s, offset_s, midi], ...]}} ({error})."
+        ) from error
+    if not notes:
+        raise CorpusError(f"{path} holds no song.")
+    return notes
+
+
+def _audio_by_id(root: Path) -> dict[int, Path]:
+    found: dict[int, list[Path]] = {}
+    for path in find_audio(root):
+        number = path.stem if path.stem.isdecimal() else path.parent.name
+        if number.isdecimal():
+            found.setdefault(int(number), []).append(path)
+    audio = {}
+    for number, paths in found.items():
+        mixtures = [path for path in paths if path.stem.casefold() == "mixture"] or paths
+        if len(mixtures) > 1:
+            raise CorpusError(f"Song {number} is there {len(mixtures)} times: {[str(p) for p in mixtures]}; keep one.")
+        audio[number] = mixtures[0]
+    return audio
+
+
+def _track(number: int, audio: Path, notes: list[Note], path: Path, corpus: str) -> Track:
+    mixture = AudioPart.open(audio)
+    try:
+        checked = check_notes(notes, mixture.duration_s, audio)
+    except CorpusError as error:
+        raise CorpusError(f"Song {number} of {path}: {error}") from error
+    return Track(
+        id=f"{corpus}/{number:03d}",
+        corpus=corpus,
+        song=f"{number:03d}",
+        singer="",
+        duration_s=mixture.duration_s,
+        sampling_rate=mixture.sampling_rate,
+        mixture=mixture,
+        label=notes_to_label(checked, mixture.duration_s, KARAOKE_NOTES),
+        notes=checked,
+        split="train" if number <= LAST_TRAINING_ID else "test",
+        licence=LICENCE,
+        provenance=f"MIR-ST500, song {number}; pitch from annotated notes, audio supplied by the user.",
+    )

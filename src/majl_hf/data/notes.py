@@ -1,0 +1,169 @@
+"""Sung notes as a frame-wise pitch label that knows how weak it is.
+
+Conventions
+    A note is a flat pitch from its onset to its offset. Singers glide into notes, swing around them and let go early,
+    and who writes notes down hears the syllable, not the frame. So a label made from notes carries a confidence a frame
+    (`NoteTrust`), lower near the borders of notes and between them.
+    Frame k is centred at `k * hop_s`; a frame belongs to the note that has begun and not yet ended at its centre.
+
+Traps
+    Notes of two voices at once: of frames that lie in two notes of different pitch nothing is known (confidence 0). A
+    word that is spoken has a syllable but no pitch: such stretches are given apart (`unknown`), with confidence 0, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .labels import Note, PitchLabel, semitones_to_hz
+from .tracks import CorpusError
+
+HOP_S = 0.01
+MAX_OVERHANG_S = 0.5  # of a note beyond the end of its recording; more, and the two do not belong together
+
+
+@dataclass(frozen=True)
+class NoteTrust:
+    """How far the frames of a label made from notes are trusted, each in [0, 1].
+
+    Args:
+        note: of a frame inside a note.
+        note_border: the same within `border_s` of an onset or offset.
+        gap: of a frame outside all notes, whose label is "unvoiced".
+        gap_border: the same within `border_s` of an onset or offset.
+        border_s: seconds on either side of a border that count as near.
+    """
+
+    note: float
+    note_border: float
+    gap: float
+    gap_border: float
+    border_s: float = 0.05
+
+
+SUNG_NOTES = NoteTrust(note=0.9, note_border=0.6, gap=0.9, gap_border=0.5)
+KARAOKE_NOTES = NoteTrust(note=0.7, note_border=0.5, gap=0.5, gap_border=0.3)
+
+
+def notes_to_label(
+    notes: Sequence[Note],
+    duration_s: float,
+    trust: NoteTrust,
+    *,
+    octave_reliable: bool = True,
+    unknown: Iterable[tuple[float, float]] = (),
+    hop_s: float = HOP_S,
+) -> PitchLabel:
+    """The flat f0 of `notes` over a recording of `duration_s` seconds, with a confidence a frame.
+
+    Args:
+        notes: in order of onset.
+        octave_reliable: False where the notes may stand octaves off.
+        unknown: stretches (start_s, end_s) of which nothing is known, such as speech; their confidence is 0.
+    """
+    times_s = np.arange(int(duration_s / hop_s + 1e-6) + 1) * hop_s
+    semitones = np.zeros(len(times_s))
+    clash = np.zeros(len(times_s), dtype=bool)
+    for note in notes:
+        frames = _frames(note.onset_s, note.offset_s, hop_s)
+        clash[frames] |= (semitones[frames] > 0) & (semitones[frames] != note.midi)
+        semitones[frames] = note.midi
+
+    near = _distance(times_s, np.array([border for note in notes for border in (note.onset_s, note.offset_s)]))
+    near = near < trust.border_s
+    confidence = np.where(
+        semitones > 0,
+        np.where(near, trust.note_border, trust.note),
+        np.where(near, trust.gap_border, trust.gap),
+    )
+    confidence[clash] = 0.0
+    for start_s, end_s in unknown:
+        confidence[_frames(start_s, end_s, hop_s)] = 0.0
+    return PitchLabel(semitones_to_hz(semitones), hop_s, 0.0, confidence, octave_reliable)
+
+
+def check_notes(notes: Iterable[Note], duration_s: float, path: Path) -> tuple[Note, ...]:
+    """The notes in order of onset.
+
+    Raises:
+        CorpusError: none, not finite, before the recording, longer than it, of no length, or no MIDI pitch; the message
+            names `path`.
+    """
+    notes = tuple(sorted(notes, key=lambda note: (note.onset_s, note.offset_s, note.midi)))
+    if not notes:
+        raise CorpusError(f"{path} holds no note. Remove the song or supply its notes.")
+    for number, note in enumerate(notes, start=1):
+        if not np.isfinite((note.onset_s, note.offset_s, note.midi)).all():
+            raise CorpusError(f"{path}, note {number} is {note}; it needs finite numbers.")
+        if not 0 <= note.onset_s < note.offset_s:
+            raise CorpusError(
+                f"{path}, note {number} lasts from {note.onset_s} to {note.offset_s} s; it has to begin at 0 or later "
+                "and to end after that."
+            )
+        if not 0 < note.midi < 128:
+            raise CorpusError(f"{path}, note {number} has pitch {note.midi}; a MIDI semitone in (0, 128) is needed.")
+    end_s = max(note.offset_s for note in notes)
+    if end_s > duration_s + MAX_OVERHANG_S:
+        raise CorpusError(
+            f"{path}: the last note ends at {end_s:.2f} s, but the audio lasts {duration_s:.2f} s. Notes and audio "
+            "belong to different recordings, or the audio is cut off."
+        )
+    return notes
+
+
+def read_notes(path: Path) -> list[Note]:
+    """Read a text file with a note a line: `onset_s offset_s midi`, apart by blanks, tabs or commas.
+
+    A first line of words is taken as a header; further columns are ignored.
+
+    Raises:
+        CorpusError: missing, or a line that does not start with three numbers.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path} is missing; it should hold the notes, `onset_s offset_s midi` a line.") from error
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is not a text file ({error}).") from error
+    notes = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.replace(",", " ").split()
+        if not fields:
+            continue
+        try:
+            onset_s, offset_s, midi = map(float, fields[:3])
+        except ValueError:
+            if number == 1 and not _is_number(fields[0]):
+                continue
+            raise CorpusError(
+                f"{path}, line {number} is {line!r}; three numbers are needed: onset_s offset_s midi."
+            ) from None
+        notes.append(Note(onset_s, offset_s, midi))
+    return notes
+
+
+def _frames(start_s: float, end_s: float, hop_s: float) -> slice:
+    """Frames whose centre lies in [start_s, end_s); the small term undoes the rounding of `k * hop_s`."""
+    first, end = (max(0, int(np.ceil(second / hop_s - 1e-6))) for second in (start_s, end_s))
+    return slice(first, end)
+
+
+def _distance(times_s: np.ndarray, borders_s: np.ndarray) -> np.ndarray:
+    """Seconds from each time to the nearest border, shape of `times_s`; infinite where there is none."""
+    if not len(borders_s):
+        return np.full(len(times_s), np.inf)
+    borders_s = np.concatenate([[-np.inf], np.sort(borders_s), [np.inf]])
+    after = np.searchsorted(borders_s, times_s)
+    return np.minimum(times_s - borders_s[after - 1], borders_s[after] - times_s)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,190 @@
+"""UltraStar songs: mixtures whose lead vocals a karaoke text file writes down as notes.
+
+Conventions
+    A folder a song, anywhere below the given one: the text file and its audio (any format soundfile reads).
+    `#NAME:value` lines: TITLE, ARTIST, MP3 (or AUDIO), BPM, GAP in milliseconds; decimals with a point or a comma.
+    `: start length pitch text` a note, in beats and semitones above MIDI 60; `*` a golden one, which is the same
+    `F` freestyle, `R` and `G` rap: a syllable without a pitch. `-` ends a line of text, `E` the song.
+    `P1`, `P2` and `P3` (both) begin the parts of a duet.
+    A beat is a quarter of what BPM counts: second = beat / BPM / 4 * 60 + GAP / 1000.
+
+Traps
+    The game compares pitches modulo an octave, so writers do not care which one: the octave is unreliable. Pitches are
+    whole semitones of a scale that the recording need not be tuned to. Backing vocals and ad libs are not written down,
+    so a gap between notes may be sung. The audio often has another extension than the file says. Old files are in
+    Windows-1252. Where the two voices of a duet differ, nothing is known of the frame (see `notes`).
+    Beats in files with `#RELATIVE:YES` start anew in each line, and a `B` line changes the tempo: both are refused.
+
+Licence
+    That of the songs, from `#LICENSE` or the first Creative Commons address in `license.txt` beside the song, which
+    names the licence of the music before those of pictures and text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .labels import Note
+from .notes import KARAOKE_NOTES, check_notes, notes_to_label
+from .tracks import AUDIO_SUFFIXES, AudioPart, CorpusError, Track, resolve_folder
+
+CITATION = "UltraStar song files; title, artist and licence are each song's own."
+BASE_MIDI = 60
+_PITCHED, _UNPITCHED = ":*", "FRG"
+_HEADER = re.compile(r"#\s*([^:#]+?)\s*:(.*)")
+_NOTE = re.compile(r"([:*FRG])\s*(-?\d+)\s+(\d+)\s+(-?\d+)(?:\s|$)")
+_CREATIVE_COMMONS = re.compile(
+    r"creativecommons\.org/(licenses/([a-z-]+)/(\d\.\d)|publicdomain/zero/1\.0)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class UltraStarSong:
+    """What a song's text file says: `header` by upper-case name, notes in order of onset, and the stretches (start_s,
+    end_s) of syllables without a pitch."""
+
+    header: dict[str, str]
+    notes: tuple[Note, ...]
+    unpitched: tuple[tuple[float, float], ...]
+
+
+def load_ultrastar(folder: str | Path, corpus: str = "ultrastar") -> list[Track]:
+    """Tracks of a folder of UltraStar songs, sorted by path.
+
+    Args:
+        folder: `~` and environment variables are expanded.
+
+    Raises:
+        CorpusError: no song, a song without audio, notes that cannot be read or do not fit the audio.
+    """
+    root = resolve_folder(folder, "UltraStar")
+    paths = [path for path in sorted(root.rglob("*.txt")) if _is_song(path)]
+    if not paths:
+        raise CorpusError(f"No UltraStar song (a text file with #TITLE and #BPM lines) in {root}.")
+    alone = {path.parent: sum(other.parent == path.parent for other in paths) == 1 for path in paths}
+    return [_track(root, path, alone[path.parent], corpus) for path in paths]
+
+
+def read_song(path: Path) -> UltraStarSong:
+    """Read a song's text file.
+
+    Raises:
+        CorpusError: no or an impossible BPM or GAP, relative beats, changes of tempo, a line that is none of the
+            format's; the message names the file and the line.
+    """
+    header: dict[str, str] = {}
+    beats: list[tuple[str, int, int, int]] = []
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        line = line.strip()
+        if match := _HEADER.match(line):
+            header.setdefault(match[1].upper(), match[2].strip())
+        elif match := _NOTE.match(line):
+            beats.append((match[1], *map(int, match.groups()[1:])))
+        elif line.upper() == "E":
+            break
+        elif line.startswith("B"):
+            raise CorpusError(
+                f"{path}, line {number} changes the tempo ({line!r}), which is not supported; remove the song."
+            )
+        elif line and not line.startswith("-") and not re.fullmatch(r"P\s*[1-9]", line):
+            raise CorpusError(f"{path}, line {number} is {line!r}, which is no line of an UltraStar song.")
+    if header.get("RELATIVE", "").upper() in ("YES", "TRUE", "1"):
+        raise CorpusError(f"{path} counts its beats from each line anew (#RELATIVE); convert it to absolute beats.")
+    bpm, gap_s = _decimal(path, header, "BPM"), _decimal(path, header, "GAP", default=0.0) / 1000
+    if not bpm > 0:
+        raise CorpusError(f"{path} has #BPM:{header['BPM']}; a number above 0 is needed.")
+    beat_s = 60 / bpm / 4
+    # Both singers of a duet may have the same note: one is enough.
+    notes, unpitched = set(), set()
+    for kind, start, length, pitch in beats:
+        onset_s, offset_s = start * beat_s + gap_s, (start + length) * beat_s + gap_s
+        if kind in _PITCHED and length > 0:  # games show a note of no length, but nobody can hold it
+            notes.add(Note(onset_s, offset_s, float(BASE_MIDI + pitch)))
+        elif kind in _UNPITCHED:
+            unpitched.add((onset_s, offset_s))
+    return UltraStarSong(
+        header, tuple(sorted(notes, key=lambda note: (note.onset_s, note.midi))), tuple(sorted(unpitched))
+    )
+
+
+def _track(root: Path, path: Path, alone: bool, corpus: str) -> Track:
+    song = read_song(path)
+    mixture = AudioPart.open(_audio(path, song.header))
+    notes = check_notes(song.notes, mixture.duration_s, path)
+    place = path.parent if alone and path.parent != root else path.with_suffix("")
+    name = place.relative_to(root).as_posix()
+    artist, title = song.header.get("ARTIST", ""), song.header.get("TITLE", "")
+    return Track(
+        id=f"{corpus}/{name}",
+        corpus=corpus,
+        song=f"{artist} - {title}".strip(" -") or name,
+        singer=artist,
+        duration_s=mixture.duration_s,
+        sampling_rate=mixture.sampling_rate,
+        mixture=mixture,
+        label=notes_to_label(notes, mixture.duration_s, KARAOKE_NOTES, octave_reliable=False, unknown=song.unpitched),
+        notes=notes,
+        licence=_licence(path, song.header),
+        provenance=f"{title or name} by {artist or 'unknown'}; pitch from an UltraStar text file, octave unreliable.",
+    )
+
+
+def _is_song(path: Path) -> bool:
+    return any(
+        match and match[1].upper() in ("TITLE", "ARTIST", "BPM", "MP3", "AUDIO")
+        for match in map(_HEADER.match, _read_text(path).splitlines()[:50])
+    )
+
+
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")  # only words can suffer
+
+
+def _decimal(path: Path, header: dict[str, str], name: str, default: float | None = None) -> float:
+    text = header.get(name)
+    if not text and default is not None:
+        return default
+    try:
+        return float((text or "").replace(",", "."))
+    except ValueError:
+        raise CorpusError(f"{path} has #{name}:{text}; a number is needed.") from None
+
+
+def _audio(path: Path, header: dict[str, str]) -> Path:
+    """The file that the header names, or one that differs from it in extension only."""
+    named = header.get("MP3") or header.get("AUDIO")
+    if not named:
+        raise CorpusError(f"{path} names no audio (#MP3 or #AUDIO); add the line.")
+    exact = path.parent / re.split(r"[\\/]", named)[-1]  # beside the text file and nowhere else
+    if exact.suffix.lower() in AUDIO_SUFFIXES and exact.is_file():
+        return exact
+    found = list(_same_stem(exact))
+    if len(found) != 1:
+        raise CorpusError(
+            f"{path} needs the audio {exact}, or the same with another extension; "
+            + (f"{[other.name for other in found]} are there: keep one." if found else "there is none.")
+        )
+    return found[0]
+
+
+def _same_stem(path: Path) -> Iterator[Path]:
+    for other in sorted(path.parent.glob("*")):
+        if other.suffix.lower() in AUDIO_SUFFIXES and other.stem.casefold() == path.stem.casefold():
+            yield other
+
+
+def _licence(path: Path, header: dict[str, str]) -> str:
+    """SPDX identifier of the first Creative Commons licence that is named; empty where none is."""
+    beside = path.parent / "license.txt"
+    text = header.get("LICENSE", "") + "\n" + (_read_text(beside) if beside.is_file() else "")
+    match = _CREATIVE_COMMONS.search(text)
+    if match is None:
+        return ""
+    return f"CC-{match[2].upper()}-{match[3]}" if match[2] else "CC0-1.0"
