@@ -132,10 +132,11 @@ def test_a_real_file(tmp_path):
     assert (track.sampling_rate, track.vocals.num_channels) == (44100, 2) and 6.0 < track.duration_s < 6.2
     vocals, accompaniment = (p.read(0, p.num_samples) for p in (track.vocals, track.accompaniment))
     mixture = open_streams(path)["mixture"].read(0, vocals.shape[1])
-    # Streams start together: the sum of the stems is nearly the mixture, and is so at no other offset.
+    # Streams start together: the sum of the stems is near the mixture (15 dB below it lies what was done to the mixture
+    # after mixing), and nearest at no offset.
     total = vocals + accompaniment
     errors = [np.mean((mixture - np.roll(total, shift, axis=1)) ** 2) for shift in (-8, -1, 0, 1, 8)]
-    assert int(np.argmin(errors)) == 2 and errors[2] < 0.01 * np.mean(mixture**2)
+    assert int(np.argmin(errors)) == 2 and errors[2] < 0.04 * np.mean(mixture**2)
     part = track.vocals
     np.testing.assert_allclose(part.read(150_001, 5000), vocals[:, 150_001:155_001], atol=1e-5)
     again = row_to_track(track_to_row(track))
