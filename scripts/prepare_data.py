@@ -51,3 +51,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except MajlError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # between two steps
+        sys.exit(130)

@@ -156,6 +156,7 @@ if __name__ == "__main__":
 
 
 @posix
+@pytest.mark.timeout(900)  # two processes import everything, which takes minutes on a busy machine
 def test_a_killed_build_goes_on_and_leaves_no_process(tracks, tmp_path):
     whole, out, script = tmp_path / "whole", tmp_path / "out", tmp_path / "killed.py"
     build(tracks, whole)
@@ -183,7 +184,7 @@ def test_a_killed_build_goes_on_and_leaves_no_process(tracks, tmp_path):
 
 
 def _group_ends(group: int) -> bool:
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 120
     while time.monotonic() < deadline_s:
         try:
             os.killpg(group, 0)
@@ -258,7 +259,7 @@ def test_bad_recordings_are_listed_or_left_out(tracks, tmp_path):
     assert set(failure.value.failures) == {"c/0", "c/3"}
     assert str(tracks[0].vocals.path) in str(failure.value) and str(tracks[3].vocals.path) in str(failure.value)
     assert sorted(path.name for path in (out / "data").iterdir()) == [
-        "train-00002-of-00003.parquet",
+        "train-00001-of-00003.parquet",
         "validation-00000-of-00001.parquet",
     ]
     report = build(tracks, out, skip_bad=True)
