@@ -1,7 +1,8 @@
 """Corpora, and how their recordings meet in training items.
 
 `labels` pitch curves; `tracks` what every corpus returns; `mir1k`, `stems`, `voices`, `music` one file a corpus;
-`config` the YAML section; `segments` signal steps; `mixing` the training dataset; `validation` whole clips.
+`config` the YAML section; `segments` signal steps; `transforms` steps of mixing; `mixing` the training dataset,
+`streaming` the same from rows in the order of the epoch; `row_tracks` rows of a built corpus; `validation` whole clips.
 """
 
 from .config import (
@@ -10,6 +11,8 @@ from .config import (
     MixingConfig,
     MusicCorpus,
     MusicSource,
+    RowsCorpus,
+    RowsSource,
     StemsCorpus,
     StemsSource,
     VoicesCorpus,
@@ -20,6 +23,7 @@ from .mir1k import load_mir1k
 from .mixing import JointMixtureDataset, collate
 from .music import load_music
 from .stems import load_stems
+from .streaming import StreamingMixtureDataset
 from .tracks import LABEL_KINDS, AudioPart, CorpusError, Part, SumPart, Track
 from .validation import ValidationClip, iter_validation_clips
 from .voices import load_voices
@@ -37,8 +41,11 @@ __all__ = [
     "Note",
     "Part",
     "PitchLabel",
+    "RowsCorpus",
+    "RowsSource",
     "StemsCorpus",
     "StemsSource",
+    "StreamingMixtureDataset",
     "SumPart",
     "Track",
     "ValidationClip",

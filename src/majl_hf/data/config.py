@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +11,9 @@ from .music import load_music
 from .stems import load_stems
 from .tracks import Track
 from .voices import load_voices
+
+if TYPE_CHECKING:
+    from .row_tracks import ParquetRows
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
@@ -68,7 +71,7 @@ class MusicCorpus(_Section):
         return load_music(self.folder, self.exclude, self.min_duration_s)
 
 
-class Mir1kSource(Mir1kCorpus):
+class FullOptions(_Section):
     """Items with both labels: the clip as it is, or its vocals over another accompaniment.
 
     `weight` is the source's share of the items, relative to the others; 0 keeps it as a pool only.
@@ -80,14 +83,14 @@ class Mir1kSource(Mir1kCorpus):
     background_probability: Probability = 0.5
 
 
-class VoicesSource(VoicesCorpus):
-    """Items of solo voice over music or stems; `labelled_probability` of them take their voice from MIR-1K instead."""
+class VocalsOptions(_Section):
+    """Items of solo voice over music or stems; `labelled_probability` of them take a voice with a label instead."""
 
     weight: Weight = 1.0
     labelled_probability: Probability = 0.25
 
 
-class StemsSource(StemsCorpus):
+class SeparationOptions(_Section):
     """Items of real songs: as they are, or the vocals of one over the accompaniment of another.
 
     `vocals_weight` tells the loss how far these vocals are trusted: 1 for a studio's stems, less for a teacher's.
@@ -101,15 +104,78 @@ class StemsSource(StemsCorpus):
     background_weight: Weight | None = None
 
 
-class MusicSource(MusicCorpus):
+class AccompanimentOptions(_Section):
     """Items without a voice: vocals are zero and every frame is labelled unvoiced, against false alarms."""
 
     weight: Weight = 1.0
     background_weight: Weight = 1.0
 
 
+class PitchOptions(_Section):
+    """Items of mixtures whose vocals are not known, with their pitch label: their `vocals_weight` is 0."""
+
+    weight: Weight = 1.0
+
+
+class Mir1kSource(Mir1kCorpus, FullOptions):
+    """A MIR-1K folder as a source; see `FullOptions`."""
+
+
+class VoicesSource(VoicesCorpus, VocalsOptions):
+    """A folder of voices as a source; see `VocalsOptions`."""
+
+
+class StemsSource(StemsCorpus, SeparationOptions):
+    """A folder of stems as a source; see `SeparationOptions`."""
+
+
+class MusicSource(MusicCorpus, AccompanimentOptions):
+    """A folder of music as a source; see `AccompanimentOptions`."""
+
+
+class RowsCorpus(_Section):
+    """A built corpus: a folder or a dataset on the Hub in the schema's layout; see `row_tracks.ParquetRows`.
+
+    `label_kinds` keeps the rows of these kinds; empty keeps all.
+    """
+
+    kind: Literal["rows"] = "rows"
+    folder: str
+    split: str = "train"
+    label_kinds: tuple[str, ...] = ()
+
+    def load(self, download: bool = True, cache_bytes: int | None = None) -> ParquetRows:
+        from .row_tracks import CACHE_BYTES, ParquetRows, find_row_files
+
+        files = find_row_files(self.folder, self.split, download)
+        return ParquetRows(files, self.label_kinds, CACHE_BYTES if cache_bytes is None else cache_bytes)
+
+
+class RowsSource(RowsCorpus):
+    """Rows as a source: each kind of label has a recipe of its own, with its options.
+
+    A row is drawn in proportion to its sampling_weight (to its duration, where the corpus has no such column) times its
+    kind's `weight` times `weight`. "pseudo" rows are separation items whose vocals count as the row's
+    vocals_confidence says.
+    """
+
+    weight: Weight = 1.0
+    full: FullOptions = FullOptions()
+    separation: SeparationOptions = SeparationOptions()
+    vocals: VocalsOptions = VocalsOptions()
+    accompaniment: AccompanimentOptions = AccompanimentOptions()
+    pitch: PitchOptions = PitchOptions()
+    pseudo: SeparationOptions = SeparationOptions(original_probability=0.8, background_weight=0.0)
+
+    def options(self, recipe: str) -> Options:
+        return getattr(self, recipe)
+
+
+Options = FullOptions | SeparationOptions | VocalsOptions | AccompanimentOptions | PitchOptions
+RECIPES = {"mir1k": "full", "voices": "vocals", "stems": "separation", "music": "accompaniment"}
+"""The recipe of each kind of source, by the label kind of its tracks; rows have one each."""
 Corpus = Annotated[Mir1kCorpus | StemsCorpus, Field(discriminator="kind")]
-Source = Annotated[Mir1kSource | VoicesSource | StemsSource | MusicSource, Field(discriminator="kind")]
+Source = Annotated[Mir1kSource | VoicesSource | StemsSource | MusicSource | RowsSource, Field(discriminator="kind")]
 
 
 class MixingConfig(_Section):
@@ -117,7 +183,11 @@ class MixingConfig(_Section):
 
     Args:
         sources: where audio comes from; also the pools that sources borrow from each other.
-        length: items an epoch.
+        length: items an epoch (of each process, where rows are streamed; left out there, one for each of its rows).
+        streaming: read rows in the order of the epoch, each once, as `streaming.StreamingMixtureDataset` does; for
+            sources of kind "rows" only.
+        buffer_mb: MB of rows near a streamed one that it can be mixed with.
+        visits: in a streamed epoch every row comes "once", or as often as its weight says ("weighted").
         num_frames: frames of the pitch label; left out, all whose centre `i * hop_s` lies in the segment.
         label_probability: how many of the items that have a pitch label keep it. The pitch estimator is as much work as
             the separator and leaves the others out, so this is its share of the run.
@@ -133,7 +203,10 @@ class MixingConfig(_Section):
     """
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    length: int = Field(gt=0)
+    length: int | None = Field(default=None, gt=0)
+    streaming: bool = False
+    buffer_mb: float = Field(default=512.0, gt=0)
+    visits: Literal["once", "weighted"] = "once"
     seed: int = Field(default=0, ge=0)
     sampling_rate: int = Field(default=44100, gt=0)
     num_channels: Literal[1, 2] = 2
@@ -157,7 +230,13 @@ class MixingConfig(_Section):
     def _check_sources(self) -> MixingConfig:
         if not any(source.weight > 0 for source in self.sources):
             raise ValueError("Every source has weight 0; at least one needs more, or there is nothing to draw from.")
-        has_background = any(background_weight(source) > 0 for source in self.sources)
+        if self.streaming and (kinds := sorted({source.kind for source in self.sources} - {"rows"})):
+            raise ValueError(
+                f"Sources of kind {', '.join(kinds)} cannot be streamed; build them with `majl data build`."
+            )
+        if not self.streaming and self.length is None:
+            raise ValueError("The length is missing: how many items an epoch has.")
+        has_background = any(source.kind == "rows" or background_weight(source) > 0 for source in self.sources)
         if any(source.kind == "voices" and source.weight > 0 for source in self.sources) and not has_background:
             raise ValueError(
                 "A source of kind 'voices' needs something to stand over; add a source of kind 'music' or 'stems' "
@@ -176,9 +255,9 @@ class MixingConfig(_Section):
         return self.num_frames or 1 + int(self.segment_s / self.hop_s + 1e-9)
 
 
-def background_weight(source: Source) -> float:
+def background_weight(options: Source | Options) -> float:
     """How often the source serves as background for others' voices, relative to the other backgrounds."""
-    weight = getattr(source, "background_weight", 0.0)
+    weight = getattr(options, "background_weight", 0.0)
     if weight is None:
-        return 1.0 if source.vocals_weight == 1.0 else 0.0
+        return 1.0 if options.vocals_weight == 1.0 else 0.0
     return weight

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import soundfile
@@ -31,6 +31,10 @@ class CorpusError(MajlError, ValueError):
 def _bits(subtype: str) -> int:
     """Bits a sample of a file of libsndfile's `subtype` is worth."""
     return 24 if subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE") else 16
+
+
+def _content(data: bytes | Callable[[], BinaryIO]) -> BinaryIO:
+    return data() if callable(data) else io.BytesIO(data)
 
 
 class Part(Protocol):
@@ -55,8 +59,8 @@ class AudioPart:
     """One file, or one channel of it, readable from any sample on.
 
     `channel` picks a single channel (MIR-1K keeps the voice on the right); None keeps them all. Where `data` is given,
-    it is the file's content, as a row of a dataset holds it, and `path` only names it. `bits` is how many a sample of
-    the file is worth: 16 for lossy formats.
+    it is the file's content, as a row of a dataset holds it, or a function that opens it, and `path` only names it.
+    `bits` is how many a sample of the file is worth: 16 for lossy formats.
     """
 
     path: Path
@@ -64,7 +68,7 @@ class AudioPart:
     num_samples: int
     num_channels: int
     channel: int | None = None
-    data: bytes | None = None
+    data: bytes | Callable[[], BinaryIO] | None = None
     bits: int = 16
 
     @classmethod
@@ -88,14 +92,14 @@ class AudioPart:
         return cls(path, info.samplerate, info.frames, num_channels, channel, bits=_bits(info.subtype))
 
     @classmethod
-    def from_bytes(cls, data: bytes, name: str) -> AudioPart:
+    def from_bytes(cls, data: bytes | Callable[[], BinaryIO], name: str) -> AudioPart:
         """Read the header of a file's content; `name` stands in messages.
 
         Raises:
             CorpusError: not readable as audio, or empty.
         """
         try:
-            info = soundfile.info(io.BytesIO(data))
+            info = soundfile.info(_content(data))
         except soundfile.LibsndfileError as error:
             raise CorpusError(f"{name} cannot be read as audio ({error}). Build the dataset again.") from error
         if info.frames <= 0:
@@ -119,7 +123,7 @@ class AudioPart:
         if begin >= end:
             return audio
         try:
-            with soundfile.SoundFile(str(self.path) if self.data is None else io.BytesIO(self.data)) as file:
+            with soundfile.SoundFile(str(self.path) if self.data is None else _content(self.data)) as file:
                 file.seek(begin)
                 block = file.read(end - begin, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from ..data import JointMixtureDataset, collate
+from ..data import JointMixtureDataset, StreamingMixtureDataset, collate
 from ..models.feature_extraction_majl import MajlFeatureExtractor
 from ..models.modeling_majl import MajlModel
 from .config import TrainingConfig
@@ -35,18 +35,26 @@ def make_trainer(config: TrainingConfig) -> MajlTrainer:
         raise ValueError(f"arguments.max_steps is {arguments.max_steps}; a run needs a number of steps above 0.")
     model = MajlModel.from_pretrained(config.model)
     model.config.update(dict(config.model_config_overrides))
-    items_a_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    items_a_step = arguments.train_batch_size * arguments.gradient_accumulation_steps  # of one process
+    is_streaming = bool(config.data.get("streaming", False))
     mixing = config.mixing(
-        length=arguments.max_steps * items_a_step,
+        length=arguments.max_steps * items_a_step * (1 if is_streaming else arguments.world_size),
         sampling_rate=model.config.sampling_rate,
         num_channels=model.config.num_channels,
         hop_s=model.config.frame_hop_s,
     )
     mixing = mixing.model_copy(update={"num_frames": model.num_pitch_frames(mixing.segment_samples)})
+    if is_streaming:
+        arguments.ignore_data_skip = True  # the stream itself goes on where the checkpoint was; see MajlTrainer
+        train_dataset = StreamingMixtureDataset(
+            mixing, arguments.train_batch_size, arguments.process_index, arguments.world_size
+        )
+    else:
+        train_dataset = JointMixtureDataset(mixing)
     return MajlTrainer(
         model=model,
         args=arguments,
-        train_dataset=JointMixtureDataset(mixing),
+        train_dataset=train_dataset,
         data_collator=collate,
         eval_dataset=[],
         processing_class=MajlFeatureExtractor.from_config(model.config),

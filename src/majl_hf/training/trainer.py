@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import Trainer, TrainerCallback
 
+from ..data import StreamingMixtureDataset
 from ..models.modeling_majl import MajlModel
 
 
@@ -47,10 +49,21 @@ def parameter_groups(
     return [{"params": parameters, "lr": lr, "weight_decay": decay} for (lr, decay), parameters in groups.items()]
 
 
+class _SeekStream(TrainerCallback):
+    """A resumed run goes on with the item after the last one it used, which is counted from its steps."""
+
+    def __init__(self, dataset: StreamingMixtureDataset):
+        self.dataset = dataset
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.dataset.seek(state.global_step * args.gradient_accumulation_steps * args.train_batch_size)
+
+
 class MajlTrainer(Trainer):
     """Trainer for `MajlModel` on batches of `majl_hf.data.collate`.
 
-    Items are functions of their index, so they are read in order and a resumed run skips to where it was. The separate
+    Items are functions of their index, so they are read in order and a resumed run skips to where it was. A
+    `StreamingMixtureDataset` is already this process's share: Accelerate neither shards nor dispatches it. The separate
     losses are averaged between two log entries. `evaluate` scores whole validation clips.
 
     Args:
@@ -64,6 +77,8 @@ class MajlTrainer(Trainer):
         self.validation = validation
         self._loss_sums: dict[str, float] = {}
         self._loss_count = 0
+        if isinstance(self.train_dataset, StreamingMixtureDataset):
+            self.add_callback(_SeekStream(self.train_dataset))
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
@@ -74,6 +89,28 @@ class MajlTrainer(Trainer):
 
     def _get_train_sampler(self, *args, **kwargs):
         return SequentialSampler(self.train_dataset)
+
+    def get_train_dataloader(self):
+        if not isinstance(self.train_dataset, StreamingMixtureDataset):
+            return super().get_train_dataloader()
+        loader = DataLoader(
+            self.train_dataset,
+            batch_size=self.args.train_batch_size,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        # `accelerator.prepare` would have the main process read for all of them, or take every w-th batch of each.
+        return prepare_data_loader(
+            loader,
+            self.accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            dispatch_batches=False,
+        )
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)

@@ -1,0 +1,125 @@
+"""Steps from two lines of audio to a training segment: composable, and seeded by the generator they are given.
+
+Conventions
+    A transform is called with a `Segment` and the item's generator and returns the segment it makes of it; it draws
+    from that generator only, so an item depends on its seed alone. Both parts of a mixture change alike unless the step
+    is about their relation, and the mixture stays their sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from .segments import active_rms_dbfs
+
+MAX_BALANCE_DB = 30.0
+
+
+@dataclass
+class Segment:
+    """An item before it becomes tensors; `mixture` is the float32 sum of its parts.
+
+    `vocals`, `accompaniment` (num_channels, num_samples) float32. `f0_hz`, `pitch_weight` and `octave_reliable`
+    (num_frames,): the label, 0 = unvoiced; how far it is trusted, 0 where nothing is known; 0 where it may be octaves
+    off. `vocals_weight` in [0, 1]: how far the vocals are trusted, 0 where they are not known and stay in
+    `accompaniment`.
+    """
+
+    id: str
+    vocals: np.ndarray
+    accompaniment: np.ndarray
+    f0_hz: np.ndarray
+    pitch_weight: np.ndarray
+    octave_reliable: np.ndarray
+    vocals_weight: float = 1.0
+
+    @property
+    def mixture(self) -> np.ndarray:
+        return self.vocals + self.accompaniment
+
+
+class Transform(Protocol):
+    """A step on a segment."""
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment: ...
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Several steps, one after the other."""
+
+    steps: Sequence[Transform]
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        for step in self.steps:
+            segment = step(segment, rng)
+        return segment
+
+
+@dataclass(frozen=True)
+class RandomRatio:
+    """Set the accompaniment's level for a vocals-to-accompaniment ratio, normal around 0 dB and clipped.
+
+    Vocals below `silence_dbfs`, or silent accompaniment, have no ratio: nothing is set.
+    """
+
+    std_db: float
+    limit_db: float
+    silence_dbfs: float
+    sampling_rate: int
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        ratio_db = float(np.clip(rng.normal(0.0, self.std_db), -self.limit_db, self.limit_db))
+        vocals_db = active_rms_dbfs(segment.vocals, self.sampling_rate)
+        accompaniment_db = active_rms_dbfs(segment.accompaniment, self.sampling_rate)
+        if vocals_db <= self.silence_dbfs or not math.isfinite(accompaniment_db):
+            return segment
+        gain_db = min(max(vocals_db - ratio_db - accompaniment_db, -MAX_BALANCE_DB), MAX_BALANCE_DB)
+        return replace(segment, accompaniment=segment.accompaniment * 10.0 ** (gain_db / 20.0))
+
+
+@dataclass(frozen=True)
+class RandomGain:
+    """Move the mixture's level by up to `gain_db` either way, and down as far as its peak needs to stay below 1."""
+
+    gain_db: float
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        gain = 10.0 ** (rng.uniform(-self.gain_db, self.gain_db) / 20.0)
+        peak = gain * float(np.abs(segment.mixture).max())
+        if peak > 1.0:
+            gain *= (1.0 - 1e-6) / peak  # the small term keeps rounding from crossing 1 again
+        vocals, accompaniment = (
+            (audio * gain).astype(np.float32, copy=False) for audio in (segment.vocals, segment.accompaniment)
+        )
+        return replace(segment, vocals=vocals, accompaniment=accompaniment)
+
+
+@dataclass(frozen=True)
+class SwapChannels:
+    """Exchange left and right; mono stays as it is and draws nothing."""
+
+    probability: float
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        if segment.vocals.shape[0] != 2 or rng.random() >= self.probability:
+            return segment
+        vocals, accompaniment = (np.ascontiguousarray(part[::-1]) for part in (segment.vocals, segment.accompaniment))
+        return replace(segment, vocals=vocals, accompaniment=accompaniment)
+
+
+@dataclass(frozen=True)
+class KeepLabel:
+    """Keep the pitch label with this probability; otherwise nothing is known of the pitch."""
+
+    probability: float
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        if rng.random() < self.probability:
+            return segment
+        return replace(segment, pitch_weight=np.zeros_like(segment.pitch_weight))
