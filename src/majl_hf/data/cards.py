@@ -31,12 +31,37 @@ LABEL_KIND_TEXTS = {
 }
 # Identifiers that the Hub knows, beyond which "other" stands.
 _HUB_LICENCES = frozenset(
-    "apache-2.0 mit cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 "
-    "cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 "
-    "gpl-2.0 gpl-3.0 artistic-2.0".split()
+    [
+        "apache-2.0",
+        "mit",
+        "cc0-1.0",
+        "cc-by-2.0",
+        "cc-by-2.5",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "cc-by-sa-3.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-2.0",
+        "cc-by-nc-3.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-nd-3.0",
+        "cc-by-nc-nd-4.0",
+        "cc-by-nc-sa-2.0",
+        "cc-by-nc-sa-3.0",
+        "cc-by-nc-sa-4.0",
+        "cc-by-nd-4.0",
+        "gpl-2.0",
+        "gpl-3.0",
+        "artistic-2.0",
+    ]
 )
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FACTS = ("corpus", "label_kind", "duration_s", "sampling_rate", "f0_hop_s", "f0_offset_s", "licence")
+
+
+class _TextWriter(AtomicWriter):
+    def write(self, text: str) -> None:
+        self._file.write(text.encode())
 
 
 @dataclass
@@ -86,8 +111,8 @@ def write_dataset_card(folder: str | Path, address: str | None = None) -> Path:
     """
     folder = Path(folder)
     text = make_dataset_card(folder, address)
-    with AtomicWriter(folder / CARD_FILE, overwrite=True) as writer:
-        writer._file.write(text.encode())
+    with _TextWriter(folder / CARD_FILE, overwrite=True) as writer:
+        writer.write(text)
     return folder / CARD_FILE
 
 
@@ -125,7 +150,7 @@ def registered_corpus(name: str):
     """The entry of `corpora.CORPORA` for a corpus of this name, or None: a user's own corpora are not in it."""
     from .corpora import CORPORA
 
-    return CORPORA.get(name) or CORPORA.get(name.replace("-", "_"))
+    return CORPORA.get(name)
 
 
 def _count(folder: Path) -> _Contents:
@@ -191,7 +216,10 @@ def _amounts_table(contents: _Contents) -> str:
 
 def _describe_corpus(name: str, contents: _Contents) -> dict:
     corpus = registered_corpus(name)
-    passed_on = "not known: ask its makers" if corpus is None else "yes" if corpus.redistributable else "no"
+    if corpus is None or not (corpus.licence or corpus.redistributable):
+        passed_on = "as the rows' licences say"
+    else:
+        passed_on = "yes" if corpus.redistributable else "no"
     return {
         "name": name,
         "title": name if corpus is None else corpus.title,

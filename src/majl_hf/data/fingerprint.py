@@ -28,9 +28,11 @@ FLOOR_DB = -60.0  # of a peak, relative to the recording's strongest
 FAN_OUT = 5  # landmarks that begin at one peak
 MAX_FRAMES_APART, MAX_BINS_APART = 63, 63  # of a landmark's two peaks: 2 s, 492 Hz
 MAX_OCCURRENCES = 200  # a landmark in more places than this tells nothing
-# Two recordings are the same where at least so many different landmarks agree on one offset, and they are at least
-# this share of those in the overlap.
-MIN_MATCHES, MIN_SHARE = 20, 0.05
+# Two recordings share audio where so many different landmarks agree on one offset, and they are this share of those in
+# the overlap. On MIR-1K (1,000 clips of 8 s, 110 songs, half of them lossy) all 20 pairs of songs in which two singers
+# have one accompaniment are found: at least 266 landmarks (0.23) agree between the accompaniments and 60 (0.059) between
+# the mixtures, voices at 0 dB included; of the other 5,975 pairs none has more than 16 (0.026).
+MIN_MATCHES, MIN_SHARE = 30, 0.04
 _BLOCK_S = 30.0  # seconds decoded at a time
 
 

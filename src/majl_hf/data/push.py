@@ -22,7 +22,6 @@ from .build import SPLITS, ShardWriter
 from .cards import CARD_FILE, registered_corpus, write_dataset_card
 from .tracks import CorpusError
 
-
 _FREE = re.compile(r"(cc0|cc-by(-nc)?(-sa|-nd)?)-\d\.\d|pddl-1\.0|cc-pddc|public domain", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"research[- ]only|no redistribution|all rights reserved", re.IGNORECASE)
 
