@@ -42,7 +42,7 @@ def part(audio: np.ndarray, sampling_rate: int = RATE) -> AudioPart:
 def make_track(
     id: str, kind: str = "full", *, song: str = "", singer: str = "", seed: int | None = None, split: str = "", **fields
 ) -> Track:
-    """A track of 4 s whose accompaniment (mixture, solo voice) is `tune(seed)`; the id gives the seed where it is None."""
+    """A track of 4 s whose accompaniment (mixture, solo voice) is `tune(seed)`; None takes a seed from the id."""
     corpus, _, name = id.partition("/")
     seed = int.from_bytes(id.encode()) % 2**32 if seed is None else seed
     main, voice = tune(seed), 0.5 * tune(int.from_bytes(f"voice of {id}".encode()) % 2**32)

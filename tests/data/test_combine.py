@@ -1,4 +1,4 @@
-"""Built corpora are joined: rows untouched, nothing twice, splits disjoint, deterministic, atomic, bad input refused."""
+"""Built corpora are joined: rows untouched, nothing twice, splits disjoint, repeatable, atomic, bad input refused."""
 
 import hashlib
 import json
@@ -195,7 +195,7 @@ def test_training_rows_of_a_held_out_song_or_singer_are_moved(tmp_path):
 
 
 def test_or_refused_if_asked(tmp_path):
-    with pytest.raises(CorpusError, match="2 rows of train share.*\n.*a/1: its singer is that of b/1"):
+    with pytest.raises(CorpusError, match=r"2 rows of train share.*\n.*a/1: its singer is that of b/1"):
         combine_corpora(conflicting(tmp_path), tmp_path / "out", on_conflict="error")
     assert not (tmp_path / "out").exists()
 
@@ -234,7 +234,7 @@ def test_first_rule_that_fits_decides(tmp_path):
 def test_bad_input_is_named(tmp_path):
     one = write_built(tmp_path / "one", [make_track("a/x")])
     twin = write_built(tmp_path / "twin", [make_track("a/x")])
-    with pytest.raises(CorpusError, match="The id a/x is in .*one.* and in .*twin"):
+    with pytest.raises(CorpusError, match=r"The id a/x is in .*one.* and in .*twin"):
         combine_corpora([one, twin], tmp_path / "out")
     with pytest.raises(MajlError, match="given twice"):
         combine_corpora([one, one], tmp_path / "out")
@@ -243,7 +243,7 @@ def test_bad_input_is_named(tmp_path):
         combine_corpora([one, tmp_path / "none"], tmp_path / "out")
     shard = next((twin / "data").iterdir())
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
-    with pytest.raises(CorpusError, match="train-00000-of-00001.parquet cannot be read"):
+    with pytest.raises(CorpusError, match=r"train-00000-of-00001\.parquet cannot be read"):
         combine_corpora([twin], tmp_path / "out")
     pq.write_table(pq.read_table(next((one / "data").iterdir())).drop_columns("licence"), shard)
     with pytest.raises(CorpusError, match=r"lacks the columns \['licence'\]"):

@@ -43,9 +43,7 @@ def test_a_share_of_zero_leaves_rows_out():
 
 def test_order_of_rows_does_not_matter():
     order = np.array([3, 0, 4, 2, 1])
-    shuffled = sampling_weights(
-        [KINDS[i] for i in order], [CORPORA[i] for i in order], [DURATIONS_S[i] for i in order]
-    )
+    shuffled = sampling_weights([KINDS[i] for i in order], [CORPORA[i] for i in order], [DURATIONS_S[i] for i in order])
     assert shuffled == pytest.approx(sampling_weights(KINDS, CORPORA, DURATIONS_S)[order], rel=1e-12)
 
 

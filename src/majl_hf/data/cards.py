@@ -31,29 +31,10 @@ LABEL_KIND_TEXTS = {
 }
 # Identifiers that the Hub knows, beyond which "other" stands.
 _HUB_LICENCES = frozenset(
-    [
-        "apache-2.0",
-        "mit",
-        "cc0-1.0",
-        "cc-by-2.0",
-        "cc-by-2.5",
-        "cc-by-3.0",
-        "cc-by-4.0",
-        "cc-by-sa-3.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-2.0",
-        "cc-by-nc-3.0",
-        "cc-by-nc-4.0",
-        "cc-by-nc-nd-3.0",
-        "cc-by-nc-nd-4.0",
-        "cc-by-nc-sa-2.0",
-        "cc-by-nc-sa-3.0",
-        "cc-by-nc-sa-4.0",
-        "cc-by-nd-4.0",
-        "gpl-2.0",
-        "gpl-3.0",
-        "artistic-2.0",
-    ]
+    {"apache-2.0", "mit", "cc0-1.0", "gpl-2.0", "gpl-3.0", "artistic-2.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0"}
+    | {f"cc-{kind}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nd", "by-nc-nd", "by-nc-sa")}
+    | {f"cc-{kind}-3.0" for kind in ("by-sa", "by-nc", "by-nc-nd", "by-nc-sa")}
+    | {f"cc-{kind}-2.0" for kind in ("by-nc", "by-nc-sa")}
 )
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FACTS = ("corpus", "label_kind", "duration_s", "sampling_rate", "f0_hop_s", "f0_offset_s", "licence")
@@ -249,9 +230,9 @@ def _how(folder: Path) -> str:
             f"{_list([name for entry in facts['inputs'] for name in entry['corpora']])}. "
             f"{len(dropped)} recordings that corpora have in common were dropped, "
             f"{sum(row['because'] == 'name' for row in dropped)} found by name and "
-            f"{sum(row['because'] == 'audio' for row in dropped)} by audio fingerprint. {len(moved)} training recordings "
-            "that share a song, a singer or audio with validation or test were moved to `unused`. `combine.json` lists "
-            "them all. Rows of `train` are stored in a shuffled order."
+            f"{sum(row['because'] == 'audio' for row in dropped)} by audio fingerprint. {len(moved)} training "
+            "recordings that share a song, a singer or audio with validation or test were moved to `unused`. "
+            "`combine.json` lists them all. Rows of `train` are stored in a shuffled order."
         )
     version = ""
     if (folder / "build.json").is_file():

@@ -468,8 +468,8 @@ def _resolve_splits(
                     problems.append(f"{row.id} is in validation and {id} in test, but their {key[0]} is the same")
     if problems:
         raise CorpusError(
-            f"{len(problems)} rows of validation share a song or singer with test. Give rules (glob on the id -> split) "
-            "that put them on one side:\n" + _shorten(problems)
+            f"{len(problems)} rows of validation share a song or singer with test. Give rules (glob on the id -> "
+            "split) that put them on one side:\n" + _shorten(problems)
         )
 
     present = {row.group: row for row in rows}

@@ -30,8 +30,8 @@ MAX_FRAMES_APART, MAX_BINS_APART = 63, 63  # of a landmark's two peaks: 2 s, 492
 MAX_OCCURRENCES = 200  # a landmark in more places than this tells nothing
 # Two recordings share audio where so many different landmarks agree on one offset, and they are this share of those in
 # the overlap. On MIR-1K (1,000 clips of 8 s, 110 songs, half of them lossy) all 20 pairs of songs in which two singers
-# have one accompaniment are found: at least 266 landmarks (0.23) agree between the accompaniments and 60 (0.059) between
-# the mixtures, voices at 0 dB included; of the other 5,975 pairs none has more than 16 (0.026).
+# have one accompaniment are found: at least 266 landmarks (0.23) agree between the accompaniments and 60 (0.059)
+# between the mixtures, voices at 0 dB included; of the other 5,975 pairs none has more than 16 (0.026).
 MIN_MATCHES, MIN_SHARE = 30, 0.04
 _BLOCK_S = 30.0  # seconds decoded at a time
 
@@ -137,7 +137,7 @@ def _query(query, second, fingerprints, hashes, times, owner, group_of, min_matc
     other = owner[entry].astype(np.int64)
     offset = times[entry].astype(np.int64) - query.frames[source] + query.num_frames  # positive
     span = int(offset.max()) + 3
-    # A landmark falls between two frames in one recording and not in the other, so it votes for its offset and the next.
+    # Recordings are cut anywhere, also between two frames, so a landmark votes for its offset and the next.
     place = np.concatenate([other * span + offset, other * span + offset + 1])
     place_hash = np.concatenate([query.hashes[source]] * 2).astype(np.int64)
     # A sustained tone repeats one landmark; different ones are counted, each once an offset.
