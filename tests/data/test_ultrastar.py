@@ -32,10 +32,13 @@ def test_song_becomes_a_track_of_a_mixture_with_notes(tmp_path):
         (2.0, 2.3, 57.0),
         (4.0, 4.5, 60.0),
     ]
-    f0_hz, confidence = track.label.at(np.array([1.0, 1.75, 2.15, 2.75, 3.25, 4.25]))
+    f0_hz, confidence = track.label.at(np.array([1.0, 1.75, 2.15, 2.75, 3.25, 4.25]) + 0.1)
     np.testing.assert_allclose(f0_hz, [0, 440, 220, 0, 0, 261.6256], rtol=1e-6)
     assert (confidence > 0).tolist() == [True, True, True, False, False, True]
-    assert not track.label.octave_reliable
+    assert not track.label.octave_reliable and "delayed by 100 ms" in track.provenance
+    (as_written,) = load_ultrastar(tmp_path, delay_s=0.0)
+    np.testing.assert_array_equal(as_written.label.f0_hz[149:151] > 0, [False, True])
+    np.testing.assert_array_equal(track.label.f0_hz[159:161] > 0, [False, True])
     again = row_to_track(track_to_row(track))
     assert again.notes == track.notes and not again.label.octave_reliable and again.licence == track.licence
 
@@ -61,7 +64,7 @@ def test_duet_with_voices_in_unison_and_apart(tmp_path):
     text = HEADER + "P1\n: 0 5 9 La\n: 10 5 0 lo\nP2\n: 0 5 9 La\n: 12 5 4 lu\nE\n"
     (track,) = load_ultrastar(write_song(tmp_path / "duet", text).parent)
     assert [n.midi for n in track.notes] == [69.0, 60.0, 64.0]
-    _, confidence = track.label.at(np.array([1.75, 2.6, 2.85, 3.1]))
+    _, confidence = track.label.at(np.array([1.75, 2.6, 2.85, 3.1]) + 0.1)
     assert (confidence > 0).tolist() == [True, True, False, True]
 
 
