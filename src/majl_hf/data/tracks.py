@@ -165,6 +165,10 @@ class SumPart:
         return max(part.num_samples for part in self.parts)
 
     @property
+    def bits(self) -> int:
+        return max(part.bits for part in self.parts)
+
+    @property
     def duration_s(self) -> float:
         return self.num_samples / self.sampling_rate
 
