@@ -1,9 +1,7 @@
-"""A Hub of our own, and processes that talk to it."""
-
-import subprocess
-import sys
+"""A Hub of our own, and a process that talks to it."""
 
 import pytest
+from hub_client import Client
 from local_hub import LocalHub
 
 
@@ -23,18 +21,10 @@ def hub(_hub_server):
     return _hub_server
 
 
-@pytest.fixture
-def run_client(hub, tmp_path):
-    """`run_client(code, *arguments, token=...)` runs Python code against the local Hub and returns the process."""
-
-    def run(code: str, *arguments: str, **environment) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            env=hub.environment(tmp_path / "home", **environment),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    return run
+@pytest.fixture(scope="session")
+def hub_client(_hub_server, tmp_path_factory):
+    """A `Client` of the local Hub, logged in; its cache stays for the session."""
+    folder = tmp_path_factory.mktemp("hub-client")
+    client = Client(_hub_server.environment(folder / "home"), folder)
+    yield client
+    client.close()

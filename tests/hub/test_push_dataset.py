@@ -1,32 +1,29 @@
 """A built corpus goes to the Hub and comes back: by id, streamed, by revision; what may not be passed on stays here."""
 
-import json
+import hashlib
 import sys
 from pathlib import Path
 
 import pytest
+from hub_client import ClientError
 from local_hub import TOKEN
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))
 from built_corpora import make_track, read_rows, write_built
 
 PUSH = """
-import json, sys
 from majl_hf.data.push import push_dataset
-folder, repo_id, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-report = push_dataset(folder, repo_id, **options)
-print(json.dumps(vars(report)))
+result = vars(push_dataset(**arguments))
 """
 LOAD = """
-import hashlib, json, sys
+import hashlib
 from datasets import load_dataset
-repo_id, revision = sys.argv[1], json.loads(sys.argv[2])
 def facts(rows):
     return [[row["id"], hashlib.sha256(row["vocals"]["bytes"]).hexdigest(), row["f0_hz"]] for row in rows]
-loaded = load_dataset(repo_id, revision=revision)
-streamed = load_dataset(repo_id, revision=revision, streaming=True)
-for kind in (loaded, streamed):
-    print(json.dumps({split: facts(kind[split]) for split in kind}))
+result = []
+for streaming in (False, True):
+    loaded = load_dataset(**arguments, streaming=streaming)
+    result.append({split: facts(loaded[split]) for split in loaded})
 """
 FREE = {"licence": "CC0-1.0"}
 
@@ -39,25 +36,18 @@ def tracks():
     ]
 
 
-def push(run_client, folder, repo_id="tester/songs", **options):
-    environment = {"token": options.pop("login")} if "login" in options else {}
-    return run_client(PUSH, folder, repo_id, json.dumps(options), **environment)
+def push(client, folder, repo_id="tester/songs", **options):
+    return client.run(PUSH, folder=str(folder), repo_id=repo_id, **options)
 
 
-def report_of(process):
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout.splitlines()[-1])
+def facts(rows, *ids):
+    return [[id, hashlib.sha256(rows[id]["vocals"]["bytes"]).hexdigest(), rows[id]["f0_hz"]] for id in ids]
 
 
-def error_of(process):
-    assert process.returncode != 0, process.stdout
-    return process.stderr.strip().splitlines()[-1]
-
-
-def test_push_load_stream_and_revise(hub, run_client, tmp_path):
+def test_rows_that_may_be_passed_on_arrive_with_their_card(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", tracks())
-    process = push(run_client, folder)
-    report = report_of(process)
+    report = push(hub_client, folder)
+    assert TOKEN not in hub_client.output
     assert report["left_out"] == {"mir1k": 1} and report["num_rows"] == 2
     repository = hub.repositories["datasets", "tester/songs"]
     assert repository.private and repository.branches["main"] == report["commit"]
@@ -71,42 +61,50 @@ def test_push_load_stream_and_revise(hub, run_client, tmp_path):
     assert not any(b"mir1k/x" in content for content in files.values())
     assert files["data/test-00000-of-00001.parquet"] == (folder / "data" / "test-00000-of-00001.parquet").read_bytes()
     assert b'load_dataset("tester/songs"' in files["README.md"]
-    assert TOKEN not in process.stdout + process.stderr
-
-    # On a branch of its own, fewer rows: shards that were there before are gone.
-    fewer = write_built(tmp_path / "fewer", [make_track("own/z", **FREE)])
-    report_of(push(run_client, fewer, revision="v2"))
-    assert [path for path in hub.files("datasets", "tester/songs", "v2") if path.startswith("data/")] == [
-        "data/train-00000-of-00001.parquet"
-    ]
-    assert hub.files("datasets", "tester/songs") == files
-
-    expected = read_rows(folder) | read_rows(fewer)
-    for revision, ids in ((None, {"train": "own/x", "test": "own/y"}), ("v2", {"train": "own/z"})):
-        process = run_client(LOAD, "tester/songs", json.dumps(revision))
-        assert process.returncode == 0, process.stderr
-        for line in process.stdout.splitlines()[-2:]:
-            loaded = json.loads(line)
-            assert {split: [row[0] for row in rows] for split, rows in loaded.items()} == {
-                split: [id] for split, id in ids.items()
-            }
-            assert all(row[2] == expected[row[0]]["f0_hz"] for rows in loaded.values() for row in rows)
-    assert run_client(LOAD, "tester/songs", "null", token=None).returncode != 0  # it is private
 
 
-def test_dry_run_touches_nothing(hub, run_client, tmp_path):
+def test_load_by_id_stream_and_by_revision(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", tracks())
-    report = report_of(push(run_client, folder, dry_run=True))
+    first = push(hub_client, folder, "tester/revised")["commit"]
+    fewer = write_built(tmp_path / "fewer", [make_track("own/z", **FREE)])
+    push(hub_client, fewer, "tester/revised", revision="v2")
+    on_branch = hub.files("datasets", "tester/revised", "v2")
+    assert [path for path in on_branch if path.startswith("data/")] == ["data/train-00000-of-00001.parquet"]
+    rows = read_rows(folder) | read_rows(fewer)
+    of_main = {"train": facts(rows, "own/x"), "test": facts(rows, "own/y")}
+    of_branch = {"train": facts(rows, "own/z")}
+    assert hub_client.run(LOAD, path="tester/revised") == [of_main, of_main]
+    assert hub_client.run(LOAD, path="tester/revised", revision="v2") == [of_branch, of_branch]
+    # On the main branch, too, shards of an earlier upload are gone, but its revision still has them.
+    push(hub_client, fewer, "tester/revised")
+    assert hub_client.run(LOAD, path="tester/revised", revision=first) == [of_main, of_main]
+    assert hub_client.run(LOAD, path="tester/revised") == [of_branch, of_branch]
+
+
+def test_a_private_repository_needs_the_token(hub, hub_client, tmp_path):
+    folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
+    push(hub_client, folder, "tester/private")
+    with pytest.raises(ClientError, match="tester/private"):
+        hub_client.run(LOAD, path="tester/private", token=False)
+    push(hub_client, folder, "tester/public", private=False)
+    assert [list(loaded) for loaded in hub_client.run(LOAD, path="tester/public", token=False)] == [
+        ["train"],
+        ["train"],
+    ]
+
+
+def test_dry_run_touches_nothing(hub, hub_client, tmp_path):
+    report = push(hub_client, write_built(tmp_path / "built", tracks()), dry_run=True)
     assert report["commit"] is None and report["left_out"] == {"mir1k": 1} and len(report["files"]) == 3
     assert all(size > 0 for size in report["files"].values())
     assert hub.requests == []
 
 
-def test_a_hub_that_refuses_is_reported_without_the_token(hub, run_client, tmp_path):
+def test_a_hub_that_refuses_is_reported_without_the_token(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
-    process = push(run_client, folder, token="hf_wrong_secret")
-    assert "PushError: The Hub refused the upload to tester/songs (status 401)" in error_of(process)
-    assert "hf_wrong_secret" not in process.stdout + process.stderr
+    with pytest.raises(ClientError, match=r"PushError: The Hub refused the upload to tester/songs \(status 401\)"):
+        push(hub_client, folder, token="hf_wrong_secret")
+    assert "PushError" in hub_client.output and "hf_wrong_secret" not in hub_client.output
     assert hub.repositories == {}
 
 
