@@ -144,11 +144,12 @@ def run_two_processes(path: Path, arguments: list[str]) -> str:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
     command += ["--master_port", str(20000 + os.getpid() % 20000), str(path), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=560)
     assert process.returncode == 0, process.stderr[-3000:]
     return process.stdout
 
 
+@pytest.mark.timeout(600)
 def test_two_processes_share_the_rows(built, tmp_path):
     script = tmp_path / "process.py"
     script.write_text(PROCESS.format(tests=str(Path(__file__).parent), folder=str(built)))
