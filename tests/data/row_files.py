@@ -48,7 +48,7 @@ def write_built(folder: Path, rows: list[dict], num_shards: int = 2, plain: bool
     (folder / "data").mkdir(parents=True)
     for shard in range(num_shards):
         table = pa.Table.from_pylist(rows[shard::num_shards], schema=schema)
-        options = {"use_dictionary": ["corpus", "licence"], "compression": "NONE"} if plain else {}
+        options = {"use_dictionary": False, "compression": "NONE", "write_statistics": shard == 0} if plain else {}
         path = folder / "data" / f"train-{shard:05d}-of-{num_shards:05d}.parquet"
         pq.write_table(table, path, row_group_size=group_size, **options)
     (folder / "README.md").write_text(CARD)

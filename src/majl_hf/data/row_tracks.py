@@ -44,7 +44,8 @@ class RowInfo:
     """What is known of a row before its audio is read.
 
     `recipe` is the row's label kind, or for "pseudo" rows without both stems the kind of what they have. `weight` is
-    its sampling_weight, or its duration where the corpus has none. `num_bytes` is what it takes in memory.
+    its sampling_weight, or its duration where the corpus has none. `parts` are the audio columns that are filled,
+    `num_bytes` is what they take in memory.
     """
 
     id: str
@@ -53,6 +54,7 @@ class RowInfo:
     duration_s: float
     weight: float
     has_labelled_vocals: bool
+    parts: tuple[str, ...]
     num_bytes: int
 
 
@@ -133,7 +135,7 @@ class ParquetRows(Sequence[RowTrack]):
         metadata = file.metadata.row_group(group)
         openers = {}
         if metadata.num_rows == 1 and Path(self.files[number]).is_file():
-            openers = _seekable_columns(self.files[number], metadata)
+            openers = _seekable_columns(self.files[number], metadata, self.info[index].parts)
         if all(name in openers for name in AUDIO_COLUMNS):
             table = file.read_row_group(group, columns=_columns(file, without_audio=True), use_threads=False)
         else:
@@ -219,8 +221,8 @@ def _open_range(path: str, start: int, length: int) -> io.BufferedReader:
     return io.BufferedReader(_Range(path, start, length), 1 << 16)
 
 
-def _seekable_columns(path: str, metadata) -> dict[str, dict | None]:
-    """Audio columns of a group of one row that stand in the file as they are; None for those that hold nothing."""
+def _seekable_columns(path: str, metadata, parts: Sequence[str]) -> dict[str, dict | None]:
+    """Audio columns of a group of one row that stand in the file as they are; None for those not among `parts`."""
     found: dict[str, dict | None] = {}
     with open(path, "rb") as file:
         for number in range(metadata.num_columns):
@@ -228,7 +230,7 @@ def _seekable_columns(path: str, metadata) -> dict[str, dict | None]:
             name, _, leaf = column.path_in_schema.partition(".")
             if name not in AUDIO_COLUMNS or leaf != "bytes":
                 continue
-            if column.statistics is not None and column.statistics.null_count == 1:
+            if name not in parts and column.total_compressed_size < _MAX_PAGE_HEADER:
                 found[name] = None
             elif column.compression == "UNCOMPRESSED" and column.dictionary_page_offset is None:
                 start, size = column.data_page_offset, column.total_compressed_size
@@ -277,15 +279,16 @@ def _read_info(file: str):
     names = list(_INFO_COLUMNS)
     if WEIGHT_COLUMN in parquet.schema_arrow.names:
         names.append(WEIGHT_COLUMN)
-    for group in range(parquet.metadata.num_row_groups):
-        metadata = parquet.metadata.row_group(group)
-        columns = {column.path_in_schema: column for column in map(metadata.column, range(metadata.num_columns))}
-        num_bytes = sum(columns[f"{name}.bytes"].total_uncompressed_size for name in AUDIO_COLUMNS)
-        rows = [_from_statistics(columns, names)] if metadata.num_rows == 1 else [None]
-        if rows[0] is None:
-            rows = [_flat(row) for row in parquet.read_row_group(group, columns=names, use_threads=False).to_pylist()]
-        for line, row in enumerate(rows):
-            yield (group, line), _info(row, num_bytes // len(rows), file)
+    groups = [parquet.metadata.row_group(number) for number in range(parquet.metadata.num_row_groups)]
+    columns = [{c.path_in_schema: c for c in map(g.column, range(g.num_columns))} for g in groups]
+    rows = [_from_statistics(c, names) if g.num_rows == 1 else None for g, c in zip(groups, columns, strict=True)]
+    if any(row is None for row in rows):
+        rows = [_flat(row) for row in parquet.read(columns=names, use_threads=False).to_pylist()]
+    remaining = iter(rows)
+    for number, group in enumerate(groups):
+        num_bytes = sum(columns[number][f"{name}.bytes"].total_uncompressed_size for name in AUDIO_COLUMNS)
+        for line in range(group.num_rows):
+            yield (number, line), _info(next(remaining), num_bytes // group.num_rows, file)
 
 
 def _from_statistics(columns: Mapping, names: Sequence[str]) -> dict | None:
@@ -321,4 +324,5 @@ def _info(row: Mapping, num_bytes: int, file: str) -> RowInfo:
     if not 0 <= weight < float("inf"):
         raise CorpusError(f"Row {row['id']} of {file} has the {WEIGHT_COLUMN} {weight}; it needs 0 or more.")
     is_labelled = has_vocals and row["f0_hop_s"] is not None and row["label_kind"] != "pseudo"
-    return RowInfo(row["id"], row["song"], kind, row["duration_s"], float(weight), is_labelled, num_bytes)
+    parts = tuple(name for name in AUDIO_COLUMNS if row[f"{name}.path"] is not None)
+    return RowInfo(row["id"], row["song"], kind, row["duration_s"], float(weight), is_labelled, parts, num_bytes)
