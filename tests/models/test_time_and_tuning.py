@@ -58,14 +58,27 @@ def model():
     return MajlModel.from_pretrained("majl-base").eval()
 
 
-@pytest.mark.parametrize("centre_hz", [105.0, 160.0, 250.0, 400.0, 640.0, 790.0])
-def test_clean_voice(model, centre_hz):
-    time_s, f0_hz, loudness, voice = sing(centre_hz)
-    frames = separate_array(model, voice[None], RATE).frames
+@pytest.fixture(scope="module", params=[105.0, 160.0, 250.0, 400.0, 640.0, 790.0])
+def clean_voice(model, request):
+    """Centre in Hz, what was sung, and the frames that the model reads."""
+    time_s, f0_hz, loudness, voice = sing(request.param)
+    return request.param, time_s, f0_hz, loudness, separate_array(model, voice[None], RATE).frames
+
+
+def test_clean_voice(clean_voice):
+    _, time_s, f0_hz, loudness, frames = clean_voice
     errors = errors_cents(frames, time_s, f0_hz, loudness)
     assert abs(best_shift_s(frames, time_s, f0_hz, loudness)) < 0.005
     assert np.abs(errors).max() < 600  # no frame an octave off
     assert np.median(np.abs(errors)) < 10
+
+
+def test_clean_voice_is_voiced(clean_voice, request):
+    centre_hz, time_s, _, loudness, frames = clean_voice
+    if centre_hz > 600:
+        # Strict: once a checkpoint finds them, this mark has to go.
+        reason = "majl-base calls 74 % (640 Hz) and 70 % (790 Hz) of these high frames sung at its threshold"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     sung = np.interp(frames.times_s, time_s, loudness)
     assert frames.voiced[sung > 0.95].mean() > 0.9
     assert frames.voiced[sung < 0.01].mean() < 0.1
