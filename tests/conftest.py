@@ -69,6 +69,29 @@ def load_script():
     return load
 
 
+class _Interrupted(RuntimeError):
+    """Ends a training run from inside."""
+
+
+@pytest.fixture(scope="session")
+def interrupt():
+    """`interrupt(trainer, step)`: train, and die in the step after `step` steps, as a killed process does."""
+
+    def run(trainer, step: int) -> None:
+        training_step = trainer.training_step
+
+        def stopping(*args, **kwargs):
+            if trainer.state.global_step == step:
+                raise _Interrupted
+            return training_step(*args, **kwargs)
+
+        trainer.training_step = stopping
+        with pytest.raises(_Interrupted):
+            trainer.train()
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory) -> str:
     """Folder with a saved `MajlModel` of the tiny parts (16 kHz mono, random weights), the same in every session."""

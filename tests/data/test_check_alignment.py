@@ -3,14 +3,11 @@
 import json
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import soundfile
+from built_corpora import write_built
 
 from majl_hf.data import AudioPart, PitchLabel, Track
-from majl_hf.data.rows import track_to_row
-from majl_hf.data.schema import ROW_FEATURES
 from majl_hf.evaluation.systems import PitchTrack
 
 RATE, HOP_S = 8_000, 0.02
@@ -30,19 +27,16 @@ class ExactTracker:
 
 
 def build(folder, label_error_s):
-    rows = []
+    tracks = []
     for number in range(3):
         path = folder / f"{number}.wav"
         soundfile.write(path, 0.1 * np.random.default_rng(number).uniform(-1, 1, 3 * RATE), RATE)
         times_s = 0.01 + np.arange(140) * HOP_S
         label = PitchLabel(f0_at(times_s - label_error_s), HOP_S, 0.01)
         vocals = AudioPart.open(path)
-        track = Track(f"c/{number}", "c", f"{number}", "", 3.0, RATE, vocals=vocals, label=label if number else None)
-        rows.append(track_to_row(track))
-    (folder / "built" / "data").mkdir(parents=True)
-    table = pa.Table.from_pylist(rows, schema=ROW_FEATURES.arrow_schema)
-    pq.write_table(table, folder / "built" / "data" / "train-00000-of-00001.parquet")
-    return folder / "built"
+        label = label if number else None
+        tracks.append(Track(f"c/{number}", "c", f"{number}", "", 3.0, RATE, vocals=vocals, label=label))
+    return write_built(folder / "built", tracks)
 
 
 @pytest.mark.parametrize(("label_error_s", "best", "code"), [(0.0, "+0", 0), (0.02, "-1", 1), (-0.04, "+2", 1)])
@@ -63,8 +57,6 @@ def test_a_corpus_without_labels_is_refused(load_script, tmp_path, monkeypatch, 
     monkeypatch.setitem(script.TRACKERS, "swift-f0", ExactTracker)
     path = tmp_path / "voice.wav"
     soundfile.write(path, np.full(RATE, 0.1), RATE)
-    row = track_to_row(Track("c/a", "c", "a", "", 1.0, RATE, vocals=AudioPart.open(path)))
-    (tmp_path / "built").mkdir()
-    pq.write_table(pa.Table.from_pylist([row], schema=ROW_FEATURES.arrow_schema), tmp_path / "built/train.parquet")
-    assert script.main([str(tmp_path / "built")]) == 1
+    built = write_built(tmp_path / "built", [Track("c/a", "c", "a", "", 1.0, RATE, vocals=AudioPart.open(path))])
+    assert script.main([str(built)]) == 1
     assert "no row with vocals and a pitch label" in capsys.readouterr().err

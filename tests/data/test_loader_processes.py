@@ -69,25 +69,12 @@ def test_training_from_rows_learns_and_reads_in_order(built, tiny_model_folder, 
     assert ids(trainer) == [item["id"] for item in expected] and len(expected) == 4
 
 
-def test_a_resumed_streaming_run_is_the_uninterrupted_one(built, tiny_model_folder, tmp_path):
+def test_a_resumed_streaming_run_is_the_uninterrupted_one(built, tiny_model_folder, tmp_path, interrupt):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     accumulation = {"gradient_accumulation_steps": 2, "max_steps": 8, "save_steps": 5}  # 32 items, 12 rows a pass
     train(TrainingConfig.model_validate(values(built, tiny_model_folder, whole, **accumulation)))
     config = TrainingConfig.model_validate(values(built, tiny_model_folder, parts, **accumulation))
-    first = make_trainer(config)
-    step = first.training_step
-
-    class Stop(RuntimeError):
-        pass
-
-    def stopping(*args, **kwargs):
-        if first.state.global_step == 6:
-            raise Stop
-        return step(*args, **kwargs)
-
-    first.training_step = stopping
-    with pytest.raises(Stop):
-        first.train()
+    interrupt(make_trainer(config), 6)
     trainer = train(config)
     assert trainer.state.global_step == 8
     expected, got = (load_file(folder / "model.safetensors") for folder in (whole, parts))

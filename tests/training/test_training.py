@@ -114,25 +114,11 @@ def test_losses_fall_and_are_logged_apart(config_file, tmp_path):
         assert values[-15:].mean() < 0.8 * values[:5].mean(), name
 
 
-def test_resumed_equals_uninterrupted(config_file, tmp_path):
+def test_resumed_equals_uninterrupted(config_file, tmp_path, interrupt):
     whole = tmp_path / "whole"
     train(configured(config_file, whole))
     parts = tmp_path / "parts"
-    first = make_trainer(configured(config_file, parts))
-
-    class Stop(RuntimeError):
-        pass
-
-    step = first.training_step
-
-    def stopping(*args, **kwargs):
-        if first.state.global_step == 6:
-            raise Stop
-        return step(*args, **kwargs)
-
-    first.training_step = stopping
-    with pytest.raises(Stop):
-        first.train()
+    interrupt(make_trainer(configured(config_file, parts)), 6)
     assert (parts / "run/checkpoint-4").is_dir() and not (parts / "run/checkpoint-8").exists()
     train(configured(config_file, parts))
     expected, got = state_of(whole / "run"), state_of(parts / "run")

@@ -93,6 +93,21 @@ class AtomicWriter:
         )
 
 
+def write_atomically(path, text: str) -> None:
+    """Write `text` as UTF-8; a file that is there already is replaced as a whole.
+
+    Raises:
+        AudioError: as of `AtomicWriter`.
+    """
+    with _TextWriter(path, overwrite=True) as writer:
+        writer.write(text)
+
+
+class _TextWriter(AtomicWriter):
+    def write(self, text: str) -> None:
+        self._file.write(text.encode())
+
+
 def commit_together(writers: Sequence[AtomicWriter]) -> None:
     """Commit several files so that all of them appear or none.
 

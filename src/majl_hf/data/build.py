@@ -33,17 +33,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import __version__
-from ..audio import AtomicWriter
+from ..audio import AtomicWriter, write_atomically
 from ..errors import MajlError
 from .cards import write_dataset_card
 from .processes import map_in_order
 from .rows import track_to_row
 from .schema import ROW_FEATURES
+from .shards import SPLITS, cut_evenly, shard_name
 from .tracks import CorpusError, Track
 
-SPLITS = ("train", "validation", "test", "unused")
 SHARD_MINUTES = 10.0
-BUILD_FILE = "build.json"
+BUILD_FILE, COMBINE_FILE = "build.json", "combine.json"
 SHARD_KEY = b"majl_build"  # in the footer of a shard
 SPLITS_BY = ("song", "singer")
 _FORMAT = 1
@@ -72,7 +72,7 @@ class Shard:
 
     @property
     def duration_s(self) -> float:
-        return sum(track.duration_s for track in self.tracks)
+        return _duration_s(self.tracks)
 
 
 @dataclass
@@ -158,23 +158,15 @@ def plan_shards(tracks: Iterable[Track], shard_minutes: float = SHARD_MINUTES) -
     if not seen:
         raise CorpusError("There are no recordings to build from.")
     return [
-        Shard(f"data/{split}-{index:05d}-of-{len(groups):05d}.parquet", split, group, _fingerprint(group))
+        Shard(f"data/{shard_name(split, index, len(groups))}", split, group, _fingerprint(group))
         for split, members in by_split.items()
-        for groups in [_cut(members, 60 * shard_minutes)]
+        for groups in [cut_evenly(members, max(1, math.ceil(_duration_s(members) / (60 * shard_minutes))))]
         for index, group in enumerate(groups)
     ]
 
 
-def _cut(tracks: list[Track], target_s: float) -> list[tuple[Track, ...]]:
-    total_s = sum(track.duration_s for track in tracks)
-    count = max(1, math.ceil(total_s / target_s))
-    groups: list[list[Track]] = [[] for _ in range(count)]
-    done_s = 0.0
-    for track in tracks:
-        middle_s = done_s + track.duration_s / 2
-        groups[min(int(middle_s / total_s * count), count - 1)].append(track)
-        done_s += track.duration_s
-    return [tuple(group) for group in groups if group]
+def _duration_s(tracks: Iterable[Track]) -> float:
+    return sum(track.duration_s for track in tracks)
 
 
 def _fingerprint(tracks: Sequence[Track]) -> str:
@@ -283,6 +275,26 @@ def read_build(folder: Path) -> dict | None:
     if not isinstance(build, dict) or not isinstance(build.get("shards"), list):
         raise MajlError(f"{folder / BUILD_FILE} names no shards; remove the folder and build again.")
     return build
+
+
+def read_splits_by(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Corpus -> what its splits keep apart, in a built or combined folder; the key "" is for those that are not named.
+
+    Raises:
+        CorpusError: the file that says it cannot be read.
+    """
+    for name in (BUILD_FILE, COMBINE_FILE):
+        path = folder / name
+        if path.is_file():
+            try:
+                facts = json.loads(path.read_text(encoding="utf-8"))
+                stated = facts.get("splits_by", SPLITS_BY)
+                if isinstance(stated, Mapping):
+                    return {"": SPLITS_BY, **{corpus: tuple(names) for corpus, names in stated.items()}}
+                return {"": tuple(stated)}
+            except (ValueError, AttributeError, TypeError) as error:
+                raise CorpusError(f"{path} cannot be read ({error}). Build the corpus again.") from error
+    return {"": SPLITS_BY}
 
 
 @contextlib.contextmanager
@@ -460,14 +472,8 @@ class ShardWriter(AtomicWriter):
         self._parquet.close()
 
 
-class _JsonWriter(AtomicWriter):
-    def write(self, value: dict) -> None:
-        self._file.write(json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
-
-
 def _write_json(path: Path, value: dict) -> None:
-    with _JsonWriter(path, overwrite=True) as writer:
-        writer.write(value)
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def _report(out: Path, shards: Sequence[Shard], num_kept: int) -> BuildReport:

@@ -15,12 +15,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..audio import AtomicWriter
+from ..audio import write_atomically
+from .schema import SAMPLING_WEIGHT
+from .shards import SPLITS, split_of
 from .tracks import LABEL_KINDS, CorpusError
 
 CARD_FILE = "README.md"
 TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md.jinja"
-SPLITS = ("train", "validation", "test", "unused")
 LABEL_KIND_TEXTS = {
     "full": "vocals, accompaniment, and the pitch of the vocals",
     "separation": "vocals and accompaniment, no pitch",
@@ -38,11 +39,6 @@ _HUB_LICENCES = frozenset(
 )
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FACTS = ("corpus", "label_kind", "duration_s", "sampling_rate", "f0_hop_s", "f0_offset_s", "licence")
-
-
-class _TextWriter(AtomicWriter):
-    def write(self, text: str) -> None:
-        self._file.write(text.encode())
 
 
 @dataclass
@@ -91,9 +87,7 @@ def write_dataset_card(folder: str | Path, address: str | None = None) -> Path:
         AudioError: the card cannot be written.
     """
     folder = Path(folder)
-    text = make_dataset_card(folder, address)
-    with _TextWriter(folder / CARD_FILE, overwrite=True) as writer:
-        writer.write(text)
+    write_atomically(folder / CARD_FILE, make_dataset_card(folder, address))
     return folder / CARD_FILE
 
 
@@ -118,7 +112,6 @@ def make_dataset_card(folder: str | Path, address: str | None = None) -> str:
         sampling_rates=_list([f"{rate:,} Hz" for rate in sorted(contents.rates)]),
         amounts=_amounts_table(contents),
         label_kinds=[(kind, LABEL_KIND_TEXTS[kind]) for kind in contents.kinds],
-        channels="add the two, channel by channel, without halving",
         grids=_grids(contents),
         has_weights=contents.has_weights,
         corpora=corpora,
@@ -137,7 +130,7 @@ def registered_corpus(name: str):
 def _count(folder: Path) -> _Contents:
     contents = _Contents()
     for path in sorted((folder / "data").glob("*.parquet")):
-        split = path.name.partition("-")[0]
+        split = split_of(path)
         try:
             table = pq.ParquetFile(path)
             names = table.schema_arrow.names
@@ -145,7 +138,7 @@ def _count(folder: Path) -> _Contents:
         except (pa.ArrowException, OSError, KeyError) as error:
             raise CorpusError(f"{path} cannot be read ({error}). It is damaged; build the corpus again.") from error
         contents.num_bytes += path.stat().st_size
-        contents.has_weights |= "sampling_weight" in names
+        contents.has_weights |= SAMPLING_WEIGHT in names
         for row in rows:
             amount = contents.amounts[split, row["corpus"], row["label_kind"]]
             amount[0] += 1

@@ -9,8 +9,6 @@ Conventions
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,15 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import MajlError
-from .build import SPLITS, SPLITS_BY, read_build
+from .build import SPLITS_BY, read_build, read_splits_by
 from .processes import map_in_order
-from .rows import MAX_MIXTURE_ERROR_DB
-from .schema import AUDIO_COLUMNS, ROW_FEATURES
+from .rows import MAX_MIXTURE_ERROR_DB, mixture_error_db
+from .schema import AUDIO_COLUMNS, ROW_FEATURES, SAMPLING_WEIGHT
+from .shards import SHARD_NAME, find_shards, shard_name, split_of
 from .tracks import LABEL_KINDS, AudioPart, CorpusError
 
-SAMPLING_WEIGHT = "sampling_weight"
 MAX_LABEL_EXCESS = 3  # frames that a label may reach beyond the audio
-_SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5}})-of-(\d{{5}})\.parquet")
 # What a row of each kind has: columns that it needs, and that it must not have.
 _KIND_COLUMNS = {
     "full": ({"vocals", "accompaniment", "f0_hz"}, set()),
@@ -133,9 +130,7 @@ def check_dataset(
         MajlError: no such folder, or no shard in it.
     """
     folder = Path(folder)
-    paths = sorted((folder / "data").glob("*.parquet"))
-    if not paths:
-        raise MajlError(f"{folder / 'data'} holds no *.parquet; give a folder that `majl data build` has made.")
+    paths = find_shards(folder)
     report = Report(folder)
     report.problems += _check_files(folder, paths)
     splits_by, planned = _read_plan(folder, report.problems)
@@ -143,7 +138,7 @@ def check_dataset(
     seen: dict[str, str] = {}
     tick = None if progress is None else lambda: progress(report.total.duration_s)
     for path, (rows, problems) in zip(paths, map_in_order(check_shard, paths, num_processes, tick), strict=True):
-        name, split = f"data/{path.name}", path.name.partition("-")[0]
+        name, split = f"data/{path.name}", split_of(path)
         report.problems += problems
         for row in rows:
             if row.id in seen:
@@ -176,35 +171,30 @@ def _check_files(folder: Path, paths: list[Path]) -> Iterator[Problem]:
         yield Problem("README.md", "is missing; build again, which writes it last")
     numbers: dict[tuple[str, int], set[int]] = defaultdict(set)
     for path in paths:
-        match = _SHARD_NAME.fullmatch(path.name)
+        match = SHARD_NAME.fullmatch(path.name)
         if match is None:
             yield Problem(f"data/{path.name}", "the name is not SPLIT-00000-of-00001.parquet")
             continue
         numbers[match[1], int(match[3])].add(int(match[2]))
     for (split, count), present in numbers.items():
         for number in sorted(set(range(count)) - present):
-            yield Problem(f"data/{split}-{number:05d}-of-{count:05d}.parquet", "is missing")
+            yield Problem(f"data/{shard_name(split, number, count)}", "is missing")
 
 
 def _read_plan(folder: Path, problems: list[Problem]) -> tuple[dict[str, tuple[str, ...]], dict[str, set[str]]]:
     """What the splits of a corpus keep apart ("" stands for any other), and the ids that each file should hold."""
-    splits_by = {"": SPLITS_BY}
-    combined = folder / "combine.json"
     try:
-        build = read_build(folder)
-        if combined.is_file():
-            stated = json.loads(combined.read_text(encoding="utf-8")).get("splits_by", {})
-            return splits_by | {corpus: tuple(names) for corpus, names in stated.items()}, {}
-    except (MajlError, OSError, ValueError, AttributeError) as error:
+        splits_by, build = read_splits_by(folder), read_build(folder)
+    except (MajlError, OSError) as error:
         problems.append(Problem("build.json or combine.json", f"cannot be read ({error})"))
-        return splits_by, {}
+        return {"": SPLITS_BY}, {}
     if build is None:
         return splits_by, {}
     if not build.get("finished", True):
         problems.append(Problem("build.json", "the build is not finished; give its command again"))
     left_out = build.get("left_out", {})
     planned = {shard["file"]: set(shard["ids"]) - set(left_out) for shard in build["shards"] if "ids" in shard}
-    return {"": tuple(build.get("splits_by", SPLITS_BY))}, planned
+    return splits_by, planned
 
 
 def _compare_ids(name: str, planned: set[str], present: set[str]) -> Iterator[Problem]:
@@ -305,17 +295,12 @@ def _check_audio(row: Mapping) -> Iterator[str]:
         else:
             audio[column] = samples
     if len(audio) == len(AUDIO_COLUMNS):
-        error_db = _sum_error_db(**audio)
+        error_db = mixture_error_db(**audio)
         if error_db > MAX_MIXTURE_ERROR_DB:
             yield (
                 f"the mixture is not the sum of vocals and accompaniment: they differ by {error_db:.1f} dB relative to "
                 f"it, at most {MAX_MIXTURE_ERROR_DB:.0f} dB is accepted"
             )
-
-
-def _sum_error_db(mixture: np.ndarray, vocals: np.ndarray, accompaniment: np.ndarray) -> float:
-    error = float(np.mean(np.square(mixture - vocals - accompaniment)))
-    return 10 * float(np.log10(max(error, 1e-20) / max(float(np.mean(np.square(mixture))), 1e-20)))
 
 
 def _check_label(row: Mapping) -> Iterator[str]:

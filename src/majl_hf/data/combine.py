@@ -39,22 +39,19 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Value
 
 from .. import __version__
 from ..errors import MajlError
-from .build import BUILD_FILE, SHARD_MINUTES, SPLITS, SPLITS_BY, ShardWriter
+from .build import COMBINE_FILE, SHARD_MINUTES, ShardWriter, read_splits_by
 from .cards import write_dataset_card
 from .fingerprint import Fingerprint, find_matches, track_to_fingerprint
 from .processes import map_in_order
 from .rows import row_to_track
 from .sampling import SamplingConfig, sampling_weights
-from .schema import ROW_FEATURES
+from .schema import COMBINED_FEATURES, ROW_FEATURES
+from .shards import SPLITS, cut_evenly, find_shards, known_split_of, shard_name
 from .tracks import CorpusError
 
-COMBINE_FILE = "combine.json"
-SAMPLING_WEIGHT = "sampling_weight"
-COMBINED_FEATURES = Features({**ROW_FEATURES, SAMPLING_WEIGHT: Value("float32")})
 HELD_OUT = ("test", "validation")
 # Which of two recordings of the same song is kept: by split, then by label.
 _SPLIT_RANK = {"test": 0, "validation": 1, "train": 2}
@@ -271,15 +268,10 @@ def _scan(folders: Iterable[Path]) -> tuple[list[_Row], dict[str, tuple[str, ...
     splits_by: dict[str, tuple[str, ...]] = {}
     seen: dict[str, Path] = {}
     for folder in folders:
-        paths = sorted((folder / "data").glob("*.parquet"))
-        if not paths:
-            raise CorpusError(f"{folder / 'data'} holds no *.parquet; give a folder that `majl data build` has made.")
-        own_splits_by = _read_splits_by(folder)
+        paths = find_shards(folder)
+        own_splits_by = read_splits_by(folder)
         for path in paths:
-            split = path.name.partition("-")[0]
-            if split not in SPLITS:
-                raise CorpusError(f"{path} is of no split that is known; its name needs to begin with one of {SPLITS}.")
-            for row in _scan_shard(path, split):
+            for row in _scan_shard(path, known_split_of(path)):
                 if row.id in seen:
                     raise CorpusError(f"The id {row.id} is in {seen[row.id]} and in {path}; combine each corpus once.")
                 seen[row.id] = path
@@ -288,22 +280,6 @@ def _scan(folders: Iterable[Path]) -> tuple[list[_Row], dict[str, tuple[str, ...
     if not rows:
         raise CorpusError("The corpora to combine hold no row. Build them again.")
     return rows, splits_by
-
-
-def _read_splits_by(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Corpus -> what its splits keep apart; the key "" is for those that are not named."""
-    for name in (BUILD_FILE, COMBINE_FILE):
-        path = folder / name
-        if path.is_file():
-            try:
-                facts = json.loads(path.read_text(encoding="utf-8"))
-                stated = facts.get("splits_by", SPLITS_BY)
-                if isinstance(stated, Mapping):
-                    return {"": SPLITS_BY, **{corpus: tuple(names) for corpus, names in stated.items()}}
-                return {"": tuple(stated)}
-            except (ValueError, AttributeError, TypeError) as error:
-                raise CorpusError(f"{path} cannot be read ({error}). Build the corpus again.") from error
-    return {"": SPLITS_BY}
 
 
 def _scan_shard(path: Path, split: str) -> Iterator[_Row]:
@@ -533,9 +509,10 @@ def _write_shards(
             chosen.sort(key=lambda row: hashlib.sha256(row.id.encode()).digest())
         else:
             chosen.sort(key=lambda row: row.id)
-        shards = _cut(chosen, 60 * shard_minutes)
+        duration_s = sum(row.duration_s for row in chosen)
+        shards = cut_evenly(chosen, max(1, round(duration_s / (60 * shard_minutes))))
         for number, shard in enumerate(shards):
-            path = folder / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
+            path = folder / shard_name(split, number, len(shards))
             with ShardWriter(path, schema) as writer:
                 for row in shard:
                     table = _read(row)
@@ -543,18 +520,6 @@ def _write_shards(
                     writer.write(pa.Table.from_arrays([*table.columns, weight], schema=schema))
                     advance(row.duration_s)
     _open.cache_clear()
-
-
-def _cut(rows: Sequence[_Row], target_s: float) -> list[list[_Row]]:
-    """Pieces of about `target_s`, none of them empty."""
-    total = sum(row.duration_s for row in rows)
-    count = max(1, round(total / target_s))
-    shards: list[list[_Row]] = [[] for _ in range(count)]
-    done = 0.0
-    for row in rows:
-        shards[min(count - 1, int((done + row.duration_s / 2) / total * count))].append(row)
-        done += row.duration_s
-    return [shard for shard in shards if shard]
 
 
 def _read(row: _Row) -> pa.Table:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ..config_file import Section
 from .mir1k import load_mir1k
 from .music import load_music
 from .stems import load_stems
@@ -19,11 +20,7 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Mir1kCorpus(_Section):
+class Mir1kCorpus(Section):
     """A MIR-1K folder; see `mir1k.load_mir1k`."""
 
     kind: Literal["mir1k"] = "mir1k"
@@ -35,7 +32,7 @@ class Mir1kCorpus(_Section):
         return load_mir1k(self.folder, self.split_column, self.split_value)
 
 
-class StemsCorpus(_Section):
+class StemsCorpus(Section):
     """A folder of stems; see `stems.load_stems`."""
 
     kind: Literal["stems"] = "stems"
@@ -47,7 +44,7 @@ class StemsCorpus(_Section):
         return load_stems(self.folder, self.include, self.exclude)
 
 
-class VoicesCorpus(_Section):
+class VoicesCorpus(Section):
     """A folder of solo voices; see `voices.load_voices`."""
 
     kind: Literal["voices"] = "voices"
@@ -59,7 +56,7 @@ class VoicesCorpus(_Section):
         return load_voices(self.folder, self.include, self.exclude)
 
 
-class MusicCorpus(_Section):
+class MusicCorpus(Section):
     """A folder of music without voices; see `music.load_music`."""
 
     kind: Literal["music"] = "music"
@@ -71,7 +68,7 @@ class MusicCorpus(_Section):
         return load_music(self.folder, self.exclude, self.min_duration_s)
 
 
-class FullOptions(_Section):
+class FullOptions(Section):
     """Items with both labels: the clip as it is, or its vocals over another accompaniment.
 
     `weight` is the source's share of the items, relative to the others; 0 keeps it as a pool only.
@@ -83,14 +80,14 @@ class FullOptions(_Section):
     background_probability: Probability = 0.5
 
 
-class VocalsOptions(_Section):
+class VocalsOptions(Section):
     """Items of solo voice over music or stems; `labelled_probability` of them take a voice with a label instead."""
 
     weight: Weight = 1.0
     labelled_probability: Probability = 0.25
 
 
-class SeparationOptions(_Section):
+class SeparationOptions(Section):
     """Items of real songs: as they are, or the vocals of one over the accompaniment of another.
 
     `vocals_weight` tells the loss how far these vocals are trusted: 1 for a studio's stems, less for a teacher's.
@@ -104,14 +101,14 @@ class SeparationOptions(_Section):
     background_weight: Weight | None = None
 
 
-class AccompanimentOptions(_Section):
+class AccompanimentOptions(Section):
     """Items without a voice: vocals are zero and every frame is labelled unvoiced, against false alarms."""
 
     weight: Weight = 1.0
     background_weight: Weight = 1.0
 
 
-class PitchOptions(_Section):
+class PitchOptions(Section):
     """Items of mixtures whose vocals are not known, with their pitch label: their `vocals_weight` is 0."""
 
     weight: Weight = 1.0
@@ -133,7 +130,7 @@ class MusicSource(MusicCorpus, AccompanimentOptions):
     """A folder of music as a source; see `AccompanimentOptions`."""
 
 
-class RowsCorpus(_Section):
+class RowsCorpus(Section):
     """A built corpus: a folder or a dataset on the Hub in the schema's layout; see `row_tracks.ParquetRows`.
 
     `label_kinds` keeps the rows of these kinds; empty keeps all.
@@ -178,7 +175,7 @@ Corpus = Annotated[Mir1kCorpus | StemsCorpus, Field(discriminator="kind")]
 Source = Annotated[Mir1kSource | VoicesSource | StemsSource | MusicSource | RowsSource, Field(discriminator="kind")]
 
 
-class MixingConfig(_Section):
+class MixingConfig(Section):
     """How items are drawn.
 
     Args:

@@ -28,7 +28,7 @@ import numpy as np
 
 from ..errors import MajlError
 from .labels import Note, PitchLabel
-from .notes import SUNG_NOTES, check_notes, notes_to_label, read_notes
+from .notes import SUNG_NOTES, check_notes, is_number, notes_to_label, read_notes
 from .stems import check_alike, find_songs, select_songs
 from .tracks import AudioPart, CorpusError, Track, resolve_folder
 
@@ -77,7 +77,7 @@ def read_f0(path: Path, duration_s: float) -> PitchLabel:
         rows = [row for row in csv.reader(file) if row]
     names = ["time_s", "f0_hz"]
     try:
-        if rows and not _is_number(rows[0][0]):
+        if rows and not is_number(rows[0][0]):
             names = [name.strip() for name in rows.pop(0)]
             if names[:2] != ["time_s", "f0_hz"]:
                 raise CorpusError(f"{path} has the columns {names}; the first two need to be time_s and f0_hz.")
@@ -153,11 +153,3 @@ def _read_labels(paths: dict[str, Path], duration_s: float) -> tuple[PitchLabel 
     if "f0.csv" in paths:
         return read_f0(paths["f0.csv"], duration_s), sung
     return (None if sung is None else notes_to_label(sung, duration_s, SUNG_NOTES)), sung
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

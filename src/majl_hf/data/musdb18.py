@@ -16,7 +16,7 @@ Licence
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .tracks import CorpusError, SumPart, Track, resolve_folder
+from .tracks import CorpusError, Part, SumPart, Track, resolve_folder
 
 LICENCE = "educational and non-commercial use only; each song has its own licence"
 CITATION = """\
@@ -131,7 +131,8 @@ def load_musdb18(
     for split in ("train", "test"):
         for path in sorted((root / split).glob(f"*{SUFFIX}")):
             name = path.name.removesuffix(SUFFIX)
-            tracks.append(_track(path, name, split_of(name, split, validation), corpus))
+            song_split = split_of(name, split, validation)
+            tracks.append(make_track(open_streams(path), name, song_split, corpus, "MUSDB18"))
     if not tracks:
         raise CorpusError(f"No *{SUFFIX} in {root / 'train'} or {root / 'test'}; the MUSDB18 songs belong there.")
     return tracks
@@ -161,11 +162,7 @@ def open_streams(path: Path) -> dict[str, StreamPart]:
             }
     except (av.error.FFmpegError, OSError) as error:
         raise CorpusError(f"{path} cannot be read as a stem file ({error}). Copy or download it again.") from error
-    kinds = {(part.sampling_rate, part.num_channels, part.num_samples) for part in parts.values()}
-    if len(kinds) != 1:
-        raise CorpusError(
-            f"The streams of {path} differ in (rate, channels, samples): {sorted(kinds)}; they need to agree."
-        )
+    check_stems_agree(parts, f"streams of {path}")
     return parts
 
 
@@ -175,8 +172,15 @@ def _length(path: Path, stream: av.AudioStream) -> int:
     return round(stream.duration * stream.time_base * stream.rate)
 
 
-def _track(path: Path, name: str, split: str, corpus: str) -> Track:
-    parts = open_streams(path)
+def check_stems_agree(parts: Mapping[str, Part], what: str) -> None:
+    """Refuse stems of one song, `what` in the message, that differ in rate, channels or length."""
+    kinds = {(part.sampling_rate, part.num_channels, part.num_samples) for part in parts.values()}
+    if len(kinds) != 1:
+        raise CorpusError(f"The {what} differ in (rate, channels, samples): {sorted(kinds)}; they need to agree.")
+
+
+def make_track(parts: Mapping[str, Part], name: str, split: str, corpus: str, title: str) -> Track:
+    """The track of a song from its stems by name; `title` is what the provenance calls the corpus."""
     vocals = parts["vocals"]
     return Track(
         id=f"{corpus}/{name}",
@@ -189,5 +193,5 @@ def _track(path: Path, name: str, split: str, corpus: str) -> Track:
         accompaniment=SumPart(tuple(parts[stem] for stem in ACCOMPANIMENT)),
         split=split,
         licence=LICENCE,
-        provenance=f"MUSDB18, {name}; accompaniment is the sum of its other stems.",
+        provenance=f"{title}, {name}; accompaniment is the sum of its other stems.",
     )

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from .musdb18 import ACCOMPANIMENT, LICENCE, VALIDATION_TRACKS, split_of
-from .tracks import AudioPart, CorpusError, SumPart, Track, resolve_folder
+from .musdb18 import ACCOMPANIMENT, LICENCE, VALIDATION_TRACKS, check_stems_agree, make_track, split_of
+from .tracks import AudioPart, CorpusError, Track, resolve_folder
 
 __all__ = ["CITATION", "LICENCE", "load_musdb18_hq"]
 
@@ -51,35 +51,24 @@ def load_musdb18_hq(
     tracks = []
     for split in ("train", "test"):
         for path in sorted(p for p in (root / split).glob("*") if p.is_dir() and not p.name.startswith(".")):
-            tracks.append(_track(path, split_of(path.name, split, validation), corpus))
+            song_split = split_of(path.name, split, validation)
+            tracks.append(make_track(open_stems(path), path.name, song_split, corpus, "MUSDB18-HQ"))
     if not tracks:
         raise CorpusError(f"No folder in {root / 'train'} or {root / 'test'}; the MUSDB18-HQ songs belong there.")
     return tracks
 
 
-def _track(path: Path, split: str, corpus: str) -> Track:
+def open_stems(path: Path) -> dict[str, AudioPart]:
+    """The stems of a song's folder by name.
+
+    Raises:
+        CorpusError: one is missing or not readable, or they differ in rate, channels or length.
+    """
     parts = {}
     for stem in STEMS:
         file = path / f"{stem}.wav"
         if not file.is_file():
             raise CorpusError(f"{file} is missing; a song of MUSDB18-HQ needs {', '.join(STEMS)}.")
         parts[stem] = AudioPart.open(file)
-    kinds = {(part.sampling_rate, part.num_channels, part.num_samples) for part in parts.values()}
-    if len(kinds) != 1:
-        raise CorpusError(
-            f"The stems in {path} differ in (rate, channels, samples): {sorted(kinds)}; they need to agree."
-        )
-    vocals = parts["vocals"]
-    return Track(
-        id=f"{corpus}/{path.name}",
-        corpus=corpus,
-        song=path.name,
-        singer=path.name.partition(" - ")[0],
-        duration_s=vocals.duration_s,
-        sampling_rate=vocals.sampling_rate,
-        vocals=vocals,
-        accompaniment=SumPart(tuple(parts[stem] for stem in ACCOMPANIMENT)),
-        split=split,
-        licence=LICENCE,
-        provenance=f"MUSDB18-HQ, {path.name}; accompaniment is the sum of its other stems.",
-    )
+    check_stems_agree(parts, f"stems in {path}")
+    return parts

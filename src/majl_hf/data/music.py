@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .tracks import AudioPart, CorpusError, Track, find_audio, resolve_folder
+from .tracks import CorpusError, Track, find_audio, resolve_folder, track_of_file
 
 
 def load_music(
@@ -39,24 +39,8 @@ def load_music(
     """
     root = resolve_folder(folder, "music")
     paths = find_audio(root, exclude=exclude)
-    tracks = []
-    for path in paths:
-        part = AudioPart.open(path)
-        if part.duration_s >= min_duration_s:
-            name = path.relative_to(root).with_suffix("").as_posix()
-            tracks.append(
-                Track(
-                    id=f"{corpus}/{name}",
-                    corpus=corpus,
-                    song=name,
-                    singer="",
-                    duration_s=part.duration_s,
-                    sampling_rate=part.sampling_rate,
-                    accompaniment=part,
-                    licence=licence,
-                    provenance=f"Music without voices, recording {name}.",
-                )
-            )
+    tracks = [track_of_file(root, path, "accompaniment", corpus, licence, "Music without voices") for path in paths]
+    tracks = [track for track in tracks if track.duration_s >= min_duration_s]
     if not tracks:
         raise CorpusError(
             f"No piece of at least {min_duration_s} s in {root} ({len(paths)} audio files there, "

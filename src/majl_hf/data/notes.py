@@ -145,7 +145,7 @@ def read_notes(path: Path) -> list[Note]:
         try:
             onset_s, offset_s, midi = map(float, fields[:3])
         except ValueError:
-            if number == 1 and not _is_number(fields[0]):
+            if number == 1 and not is_number(fields[0]):
                 continue
             raise CorpusError(
                 f"{path}, line {number} is {line!r}; three numbers are needed: onset_s offset_s midi."
@@ -169,7 +169,8 @@ def _distance(times_s: np.ndarray, borders_s: np.ndarray) -> np.ndarray:
     return np.minimum(times_s - borders_s[after - 1], borders_s[after] - times_s)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a field of a text file is a number and not a word of its header."""
     try:
         float(text)
     except ValueError:

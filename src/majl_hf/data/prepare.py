@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Template
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from .. import __version__
-from ..errors import MajlError
+from ..config_file import Section, read_config_file
+from ..errors import ConfigError, MajlError
 from .build import BUILD_FILE, SHARD_MINUTES, SPLITS_BY, BuildReport, assign_splits, build_corpus, load_corpus
 
 
@@ -51,11 +50,7 @@ class BuildJob:
         return build_corpus(tracks, self.out, splits_by=self.splits_by, **settings)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CorpusSection(_Section):
+class CorpusSection(Section):
     """One corpus.
 
     Args:
@@ -80,7 +75,7 @@ class CorpusSection(_Section):
         return BuildJob(self.corpus, Path(self.folder).expanduser(), folder, options, self.splits, self.splits_by)
 
 
-class CombineSection(_Section):
+class CombineSection(Section):
     """Options of `combine.combine_corpora`; `sampling` holds the fields of `sampling.SamplingConfig`."""
 
     splits: dict[str, Literal["train", "validation", "test", "unused"]] = {}
@@ -90,7 +85,7 @@ class CombineSection(_Section):
     sampling: dict[str, Any] = {}
 
 
-class PrepareConfig(_Section):
+class PrepareConfig(Section):
     """The YAML file of `scripts/prepare_data.py`.
 
     Args:
@@ -152,15 +147,11 @@ def load_prepare_config(path: str | Path) -> PrepareConfig:
             have one name.
     """
     try:
-        text = Template(Path(path).read_text(encoding="utf-8")).substitute(os.environ)
-        config = PrepareConfig.model_validate(yaml.safe_load(text))
+        config = PrepareConfig.model_validate(read_config_file(path))
     except OSError as error:
         raise MajlError(f"{path} cannot be read: {error.strerror}.") from error
-    except KeyError as error:
-        raise MajlError(
-            f"{path} refers to the environment variable {error.args[0]}, which is not set. Set it to the folder that "
-            "the comment in the file describes."
-        ) from None
+    except ConfigError:
+        raise
     except (ValidationError, yaml.YAMLError, ValueError) as error:
         raise MajlError(f"{path} is not a configuration of corpora: {error}") from error
     folders = [job.out for job in config.jobs]

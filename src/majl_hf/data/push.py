@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import MajlError
-from .build import SPLITS, ShardWriter
+from .build import ShardWriter
 from .cards import CARD_FILE, registered_corpus, write_dataset_card
+from .shards import SPLITS, find_shards, known_split_of, shard_name, split_of
 from .tracks import CorpusError
 
 _FREE = re.compile(r"(cc0|cc-by(-nc)?(-sa|-nd)?)-\d\.\d|pddl-1\.0|cc-pddc|public domain", re.IGNORECASE)
@@ -80,9 +81,7 @@ def push_dataset(
     folder = Path(folder)
     if repo_id.count("/") != 1 or not all(repo_id.split("/")):
         raise PushError(f"The repository is given as {repo_id!r}; it needs to be OWNER/NAME.")
-    shards = {path: _read_sources(path) for path in sorted((folder / "data").glob("*.parquet"))}
-    if not shards:
-        raise CorpusError(f"{folder / 'data'} holds no *.parquet; give a folder that `majl data build` has made.")
+    shards = {path: _read_sources(path) for path in find_shards(folder)}
     counts = Counter(source for sources in shards.values() for source in sources)
     passed_on = _choose(counts, allow)
     left_out: Counter[str] = Counter()
@@ -141,8 +140,7 @@ def _may_be_passed_on(corpus: str, licence: str) -> bool | None:
 
 def _read_sources(path: Path) -> list[Source]:
     """Corpus and licence of each row of a shard."""
-    if _split(path) not in SPLITS:
-        raise CorpusError(f"{path} is of no split that is known; its name needs to begin with one of {SPLITS}.")
+    known_split_of(path)
     try:
         table = pq.read_table(path, columns=["corpus", "licence"], partitioning=None)
     except (pa.ArrowException, OSError) as error:
@@ -153,17 +151,13 @@ def _read_sources(path: Path) -> list[Source]:
 def _gather(shards: dict[Path, list[Source]], passed_on: set[Source], target: Path) -> None:
     """Put the shards into `target`: linked where all their rows may be passed on, else written without the others."""
     for split in SPLITS:
-        kept = [path for path, sources in shards.items() if _split(path) == split and passed_on & set(sources)]
+        kept = [path for path, sources in shards.items() if split_of(path) == split and passed_on & set(sources)]
         for number, path in enumerate(kept):
-            new = target / f"{split}-{number:05d}-of-{len(kept):05d}.parquet"
+            new = target / shard_name(split, number, len(kept))
             if set(shards[path]) <= passed_on:
                 new.symlink_to(path.resolve())
             else:
                 _filter(path, passed_on, new)
-
-
-def _split(path: Path) -> str:
-    return path.name.partition("-")[0]
 
 
 def _filter(path: Path, passed_on: set[Source], new: Path) -> None:

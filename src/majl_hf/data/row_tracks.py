@@ -23,10 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .schema import AUDIO_COLUMNS, ROW_FEATURES
+from .schema import AUDIO_COLUMNS, ROW_FEATURES, SAMPLING_WEIGHT
 from .tracks import LABEL_KINDS, CorpusError, Track
 
-WEIGHT_COLUMN = "sampling_weight"
 CACHE_BYTES = 64 * 2**20
 _INFO_COLUMNS = ("id", "song", "label_kind", "duration_s", "f0_hop_s", *(f"{name}.path" for name in AUDIO_COLUMNS))
 _MAX_PAGE_HEADER = 512
@@ -277,8 +276,8 @@ def _read_info(file: str):
     """`((row group, row), RowInfo)` of every row of a file."""
     parquet = _open_parquet(file)
     names = list(_INFO_COLUMNS)
-    if WEIGHT_COLUMN in parquet.schema_arrow.names:
-        names.append(WEIGHT_COLUMN)
+    if SAMPLING_WEIGHT in parquet.schema_arrow.names:
+        names.append(SAMPLING_WEIGHT)
     groups = [parquet.metadata.row_group(number) for number in range(parquet.metadata.num_row_groups)]
     columns = [{c.path_in_schema: c for c in map(g.column, range(g.num_columns))} for g in groups]
     rows = [_from_statistics(c, names) if g.num_rows == 1 else None for g, c in zip(groups, columns, strict=True)]
@@ -319,10 +318,10 @@ def _info(row: Mapping, num_bytes: int, file: str) -> RowInfo:
     has_vocals, has_accompaniment = row["vocals.path"] is not None, row["accompaniment.path"] is not None
     if kind == "pseudo" and not (has_vocals and has_accompaniment):
         kind = "vocals" if has_vocals else "accompaniment" if has_accompaniment else "pitch"
-    weight = row.get(WEIGHT_COLUMN)
+    weight = row.get(SAMPLING_WEIGHT)
     weight = row["duration_s"] if weight is None else weight
     if not 0 <= weight < float("inf"):
-        raise CorpusError(f"Row {row['id']} of {file} has the {WEIGHT_COLUMN} {weight}; it needs 0 or more.")
+        raise CorpusError(f"Row {row['id']} of {file} has the {SAMPLING_WEIGHT} {weight}; it needs 0 or more.")
     is_labelled = has_vocals and row["f0_hop_s"] is not None and row["label_kind"] != "pseudo"
     parts = tuple(name for name in AUDIO_COLUMNS if row[f"{name}.path"] is not None)
     return RowInfo(row["id"], row["song"], kind, row["duration_s"], float(weight), is_labelled, parts, num_bytes)

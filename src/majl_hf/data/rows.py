@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
@@ -114,14 +115,24 @@ def row_to_track(row: Mapping) -> Track:
     )
 
 
-def _check_mixture(track: Track, mixture: np.ndarray, vocals: np.ndarray, accompaniment: np.ndarray) -> None:
+def mixture_error_db(mixture: np.ndarray, vocals: np.ndarray, accompaniment: np.ndarray) -> float:
+    """Level of what the mixture is off the sum of its stems, in dB relative to it; -inf where they are equal.
+
+    Args:
+        mixture, vocals, accompaniment: shape (num_channels, num_samples).
+    """
     error = float(np.sqrt(np.mean(np.square(mixture - vocals - accompaniment))))
     level = float(np.sqrt(np.mean(np.square(mixture))))
-    if error > level * 10 ** (MAX_MIXTURE_ERROR_DB / 20):
+    return 20 * math.log10(error / max(level, 1e-12)) if error > 0 else -math.inf
+
+
+def _check_mixture(track: Track, mixture: np.ndarray, vocals: np.ndarray, accompaniment: np.ndarray) -> None:
+    error_db = mixture_error_db(mixture, vocals, accompaniment)
+    if error_db > MAX_MIXTURE_ERROR_DB:
         raise CorpusError(
             f"The mixture of {track.id} is not the sum of its vocals and accompaniment: they differ by "
-            f"{20 * np.log10(error / max(level, 1e-12)):.1f} dB relative to it, at most {MAX_MIXTURE_ERROR_DB:.0f} dB "
-            "is accepted. Remove the mixture, or correct the stems."
+            f"{error_db:.1f} dB relative to it, at most {MAX_MIXTURE_ERROR_DB:.0f} dB is accepted. Remove the mixture, "
+            "or correct the stems."
         )
 
 

@@ -58,3 +58,6 @@ ROW_FEATURES = Features(
     }
 )
 AUDIO_COLUMNS = ("mixture", "vocals", "accompaniment")
+# A combined corpus has one column more: how often a row is drawn, see `sampling`.
+SAMPLING_WEIGHT = "sampling_weight"
+COMBINED_FEATURES = Features({**ROW_FEATURES, SAMPLING_WEIGHT: Value("float32")})

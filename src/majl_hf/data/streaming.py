@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, Subset, get_worker_info
 
 from .config import MixingConfig, background_weight
 from .mixing import Group, Mixer, Pool, Pools, TrackPool, check_backgrounds, make_groups, normalised, to_item
@@ -198,7 +198,7 @@ class StreamingMixtureDataset(IterableDataset):
             rows = np.flatnonzero(self._group_of == number)
         group: Group = self._groups[number]
         weights = np.maximum(self._weight_of[rows], np.finfo(np.float32).tiny)
-        return TrackPool(_Rows(group.tracks, self._index_of[rows]), weights, [self._info(row).song for row in rows])
+        return TrackPool(Subset(group.tracks, self._index_of[rows]), weights, [self._info(row).song for row in rows])
 
     def _place(self, item: int) -> tuple[_Pass, int, int]:
         """The pass that an item of the current epoch belongs to, which item of that pass it is, and which pass."""
@@ -223,17 +223,3 @@ class StreamingMixtureDataset(IterableDataset):
         rows = np.concatenate([visited, lent])[order]
         items = np.flatnonzero(order < len(visited))
         return _Pass(rows, items, np.cumsum(self._bytes_of[rows]))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Some of a source's tracks, opened when they are asked for."""
-
-    tracks: Sequence[Track]
-    indices: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Track:
-        return self.tracks[int(self.indices[index])]

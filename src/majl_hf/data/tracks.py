@@ -245,6 +245,31 @@ class Track:
         return self.part(name).read(round(start_s * rate), round(duration_s * rate))
 
 
+def track_of_file(root: Path, path: Path, role: str, corpus: str, licence: str, title: str) -> Track:
+    """The track of a file below `root` that is all there is of its recording.
+
+    Args:
+        role: what the file is, "vocals" or "accompaniment".
+        title: what the provenance calls it.
+
+    Raises:
+        CorpusError: not readable as audio.
+    """
+    part = AudioPart.open(path)
+    name = path.relative_to(root).with_suffix("").as_posix()
+    return Track(
+        id=f"{corpus}/{name}",
+        corpus=corpus,
+        song=name,
+        singer="",
+        duration_s=part.duration_s,
+        sampling_rate=part.sampling_rate,
+        **{role: part},
+        licence=licence,
+        provenance=f"{title}, recording {name}.",
+    )
+
+
 def resolve_folder(folder: str | Path, what: str) -> Path:
     """Expand `~` and `$VARIABLES` in `folder` and check that it is there; `what` names the corpus in the error."""
     resolved = os.path.expandvars(os.path.expanduser(str(folder)))

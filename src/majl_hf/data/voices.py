@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .tracks import AudioPart, CorpusError, Track, find_audio, resolve_folder
+from .tracks import CorpusError, Track, find_audio, resolve_folder, track_of_file
 
 
 def load_voices(
@@ -40,21 +40,4 @@ def load_voices(
     paths = find_audio(root, include, exclude)
     if not paths:
         raise CorpusError(f"No audio file in {root} (include {list(include)}, exclude {list(exclude)}).")
-    tracks = []
-    for path in paths:
-        part = AudioPart.open(path)
-        name = path.relative_to(root).with_suffix("").as_posix()
-        tracks.append(
-            Track(
-                id=f"{corpus}/{name}",
-                corpus=corpus,
-                song=name,
-                singer="",
-                duration_s=part.duration_s,
-                sampling_rate=part.sampling_rate,
-                vocals=part,
-                licence=licence,
-                provenance=f"Solo voice, recording {name}.",
-            )
-        )
-    return tracks
+    return [track_of_file(root, path, "vocals", corpus, licence, "Solo voice") for path in paths]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .pitch_estimator_majl import PitchEstimatorConfig, hz_to_bins
+from .stft_majl import stft
 
 SPECTRAL_N_FFT = 2048
 SPECTRAL_HOP_LENGTH = 1024
@@ -16,12 +17,8 @@ TARGET_WIDTH_CENTS = 25.0
 
 
 def _compressed_magnitudes(waveform: torch.Tensor) -> torch.Tensor:
-    """Square roots of the STFT magnitudes of `(batch_size, num_channels, num_samples)`, channels folded into batch."""
-    window = torch.hann_window(SPECTRAL_N_FFT, device=waveform.device, dtype=waveform.dtype)
-    spectrum = torch.stft(
-        waveform.flatten(0, 1), SPECTRAL_N_FFT, SPECTRAL_HOP_LENGTH, window=window, pad_mode="constant",
-        return_complex=True,
-    )  # fmt: skip
+    """Square roots of the STFT magnitudes of `(batch_size, num_channels, num_samples)`, of the shape of `stft`."""
+    spectrum = stft(waveform, SPECTRAL_N_FFT, SPECTRAL_HOP_LENGTH)
     return torch.view_as_real(spectrum).square().sum(-1).add(1e-3).sqrt().sqrt()
 
 
@@ -37,7 +34,7 @@ def separation_loss(estimate: torch.Tensor, vocals: torch.Tensor, mixture: torch
     level = mixture.square().mean(dim=(1, 2)).sqrt().clamp(min=1e-3)
     waveform = (estimate - vocals).abs().mean(dim=(1, 2)) / level
     difference = (_compressed_magnitudes(estimate) - _compressed_magnitudes(vocals)).abs()
-    spectral = difference.unflatten(0, estimate.shape[:2]).mean(dim=(1, 2, 3)) / level.sqrt()
+    spectral = difference.mean(dim=(1, 2, 3)) / level.sqrt()
     return waveform + spectral
 
 

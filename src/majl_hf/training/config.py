@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from string import Template
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ..config_file import Section, read_config_file
 from ..data import Mir1kCorpus, MixingConfig, StemsCorpus
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ValidationConfig(_Section):
+class ValidationConfig(Section):
     """What a checkpoint is judged by while it trains.
 
     Args:
@@ -31,7 +25,7 @@ class ValidationConfig(_Section):
     max_clip_s: float = Field(default=60.0, gt=0)
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """A whole run.
 
     Args:
@@ -61,12 +55,4 @@ def load_training_config(path: str | Path) -> TrainingConfig:
     Raises:
         ValueError: a variable is not set, a key is unknown, a value is out of range; the message names it.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        text = Template(text).substitute(os.environ)
-    except KeyError as error:
-        raise ValueError(
-            f"{path} refers to the environment variable {error.args[0]}, which is not set. Set it to the folder that "
-            "the comment in the file describes."
-        ) from None
-    return TrainingConfig.model_validate(yaml.safe_load(text))
+    return TrainingConfig.model_validate(read_config_file(path))
