@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from .._memory import keep_freed_memory
 from ..data import JointMixtureDataset, StreamingMixtureDataset, collate
 from ..models.feature_extraction_majl import MajlFeatureExtractor
 from ..models.modeling_majl import MajlModel
@@ -31,6 +32,7 @@ def make_trainer(config: TrainingConfig) -> MajlTrainer:
             **config.arguments,
         }
     )
+    keep_freed_memory()
     if arguments.max_steps <= 0:
         raise ValueError(f"arguments.max_steps is {arguments.max_steps}; a run needs a number of steps above 0.")
     model = MajlModel.from_pretrained(config.model)
