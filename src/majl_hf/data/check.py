@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 from ..errors import MajlError
 from .build import SPLITS_BY, read_build, read_splits_by
 from .processes import map_in_order
-from .rows import MAX_MIXTURE_ERROR_DB, mixture_error_db
+from .rows import MAX_MIXTURE_ERROR_DB, mixture_error_db, row_to_track
 from .schema import AUDIO_COLUMNS, ROW_FEATURES, SAMPLING_WEIGHT
 from .shards import SHARD_NAME, find_shards, shard_name, split_of
+from .swapped import find_exchange
 from .tracks import LABEL_KINDS, AudioPart, CorpusError
 
 MAX_LABEL_EXCESS = 3  # frames that a label may reach beyond the audio
@@ -254,12 +255,15 @@ def check_row(row: Mapping) -> list[str]:
     if row["id"] and not row["id"].startswith(f"{row['corpus']}/"):
         problems.append(f"the id does not begin with its corpus, {row['corpus']!r}")
     problems += _check_kind(row)
-    problems += _check_audio(row)
+    audio: dict[str, np.ndarray] = {}
+    problems += _check_audio(row, audio)
     problems += _check_label(row)
     problems += _check_notes(row)
     weight = row.get(SAMPLING_WEIGHT, 1.0)
     if weight is None or not np.isfinite(weight) or weight < 0:
         problems.append(f"the sampling weight is {weight}; it needs a finite number of at least 0")
+    if not problems:
+        problems += _check_exchange(row, audio)
     return problems
 
 
@@ -277,8 +281,8 @@ def _check_kind(row: Mapping) -> Iterator[str]:
             yield f"the label kind {kind!r} has no {column}, but it is filled"
 
 
-def _check_audio(row: Mapping) -> Iterator[str]:
-    audio: dict[str, np.ndarray] = {}
+def _check_audio(row: Mapping, audio: dict[str, np.ndarray]) -> Iterator[str]:
+    """Also fills `audio` with the parts that are as the row says, (num_channels, num_samples) each."""
     for column in AUDIO_COLUMNS:
         if row[column] is None:
             continue
@@ -301,6 +305,15 @@ def _check_audio(row: Mapping) -> Iterator[str]:
                 f"the mixture is not the sum of vocals and accompaniment: they differ by {error_db:.1f} dB relative to "
                 f"it, at most {MAX_MIXTURE_ERROR_DB:.0f} dB is accepted"
             )
+
+
+def _check_exchange(row: Mapping, audio: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Of a row that is right otherwise."""
+    label = row_to_track(row).label
+    if label is None or not {"vocals", "accompaniment"} <= audio.keys():
+        return
+    if problem := find_exchange(audio["vocals"], audio["accompaniment"], row["sampling_rate"], label):
+        yield problem
 
 
 def _check_label(row: Mapping) -> Iterator[str]:

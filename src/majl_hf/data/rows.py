@@ -12,6 +12,7 @@ import soundfile
 
 from .labels import Note, PitchLabel
 from .schema import AUDIO_COLUMNS
+from .swapped import find_exchange
 from .tracks import AudioPart, CorpusError, Part, Track
 
 MAX_MIXTURE_ERROR_DB = -40.0  # of mixture - (vocals + accompaniment), relative to the mixture
@@ -26,7 +27,8 @@ def track_to_row(track: Track) -> dict:
 
     Raises:
         CorpusError: audio that cannot be decoded, NaN, parts that differ in length, a mixture that is not the sum of
-            its stems, a label that begins after the recording ends; the message names the track or the file.
+            its stems, vocals and accompaniment that are exchanged, a label that begins after the recording ends; the
+            message names the track or the file.
     """
     label_kind = track.label_kind
     parts = {name: part for name in AUDIO_COLUMNS if (part := getattr(track, name)) is not None}
@@ -41,6 +43,8 @@ def track_to_row(track: Track) -> dict:
         _check_mixture(track, **audio)
         del audio["mixture"]
     label = track.label
+    if label_kind == "full":
+        _check_exchange(track, audio["vocals"], audio["accompaniment"])
     if label is not None and label.times_s[0] > track.duration_s:
         raise CorpusError(f"The label of {track.id} begins at {label.times_s[0]:.2f} s, after its audio has ended.")
 
@@ -134,6 +138,11 @@ def _check_mixture(track: Track, mixture: np.ndarray, vocals: np.ndarray, accomp
             f"{error_db:.1f} dB relative to it, at most {MAX_MIXTURE_ERROR_DB:.0f} dB is accepted. Remove the mixture, "
             "or correct the stems."
         )
+
+
+def _check_exchange(track: Track, vocals: np.ndarray, accompaniment: np.ndarray) -> None:
+    if problem := find_exchange(vocals, accompaniment, track.sampling_rate, track.label):
+        raise CorpusError(f"In {track.id} {problem}.")
 
 
 def _encode(audio: np.ndarray, sampling_rate: int, part: Part) -> bytes:
