@@ -78,6 +78,12 @@ class PitchLabel:
         return len(self.f0_hz)
 
     @property
+    def by_hand(self) -> bool:
+        """Whether people labelled this recording frame by frame: no confidences, octaves as sung. Labels that a model
+        made, or that were made from notes, carry confidences."""
+        return self.confidence is None and self.octave_reliable
+
+    @property
     def times_s(self) -> np.ndarray:
         """Frame centres in seconds, shape (num_frames,)."""
         return self.offset_s + np.arange(len(self.f0_hz)) * self.hop_s

@@ -20,7 +20,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from .config import RECIPES, MixingConfig, Options, RowsSource, background_weight
 from .segments import fade_edges, read_segment, rms_dbfs, to_channels
 from .tracks import Track
-from .transforms import Compose, KeepLabel, RandomGain, RandomRatio, Segment, SwapChannels, Transform
+from .transforms import Compose, FrameLabels, KeepLabel, RandomGain, RandomRatio, Segment, SwapChannels, Transform
 
 MAX_DRAWS = 4  # of a segment, until there is a voice in it
 MAX_PIECES = 8  # that fill one segment
@@ -63,19 +63,15 @@ class TrackPool:
 class Line:
     """One part over the length of a segment.
 
-    `audio` (num_channels, num_samples) float32; `f0_hz`, `pitch_weight` and `octave_reliable` (num_frames,), see
-    `transforms.Segment`. `band_rate` is the lowest sampling rate among its files; `song` the first one's song;
-    `vocals_weight` the least of its recordings'.
+    `audio` (num_channels, num_samples) float32. `band_rate` is the lowest sampling rate among its files; `song` the
+    first one's song.
     """
 
     id: str
     audio: np.ndarray
-    f0_hz: np.ndarray
-    pitch_weight: np.ndarray
-    octave_reliable: np.ndarray
+    frames: FrameLabels
     song: str = ""
     band_rate: int | None = None
-    vocals_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ class Mixer:
     def __call__(self, rng: np.random.Generator, recipe: str, options: Options, pools: Pools) -> Segment:
         """Draw a segment by a recipe, one of `tracks.LABEL_KINDS`."""
         segment = self._recipes[recipe](rng, options, pools)
-        segment.vocals_weight *= getattr(options, "vocals_weight", 1.0)
+        segment.frames.vocals_weight *= getattr(options, "vocals_weight", 1.0)
         return self._transforms(segment, rng)
 
     # Recipes
@@ -154,7 +150,7 @@ class Mixer:
     def _no_voice(self, rng: np.random.Generator, options: Options, pools: Pools) -> Segment:
         accompaniment = self._accompaniment(rng, pools.lead)
         silence = self._empty_line("silence")
-        silence.pitch_weight[self._frame_times_s <= self.config.segment_s] = 1.0
+        silence.frames.pitch_weight[self._frame_times_s <= self.config.segment_s] = 1.0
         return _meet(silence, accompaniment)
 
     def _labelled_mixture(self, rng: np.random.Generator, options: Options, pools: Pools) -> Segment:
@@ -165,13 +161,13 @@ class Mixer:
             track, speed = pools.lead.draw(rng), self._speed(rng)
             start_s = self._start_s(rng, track, speed)
             label = self._empty_line("unknown")
-            self._add_label(label, track, 0, config.segment_samples, start_s, speed)
-            if not wants_voice or label.f0_hz.any():
+            self._add_frames(label, track, 0, config.segment_samples, start_s, speed)
+            if not wants_voice or label.frames.f0_hz.any():
                 break
         audio, exact_s = self._read(track, "mixture", start_s, config.segment_samples, speed)
         label = self._empty_line("unknown")
-        self._add_label(label, track, 0, config.segment_samples, exact_s, speed)
-        label.vocals_weight = 0.0
+        self._add_frames(label, track, 0, config.segment_samples, exact_s, speed)
+        label.frames.vocals_weight[:] = 0.0
         mixture = self._empty_line(f"{track.id}@{exact_s:.3f}x{speed:.3f}")
         mixture.audio = to_channels(audio, config.num_channels, self._pan_db(rng))
         return _meet(label, mixture)
@@ -181,8 +177,7 @@ class Mixer:
     def _empty_line(self, id: str) -> Line:
         config = self.config
         audio = np.zeros((config.num_channels, config.segment_samples), dtype=np.float32)
-        frames = config.total_frames
-        return Line(id, audio, np.zeros(frames), np.zeros(frames), np.ones(frames))
+        return Line(id, audio, FrameLabels.unknown(config.total_frames))
 
     def _speed(self, rng: np.random.Generator) -> float:
         if rng.random() >= self.config.speed_probability:
@@ -194,15 +189,19 @@ class Mixer:
             return 0.0
         return rng.uniform(-self.config.pan_db, self.config.pan_db)
 
-    def _add_label(self, line: Line, track: Track, begin: int, end: int, start_s: float, speed: float) -> None:
-        """Write the label of samples `begin` to `end`, the first of which is second `start_s` of the recording."""
-        if track.label is None:
-            return
+    def _add_frames(self, line: Line, track: Track, begin: int, end: int, start_s: float, speed: float) -> None:
+        """Write what is known of samples `begin` to `end`, the first of which is second `start_s` of the recording."""
         begin_s, end_s = begin / self.config.sampling_rate, end / self.config.sampling_rate
-        frames = (self._frame_times_s >= begin_s) & (self._frame_times_s <= end_s)
-        f0_hz, weight = track.label.at(start_s + (self._frame_times_s[frames] - begin_s) * speed)
-        line.f0_hz[frames], line.pitch_weight[frames] = f0_hz * speed, weight
-        line.octave_reliable[frames] = float(track.label.octave_reliable)
+        inside = (self._frame_times_s >= begin_s) & (self._frame_times_s <= end_s)
+        times_s = start_s + (self._frame_times_s[inside] - begin_s) * speed
+        frames, label = line.frames, track.label
+        frames.vocals_weight[inside] = track.vocals_confidence_at(times_s)
+        if label is None:
+            return
+        f0_hz, weight = label.at(times_s)
+        frames.f0_hz[inside], frames.pitch_weight[inside] = f0_hz * speed, weight
+        frames.octave_reliable[inside] = float(label.octave_reliable)
+        frames.by_hand[inside] = float(label.by_hand)
 
     def _start_s(self, rng: np.random.Generator, track: Track, speed: float) -> float:
         """Where a segment of a single recording begins; a shorter recording stands somewhere in silence."""
@@ -221,8 +220,7 @@ class Mixer:
                 break
         vocals, accompaniment = self._empty_line(f"{track.id}@{exact_s:.3f}x{speed:.3f}"), self._empty_line("original")
         vocals.audio = to_channels(audio, config.num_channels, self._pan_db(rng))
-        vocals.vocals_weight = getattr(track, "vocals_weight", 1.0)
-        self._add_label(vocals, track, 0, config.segment_samples, exact_s, speed)
+        self._add_frames(vocals, track, 0, config.segment_samples, exact_s, speed)
         audio, _ = self._read(track, "accompaniment", start_s, config.segment_samples, speed)
         accompaniment.audio = to_channels(audio, config.num_channels, self._pan_db(rng))
         return _meet(vocals, accompaniment)
@@ -268,8 +266,7 @@ class Mixer:
             end = position + length
             line.audio[:, position:end] = to_channels(audio, config.num_channels, pan_db)
             if part == "vocals":
-                self._add_label(line, track, position, end, exact_s, speed)
-                line.vocals_weight = min(line.vocals_weight, getattr(track, "vocals_weight", 1.0))
+                self._add_frames(line, track, position, end, exact_s, speed)
             line.song = line.song or track.song
             line.band_rate = min(line.band_rate or track.sampling_rate, track.sampling_rate)
             ids.append(f"{track.id}@{exact_s:.3f}x{speed:.3f}")
@@ -301,9 +298,8 @@ class JointMixtureDataset(Dataset):
         tracks: for each of `config.sources` its tracks; left out, the sources read their folders.
         transforms: see `Mixer`.
 
-    Items are dicts: `mixture`, `vocals` (num_channels, segment_samples), `f0_hz` (num_frames,) in Hz with 0 unvoiced,
-    `pitch_weight` (num_frames,) with 0 where nothing is known, `octave_reliable` (num_frames,) with 0 where f0_hz may
-    be octaves off, `vocals_weight` () with 0 where the vocals are not known, all float32, and `id`.
+    Items are dicts: `mixture`, `vocals` (num_channels, segment_samples), the fields of `transforms.FrameLabels`
+    (num_frames,), all float32, and `id`.
 
     Raises:
         CorpusError: from the readers, with the name of the file.
@@ -448,10 +444,7 @@ def _meet(vocals: Line, accompaniment: Line) -> Segment:
         f"{vocals.id}+{accompaniment.id}",
         vocals.audio,
         accompaniment.audio,
-        vocals.f0_hz,
-        vocals.pitch_weight,
-        vocals.octave_reliable,
-        vocals.vocals_weight,
+        vocals.frames,
     )
 
 
@@ -460,10 +453,7 @@ def to_item(segment: Segment) -> dict[str, torch.Tensor | str]:
     return {
         "mixture": torch.from_numpy(segment.mixture),
         "vocals": torch.from_numpy(np.ascontiguousarray(segment.vocals)),
-        "f0_hz": torch.from_numpy(segment.f0_hz.astype(np.float32)),
-        "pitch_weight": torch.from_numpy(segment.pitch_weight.astype(np.float32)),
-        "octave_reliable": torch.from_numpy(segment.octave_reliable.astype(np.float32)),
-        "vocals_weight": torch.tensor(segment.vocals_weight, dtype=torch.float32),
+        **{name: torch.from_numpy(values.astype(np.float32)) for name, values in vars(segment.frames).items()},
         "id": segment.id,
     }
 

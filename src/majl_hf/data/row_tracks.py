@@ -17,11 +17,9 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from .schema import AUDIO_COLUMNS, ROW_FEATURES, SAMPLING_WEIGHT
 from .tracks import LABEL_KINDS, CorpusError, Track
@@ -29,13 +27,6 @@ from .tracks import LABEL_KINDS, CorpusError, Track
 CACHE_BYTES = 64 * 2**20
 _INFO_COLUMNS = ("id", "song", "label_kind", "duration_s", "f0_hop_s", *(f"{name}.path" for name in AUDIO_COLUMNS))
 _MAX_PAGE_HEADER = 512
-
-
-@dataclass(frozen=True, eq=False)
-class RowTrack(Track):
-    """A track of a row. `vocals_weight` is the mean of the row's vocals_confidence, 1 where it has none."""
-
-    vocals_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +76,7 @@ def find_row_files(folder: str, split: str, download: bool = True) -> list[str]:
     return sorted(files)
 
 
-class ParquetRows(Sequence[RowTrack]):
+class ParquetRows(Sequence[Track]):
     """Tracks of the rows of Parquet files in the layout of `schema.ROW_FEATURES`.
 
     Args:
@@ -118,14 +109,10 @@ class ParquetRows(Sequence[RowTrack]):
     def __len__(self) -> int:
         return len(self.info)
 
-    def __getitem__(self, index: int) -> RowTrack:
+    def __getitem__(self, index: int) -> Track:
         from .rows import row_to_track
 
-        row = self.row(index)
-        track = row_to_track(row)
-        confidence = row["vocals_confidence"]
-        values = {field.name: getattr(track, field.name) for field in fields(Track)}
-        return RowTrack(**values, vocals_weight=1.0 if confidence is None else float(np.mean(confidence)))
+        return row_to_track(self.row(index))
 
     def row(self, index: int) -> dict:
         """Row `index`, whose audio's "bytes" are functions that open it as a file."""

@@ -75,7 +75,7 @@ def track_to_row(track: Track) -> dict:
         "f0_offset_s": None if label is None else label.offset_s,
         "f0_octave_reliable": None if label is None else label.octave_reliable,
         "pitch_confidence": None if label is None or label.confidence is None else label.confidence.astype(np.float32),
-        "vocals_confidence": None,
+        "vocals_confidence": None if track.vocals_confidence is None else track.vocals_confidence.astype(np.float32),
         "notes": None
         if track.notes is None
         else [{"onset_s": n.onset_s, "offset_s": n.offset_s, "midi": n.midi} for n in track.notes],
@@ -103,7 +103,7 @@ def row_to_track(row: Mapping) -> Track:
             None if row["pitch_confidence"] is None else np.asarray(row["pitch_confidence"], dtype=np.float64),
             bool(row["f0_octave_reliable"]),
         )
-    notes = row["notes"]
+    notes, vocals_confidence = row["notes"], row["vocals_confidence"]
     return Track(
         id=row["id"],
         corpus=row["corpus"],
@@ -112,6 +112,7 @@ def row_to_track(row: Mapping) -> Track:
         duration_s=row["duration_s"],
         sampling_rate=row["sampling_rate"],
         label=label,
+        vocals_confidence=None if vocals_confidence is None else np.asarray(vocals_confidence, dtype=np.float64),
         notes=None if notes is None else tuple(Note(n["onset_s"], n["offset_s"], n["midi"]) for n in notes),
         licence=row["licence"],
         provenance=row["provenance"],

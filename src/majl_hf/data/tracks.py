@@ -187,6 +187,8 @@ class Track:
         sampling_rate: Hz, of all parts.
         mixture: only where it is not the sum of the other two, or they are not known.
         label: f0 of the vocals.
+        vocals_confidence: how far the vocals are trusted, in [0, 1]: shape (1,), or one for each frame of the label;
+            None where they are the true ones.
         notes: what the label was made from, where the corpus has notes; in order of onset.
         split: the published split it belongs to, empty where there is none.
         licence: of the recording, as an SPDX identifier where there is one.
@@ -203,6 +205,7 @@ class Track:
     accompaniment: Part | None = None
     label: PitchLabel | None = None
     mixture: Part | None = None
+    vocals_confidence: np.ndarray | None = None
     notes: tuple[Note, ...] | None = None
     split: str = ""
     licence: str = ""
@@ -224,6 +227,14 @@ class Track:
         if self.mixture is not None and self.label is not None:
             return "pitch"
         raise CorpusError(f"{self.id} has neither stems nor a mixture with a pitch label; it cannot be trained on.")
+
+    def vocals_confidence_at(self, times_s: np.ndarray) -> np.ndarray:
+        """How far the vocals are trusted at any times in seconds, shape (n,): that of the nearest frame."""
+        confidence = self.vocals_confidence
+        if confidence is None or len(confidence) == 1 or self.label is None:
+            return np.full(len(times_s), 1.0 if confidence is None else float(np.mean(confidence)))
+        frames = np.round((np.asarray(times_s) - self.label.offset_s) / self.label.hop_s).astype(np.int64)
+        return confidence[np.clip(frames, 0, len(confidence) - 1)]
 
     def part(self, name: str) -> Part:
         """The part called "mixture", "vocals" or "accompaniment"; CorpusError where this track has none."""

@@ -21,22 +21,40 @@ MAX_BALANCE_DB = 30.0
 
 
 @dataclass
-class Segment:
-    """An item before it becomes tensors; `mixture` is the float32 sum of its parts.
+class FrameLabels:
+    """What is known of an item frame by frame, each of shape (num_frames,).
 
-    `vocals`, `accompaniment` (num_channels, num_samples) float32. `f0_hz`, `pitch_weight` and `octave_reliable`
-    (num_frames,): the label, 0 = unvoiced; how far it is trusted, 0 where nothing is known; 0 where it may be octaves
-    off. `vocals_weight` in [0, 1]: how far the vocals are trusted, 0 where they are not known and stay in
-    `accompaniment`.
+    Args:
+        f0_hz: pitch of the vocals in Hz, 0 = unvoiced.
+        pitch_weight: how far `f0_hz` is trusted, in [0, 1]; 0 where nothing is known.
+        octave_reliable: 0 where `f0_hz` may be octaves off.
+        by_hand: 0 where `f0_hz` was made by a model or from notes.
+        vocals_weight: how far the vocals are trusted, in [0, 1]; 0 where they are not known and stay in the
+            accompaniment.
     """
+
+    f0_hz: np.ndarray
+    pitch_weight: np.ndarray
+    octave_reliable: np.ndarray
+    by_hand: np.ndarray
+    vocals_weight: np.ndarray
+
+    @classmethod
+    def unknown(cls, num_frames: int) -> FrameLabels:
+        """No pitch, and vocals as they are."""
+        zeros, ones = np.zeros(num_frames), np.ones(num_frames)
+        return cls(zeros, zeros.copy(), ones, ones.copy(), ones.copy())
+
+
+@dataclass
+class Segment:
+    """An item before it becomes tensors; `mixture` is the float32 sum of its parts, `vocals` and `accompaniment`
+    (num_channels, num_samples) float32."""
 
     id: str
     vocals: np.ndarray
     accompaniment: np.ndarray
-    f0_hz: np.ndarray
-    pitch_weight: np.ndarray
-    octave_reliable: np.ndarray
-    vocals_weight: float = 1.0
+    frames: FrameLabels
 
     @property
     def mixture(self) -> np.ndarray:
@@ -122,4 +140,5 @@ class KeepLabel:
     def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
         if rng.random() < self.probability:
             return segment
-        return replace(segment, pitch_weight=np.zeros_like(segment.pitch_weight))
+        frames = replace(segment.frames, pitch_weight=np.zeros_like(segment.frames.pitch_weight))
+        return replace(segment, frames=frames)

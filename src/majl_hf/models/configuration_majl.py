@@ -4,6 +4,8 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from .backbones_majl import FcpeConfig, SpleeterConfig
 
+GRADIENT_RULES = ("sum", "norm", "project")
+
 
 def _part_config(value, default_class) -> PreTrainedConfig:
     """A part's config from what a caller or a config.json gives: nothing, a config, or a dict with `model_type`."""
@@ -44,6 +46,11 @@ class MajlConfig(PreTrainedConfig):
         pitch_loss_weight (`float`): Weight of the pitch loss against the separation loss.
         separator_gradient_scale (`float`): Factor on the pitch loss's gradient where it enters the separator; 1 is
             plain joint training, 0 trains the parts side by side.
+        separator_gradient_rule (`str`): How the two losses' gradients meet there. `"sum"` adds them. `"norm"` first
+            gives the pitch loss's the norm of the separation loss's, so that the factor is a share whatever the losses'
+            sizes. `"project"` takes from each what points against the other (PCGrad: Yu et al., NeurIPS 2020), here at
+            the estimated vocals instead of at the shared parameters, which costs nothing (as Sener and Koltun do for
+            MGDA, NeurIPS 2018).
     """
 
     model_type = "majl"
@@ -65,6 +72,7 @@ class MajlConfig(PreTrainedConfig):
         voicing_threshold=0.5,
         pitch_loss_weight=1.0,
         separator_gradient_scale=1.0,
+        separator_gradient_rule="sum",
         **kwargs,
     ):
         self.separator_config = _part_config(separator_config, SpleeterConfig)
@@ -81,6 +89,11 @@ class MajlConfig(PreTrainedConfig):
         self.voicing_threshold = voicing_threshold
         self.pitch_loss_weight = pitch_loss_weight
         self.separator_gradient_scale = separator_gradient_scale
+        if separator_gradient_rule not in GRADIENT_RULES:
+            raise ValueError(
+                f"separator_gradient_rule is {separator_gradient_rule!r}; it needs to be one of {GRADIENT_RULES}."
+            )
+        self.separator_gradient_rule = separator_gradient_rule
         # Extra scalars of the output that Trainer must not gather as predictions.
         kwargs.setdefault("keys_to_ignore_at_inference", ["separation_loss", "pitch_loss", "accompaniment"])
         super().__init__(**kwargs)

@@ -22,20 +22,42 @@ def _compressed_magnitudes(waveform: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(spectrum).square().sum(-1).add(1e-3).sqrt().sqrt()
 
 
-def separation_loss(estimate: torch.Tensor, vocals: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
+def separation_loss(
+    estimate: torch.Tensor,
+    vocals: torch.Tensor,
+    mixture: torch.Tensor,
+    frame_weights: torch.Tensor | None = None,
+    samples_per_frame: float = 1.0,
+) -> torch.Tensor:
     """Separation loss of each item.
 
     Args:
         estimate, vocals, mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`).
+        frame_weights (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): Weights over time, interpolated
+            to samples and to frames of the spectrum; 1 everywhere where not given.
+        samples_per_frame: Samples from one frame of the weights to the next; frame 0 is centred on the first sample.
 
     Returns:
-        `torch.Tensor` of shape `(batch_size,)`; 1 to 2 for the mixture as estimate, 0 for the vocals.
+        `torch.Tensor` of shape `(batch_size,)`, the weighted error's mean over time: for weights of 1, 1 to 2 for the
+        mixture as estimate and 0 for the vocals.
     """
     level = mixture.square().mean(dim=(1, 2)).sqrt().clamp(min=1e-3)
-    waveform = (estimate - vocals).abs().mean(dim=(1, 2)) / level
-    difference = (_compressed_magnitudes(estimate) - _compressed_magnitudes(vocals)).abs()
-    spectral = difference.mean(dim=(1, 2, 3)) / level.sqrt()
-    return waveform + spectral
+    waveform = (estimate - vocals).abs().mean(dim=1)
+    spectral = (_compressed_magnitudes(estimate) - _compressed_magnitudes(vocals)).abs().mean(dim=(1, 3))
+    if frame_weights is not None:
+        waveform = waveform * _at_multiples(frame_weights, waveform.shape[1], 1.0 / samples_per_frame)
+        spectral = spectral * _at_multiples(frame_weights, spectral.shape[1], SPECTRAL_HOP_LENGTH / samples_per_frame)
+    return waveform.mean(dim=1) / level + spectral.mean(dim=1) / level.sqrt()
+
+
+def _at_multiples(values: torch.Tensor, count: int, step: float) -> torch.Tensor:
+    """`(batch_size, num_frames)` read at the frame positions `0, step, 2 * step, ...`, `count` of them, with linear
+    interpolation; the last frame is held."""
+    position = torch.arange(count, device=values.device, dtype=torch.float64) * step
+    last = values.shape[1] - 1
+    below = position.long().clamp(max=last)
+    fraction = (position - below).clamp(max=1.0).to(values.dtype)
+    return torch.lerp(values[:, below], values[:, (below + 1).clamp(max=last)], fraction)
 
 
 def pitch_targets(f0_hz: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:

@@ -44,22 +44,28 @@ class MajlOutput(ModelOutput):
     pitch_logits: torch.FloatTensor | None = None
 
 
-class _ScaleGradient(torch.autograd.Function):
-    """Identity whose gradient is scaled."""
+class _TwoTasks(torch.autograd.Function):
+    """The estimated vocals twice, for the separation loss and for the pitch estimator; where the two gradients meet
+    again on their way into the separator, a rule makes one of them. See `MajlConfig.separator_gradient_rule`."""
 
     @staticmethod
-    def forward(ctx, tensor, scale):
-        ctx.scale = scale
-        return tensor.view_as(tensor)
+    def forward(ctx, vocals, rule, scale):
+        ctx.rule, ctx.scale = rule, scale
+        return vocals.view_as(vocals), vocals.view_as(vocals)
 
     @staticmethod
-    def backward(ctx, gradient):
-        return gradient * ctx.scale, None
-
-
-def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """`sum(weights * values) / sum(weights)`, 0 where no weight is left."""
-    return (values * weights).sum() / weights.sum().clamp(min=1e-8)
+    def backward(ctx, separation, pitch):
+        if ctx.rule == "norm":
+            pitch = pitch * (separation.norm() / pitch.norm().clamp(min=1e-12))
+        pitch = ctx.scale * pitch
+        if ctx.rule == "project":
+            product = (separation * pitch).sum()
+            if product < 0:
+                separation, pitch = (
+                    separation - product / pitch.square().sum() * pitch,
+                    pitch - product / separation.square().sum() * separation,
+                )
+        return separation + pitch, None, None
 
 
 class MajlModel(PreTrainedModel):
@@ -127,6 +133,42 @@ class MajlModel(PreTrainedModel):
             return logits
         return logits.index_copy(0, labelled, self.estimate_pitch(vocals[labelled]))
 
+    def separation_loss(
+        self,
+        estimate: torch.Tensor,
+        vocals: torch.Tensor,
+        mixture: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        total: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Mean over items and time by weight; arguments as of `forward`.
+
+        Args:
+            total: What the weighted sum is divided by, instead of the sum over items of each one's mean weight: a batch
+                that is part of a larger one is given that one's.
+        """
+        if weight is None or weight.ndim == 1:
+            losses = separation_loss(estimate, vocals, mixture)
+            weight = torch.ones_like(losses) if weight is None else weight
+            losses = losses * weight
+        else:
+            samples_per_frame = self.config.sampling_rate * self.config.frame_hop_s
+            losses = separation_loss(estimate, vocals, mixture, weight, samples_per_frame)
+            weight = weight.mean(dim=1)
+        return losses.sum() / (weight.sum() if total is None else total).clamp(min=1e-8)
+
+    def pitch_loss(
+        self,
+        logits: torch.Tensor,
+        f0_hz: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        total: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Mean over frames by weight; arguments as of `forward`, `total` as of `separation_loss`."""
+        weight = torch.ones_like(f0_hz) if weight is None else weight
+        losses = pitch_loss(logits, f0_hz, self.config.pitch_estimator_config) * weight
+        return losses.sum() / (weight.sum() if total is None else total).clamp(min=1e-8)
+
     def forward(
         self,
         mixture: torch.Tensor,
@@ -145,8 +187,8 @@ class MajlModel(PreTrainedModel):
                 Reference vocals; asks for the separation loss.
             f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
                 Reference f0 in Hz, 0 where unvoiced; asks for the pitch loss.
-            vocals_weight (`torch.Tensor` of shape `(batch_size,)`, *optional*):
-                Weight of each item's reference vocals; 1 where not given.
+            vocals_weight (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_frames)`, *optional*):
+                Weight of each item's reference vocals, or of each pitch frame's; 1 where not given.
             pitch_weight (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
                 Weight of each frame's label, 0 where there is none; 1 where not given.
 
@@ -155,19 +197,18 @@ class MajlModel(PreTrainedModel):
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         config = self.config
-        estimate = self.separator(mixture).vocals
-        entering = estimate
-        if self.training and config.separator_gradient_scale != 1.0:
-            entering = _ScaleGradient.apply(estimate, config.separator_gradient_scale)
+        estimate = entering = self.separator(mixture).vocals
+        if self.training and (config.separator_gradient_scale != 1.0 or config.separator_gradient_rule != "sum"):
+            estimate, entering = _TwoTasks.apply(
+                estimate, config.separator_gradient_rule, config.separator_gradient_scale
+            )
         logits = self._training_logits(entering, pitch_weight) if self.training else self.estimate_pitch(entering)
 
         losses = {}
         if vocals is not None:
-            weight = mixture.new_ones(mixture.shape[0]) if vocals_weight is None else vocals_weight
-            losses["separation_loss"] = weighted_mean(separation_loss(estimate, vocals, mixture), weight)
+            losses["separation_loss"] = self.separation_loss(estimate, vocals, mixture, vocals_weight)
         if f0_hz is not None:
-            weight = torch.ones_like(f0_hz) if pitch_weight is None else pitch_weight
-            losses["pitch_loss"] = weighted_mean(pitch_loss(logits, f0_hz, config.pitch_estimator_config), weight)
+            losses["pitch_loss"] = self.pitch_loss(logits, f0_hz, pitch_weight)
         loss = None
         if losses:
             loss = losses.get("separation_loss", 0.0) + config.pitch_loss_weight * losses.get("pitch_loss", 0.0)
