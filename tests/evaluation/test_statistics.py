@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from majl_hf.evaluation import EvaluationError, bootstrap_interval, paired_difference, summarise
-from majl_hf.evaluation.statistics import mean_scores
+from majl_hf.evaluation.statistics import mean_scores, ratio_interval
 
 
 def test_summary_of_known_values():
@@ -80,3 +80,19 @@ def test_mean_scores_counts_skipped_rows_and_survives_infinity():
     assert (means["x"], means["count"], means["skipped"]) == (2.0, 2, 1)
     assert math.isnan(means["y"])
     assert mean_scores([None]) == {"count": 0, "skipped": 1}
+
+
+def test_a_ratio_draws_groups_with_both_their_sums():
+    """Two songs of 90 and 10 frames: the mean is over frames, and a resample is one of three mixtures of the songs."""
+    hits, frames = [90.0, 0.0], [90.0, 10.0]
+    low, high = ratio_interval(hits, frames, num_resamples=500)
+    assert (low, high) == (0.0, 1.0)
+    low, high = ratio_interval(np.full(20, 3.0), np.full(20, 4.0))
+    assert low == high == 0.75
+    assert ratio_interval([1, 2, 3], [4, 4, 4]) == ratio_interval([1, 2, 3], [4, 4, 4])
+
+
+@pytest.mark.parametrize("sums", [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, np.nan], [1.0, 1.0]), ([1, 1], [0, 0])])
+def test_a_ratio_of_too_little_is_refused(sums):
+    with pytest.raises(EvaluationError):
+        ratio_interval(*sums)

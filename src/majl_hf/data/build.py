@@ -43,7 +43,7 @@ from .shards import SPLITS, cut_evenly, shard_name
 from .tracks import CorpusError, Track
 
 SHARD_MINUTES = 10.0
-BUILD_FILE, COMBINE_FILE = "build.json", "combine.json"
+BUILD_FILE, COMBINE_FILE, PSEUDO_FILE = "build.json", "combine.json", "pseudo_labels.json"
 SHARD_KEY = b"majl_build"  # in the footer of a shard
 SPLITS_BY = ("song", "singer")
 _FORMAT = 1
@@ -233,29 +233,34 @@ def build_corpus(
     plan = {
         "format": _FORMAT,
         "majl_hf": __version__,
-        "schema": hashlib.sha256(str(ROW_FEATURES.arrow_schema.remove_metadata()).encode()).hexdigest()[:32],
+        "schema": schema_digest(),
         "splits_by": list(splits_by),
         "shards": [
             {"file": s.file, "split": s.split, "fingerprint": s.fingerprint, "ids": [t.id for t in s.tracks]}
             for s in shards
         ],
     }
-    with _alone_in(out):
+    with alone_in(out):
         earlier = read_build(out)
         _check_folder(out, earlier, plan, overwrite)
-        _remove_leftovers(out, shards)
+        remove_leftovers(out, [shard.file for shard in shards])
         kept = {shard.file for shard in shards if _is_done(out / shard.file, shard, skip_bad)}
         if len(kept) < len(shards) or earlier is None or not earlier.get("finished") or not _same(earlier, plan):
-            _write_json(out / BUILD_FILE, {**plan, "finished": False})
+            write_json(out / BUILD_FILE, {**plan, "finished": False})
             (out / "README.md").unlink(missing_ok=True)
             _write_shards(out, [shard for shard in shards if shard.file not in kept], shards, num_processes, skip_bad,
                           progress)  # fmt: skip
             report = _report(out, shards, len(kept))
             write_dataset_card(out)
-            _write_json(out / BUILD_FILE, {**plan, "left_out": report.left_out, "finished": True})
+            write_json(out / BUILD_FILE, {**plan, "left_out": report.left_out, "finished": True})
         else:
             report = _report(out, shards, len(kept))
         return report
+
+
+def schema_digest() -> str:
+    """What tells the schema of rows from a later one."""
+    return hashlib.sha256(str(ROW_FEATURES.arrow_schema.remove_metadata()).encode()).hexdigest()[:32]
 
 
 def read_build(folder: Path) -> dict | None:
@@ -298,7 +303,7 @@ def read_splits_by(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
+def alone_in(out: Path) -> Iterator[None]:
     """Make the folder and hold it against a second build; the system lets go of it however this process ends."""
     try:
         (out / "data").mkdir(parents=True, exist_ok=True)
@@ -354,9 +359,9 @@ def _difference(earlier: dict, plan: dict) -> str:
     return f"the source files or options behind {len(changed)} of its shards have changed, first {changed[0]}"
 
 
-def _remove_leftovers(out: Path, shards: Sequence[Shard]) -> None:
-    """Hidden files of a build that was killed, and shards that are not in the plan."""
-    planned = {Path(shard.file).name for shard in shards}
+def remove_leftovers(out: Path, files: Iterable[str]) -> None:
+    """Hidden files of a build that was killed, and shards that are not among the planned `files`."""
+    planned = {Path(file).name for file in files}
     for path in [*out.glob(".majl-*.part"), *(out / "data").glob(".majl-*.part")]:
         path.unlink(missing_ok=True)
     for path in (out / "data").glob("*.parquet"):
@@ -365,14 +370,14 @@ def _remove_leftovers(out: Path, shards: Sequence[Shard]) -> None:
 
 
 def _is_done(path: Path, shard: Shard, skip_bad: bool) -> bool:
-    facts = _shard_facts(path)
+    facts = shard_facts(path)
     if facts is None or facts["fingerprint"] != shard.fingerprint:
         return False
     complete = facts["num_rows"] + len(facts["left_out"]) == len(shard.tracks)
     return complete and (skip_bad or not facts["left_out"])
 
 
-def _shard_facts(path: Path) -> dict | None:
+def shard_facts(path: Path) -> dict | None:
     """What a shard's footer says; None where there is no shard, a broken one, or one of another origin."""
     try:
         with pq.ParquetFile(path) as file:
@@ -472,14 +477,14 @@ class ShardWriter(AtomicWriter):
         self._parquet.close()
 
 
-def _write_json(path: Path, value: dict) -> None:
+def write_json(path: Path, value: dict) -> None:
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def _report(out: Path, shards: Sequence[Shard], num_kept: int) -> BuildReport:
     report = BuildReport(out, num_shards=len(shards), num_kept=num_kept)
     for shard in shards:
-        facts = _shard_facts(out / shard.file)
+        facts = shard_facts(out / shard.file)
         report.left_out |= facts["left_out"]
         report.num_rows += facts["num_rows"]
         report.num_bytes += (out / shard.file).stat().st_size

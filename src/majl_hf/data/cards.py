@@ -79,7 +79,8 @@ def write_dataset_card(folder: str | Path, address: str | None = None) -> Path:
     """Write `README.md` of a built or combined corpus; one that is there is replaced.
 
     Args:
-        folder: holds `data/SPLIT-*.parquet`, and `build.json` or `combine.json` where this package made it.
+        folder: holds `data/SPLIT-*.parquet`, and `build.json`, `combine.json` or `pseudo_labels.json` where this
+            package made it.
         address: what the example loads, such as a repository's id; None for `PATH/TO/THIS/FOLDER`.
 
     Raises:
@@ -100,6 +101,8 @@ def make_dataset_card(folder: str | Path, address: str | None = None) -> str:
     num_rows, seconds = contents.total()
     corpora = [_describe_corpus(name, contents) for name in contents.corpora]
     title = corpora[0]["title"] if len(corpora) == 1 else "Singing with stems and pitch: " + _list(contents.corpora)
+    if (folder / "pseudo_labels.json").is_file():
+        title += ", pseudo-labelled"
     card = DatasetCard.from_template(
         card_data=_card_data(contents, title),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
@@ -227,6 +230,8 @@ def _how(folder: Path) -> str:
             "recordings that share a song, a singer or audio with validation or test were moved to `unused`. "
             "`combine.json` lists them all. Rows of `train` are stored in a shuffled order."
         )
+    if (folder / "pseudo_labels.json").is_file():
+        return json.loads((folder / "pseudo_labels.json").read_text(encoding="utf-8"))["card"]
     version = ""
     if (folder / "build.json").is_file():
         version = f" {json.loads((folder / 'build.json').read_text(encoding='utf-8')).get('majl_hf', '')}".rstrip()

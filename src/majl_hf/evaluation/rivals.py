@@ -96,8 +96,9 @@ class FcpeTracker:
             latent = self.model.model(self.model.wav2mel(audio, sampling_rate))
             cents = self.model.model.latent2cents_local_decoder(latent, threshold=0.0)
             f0_hz = self.model.model.cent_to_f0(cents)[0, :, 0].double().numpy()
-        voiced = latent[0].amax(dim=-1).numpy() > self.threshold
-        return PitchTrack(np.arange(len(f0_hz)) * self.model.get_hop_size() / self.model.get_model_sr(), f0_hz, voiced)
+        peak = latent[0].amax(dim=-1).double().numpy()
+        times_s = np.arange(len(f0_hz)) * self.model.get_hop_size() / self.model.get_model_sr()
+        return PitchTrack(times_s, f0_hz, peak > self.threshold, peak)
 
 
 class SwiftTracker:
@@ -110,7 +111,7 @@ class SwiftTracker:
 
     def __call__(self, mono: np.ndarray, sampling_rate: int) -> PitchTrack:
         result = self.detector.detect(mono, sampling_rate)
-        return PitchTrack(result.timestamps, result.pitch_hz, result.confidence >= 0.5)
+        return PitchTrack(result.timestamps, result.pitch_hz, result.confidence >= 0.5, result.confidence)
 
 
 def require(module: str, distribution: str | None = None) -> None:

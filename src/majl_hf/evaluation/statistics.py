@@ -71,6 +71,44 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def ratio_interval(
+    numerators: Sequence[float] | np.ndarray,
+    denominators: Sequence[float] | np.ndarray,
+    *,
+    level: float = LEVEL,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of `sum(numerators) / sum(denominators)`, such as a share of frames over songs.
+
+    Groups (songs) are drawn with replacement, each with both its sums, so that frames of one song stay together.
+
+    Args:
+        numerators, denominators: one value a group, finite, at least two groups; denominators are counts or weights of
+            at least 0 with a sum above 0. A resample whose denominators sum to 0 is left out.
+
+    Raises:
+        EvaluationError: fewer than two groups, lengths that differ, values that are not finite, or no weight at all.
+    """
+    numerators, denominators = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
+    if numerators.ndim != 1 or numerators.shape != denominators.shape or len(numerators) < 2:
+        raise EvaluationError(
+            f"Sums of shapes {numerators.shape} and {denominators.shape} were given; one each for at least two groups "
+            "is needed."
+        )
+    if not (np.isfinite(numerators).all() and np.isfinite(denominators).all()) or denominators.sum() <= 0:
+        raise EvaluationError("The sums of the groups hold values that are not finite, or no group has any weight.")
+    generator = np.random.default_rng(seed)
+    rows = max(1, _MAX_DRAWS // len(numerators))
+    ratios = []
+    for done in range(0, num_resamples, rows):
+        drawn = generator.integers(0, len(numerators), size=(min(rows, num_resamples - done), len(numerators)))
+        above, below = numerators[drawn].sum(axis=1), denominators[drawn].sum(axis=1)
+        ratios.append(above[below > 0] / below[below > 0])
+    low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def summarise(values: Sequence[float] | np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Summary:
     """Summary of per-clip scores; infinite and NaN ones are left out and counted.
 

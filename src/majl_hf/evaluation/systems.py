@@ -21,11 +21,15 @@ from .errors import EvaluationError
 
 @dataclass(frozen=True, eq=False)
 class PitchTrack:
-    """A pitch curve: `times_s`, `f0_hz` (above 0 in every frame) and `voiced` (bool), each of shape (num_frames,)."""
+    """A pitch curve: `times_s`, `f0_hz` (above 0 in every frame) and `voiced` (bool), each of shape (num_frames,).
+
+    `certainty`, where a tracker tells it: how sure it is in [0, 1] that the frame is sung with this pitch.
+    """
 
     times_s: np.ndarray
     f0_hz: np.ndarray
     voiced: np.ndarray
+    certainty: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
