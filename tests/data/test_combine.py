@@ -1,13 +1,16 @@
-"""Built corpora are joined: rows untouched, nothing twice, splits disjoint, repeatable, atomic, bad input refused."""
+"""Built corpora are joined: rows untouched, nothing twice, splits disjoint; repeatable, resumable, bad input named."""
 
 import hashlib
 import json
+import shutil
+import sys
 
 import pyarrow.parquet as pq
 import pytest
 from built_corpora import make_track, read_rows, write_built
+from killed import forks, run_and_kill
 
-from majl_hf.data import CorpusError
+from majl_hf.data import CorpusError, combine
 from majl_hf.data.combine import combine_corpora, fold_name
 from majl_hf.data.sampling import SamplingConfig
 from majl_hf.errors import MajlError
@@ -256,14 +259,15 @@ def test_the_result_appears_whole_or_not_at_all(tmp_path):
     out = tmp_path / "out"
 
     def interrupt(seconds):
-        if seconds > 13:  # both are fingerprinted, the first is written
+        if seconds > 11:  # both are fingerprinted, the first is written
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         combine_corpora(folders, out, progress=interrupt)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.part", "a"]
 
     combine_corpora(folders, out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
     before = hashes(out)
     with pytest.raises(MajlError, match="exists already"):
         combine_corpora(folders, out)
@@ -274,3 +278,89 @@ def test_the_result_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(MajlError, match="no combined corpus"):
         combine_corpora([out], folders[0].parent / "a", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
+
+
+def three_corpora(tmp_path):
+    """20 s of audio in 3 files; two of the 5 rows share a song. Combined: 4 rows, 16 s, a file each."""
+    return build(
+        tmp_path,
+        a=[make_track("a/1", seed=1), make_track("a/2", seed=2)],
+        b=[make_track("b/1", "pitch", seed=3), make_track("b/2", "pitch", seed=1)],
+        c=[make_track("c/1", "accompaniment", seed=4)],
+    )
+
+
+def identities(folder):
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("*")}
+
+
+# Seconds that were reported before the end -> files fingerprinted, files written by then.
+STOPS = {1: (0, 0), 7: (0, 0), 9: (1, 0), 17: (2, 0), 21: (3, 0), 29: (3, 2), 33: (3, 3)}
+
+
+@forks
+@pytest.mark.parametrize("seconds", STOPS)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_killed_combination_goes_on(tmp_path, monkeypatch, seconds, overwrite):
+    folders, whole, out = three_corpora(tmp_path), tmp_path / "whole", tmp_path / "out"
+    options = {"shard_minutes": 4 / 60}
+    combine_corpora(folders, whole, **options)
+    assert len(list((whole / "data").iterdir())) == 4
+    if overwrite:
+        combine_corpora(folders[:1], out)
+
+    def work(halt):
+        def progress(reported):
+            if reported >= seconds:
+                halt()
+
+        combine_corpora(folders, out, overwrite=overwrite, progress=progress, **options)
+
+    run_and_kill(work)
+    num_fingerprinted, num_written = STOPS[seconds]
+    part = tmp_path / ".out.part"
+    done = {name: identity for name, identity in identities(part / "result" / "data").items() if name[0] != "."}
+    assert len(done) == num_written and len(list((part / "fingerprints").glob("*.npz"))) == num_fingerprinted
+    assert out.exists() == overwrite
+
+    calls = []
+    fingerprint_row = combine._fingerprint_row
+    monkeypatch.setattr(combine, "_fingerprint_row", lambda row: calls.append(row.id) or fingerprint_row(row))
+    seen = []
+    combine_corpora(folders, out, overwrite=overwrite, progress=seen.append, **options)
+    assert calls == ["a/1", "a/2", "b/1", "b/2", "c/1"][[0, 2, 4, 5][num_fingerprinted] :]
+    assert done.items() <= identities(out / "data").items()
+    assert seen == sorted(seen) and seen[-1] == pytest.approx(36.0)
+    assert hashes(out) == hashes(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "out", "whole"]
+
+
+def test_what_changed_since_the_stop_is_done_anew(tmp_path):
+    folders, out = three_corpora(tmp_path), tmp_path / "out"
+
+    def interrupt(seconds):
+        if seconds > 33:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        combine_corpora(folders, out, shard_minutes=4 / 60, progress=interrupt)
+    assert len(list((tmp_path / ".out.part" / "result" / "data").iterdir())) == 3
+    shutil.rmtree(folders[0])
+    build(tmp_path, a=[make_track("a/1", seed=3), make_track("a/2", seed=2)])  # now b/1 is the double, not b/2
+    shard = next((tmp_path / ".out.part" / "result" / "data").iterdir())
+    shard.write_bytes(shard.read_bytes()[:1000])  # by a failing disk: this package never leaves such a file
+    report = combine_corpora(folders, out, shard_minutes=4 / 60)
+    assert [row["id"] for row in report.dropped] == ["b/1"]
+    combine_corpora(folders, tmp_path / "whole", shard_minutes=4 / 60)
+    assert hashes(out) == hashes(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
+def test_two_of_one_name_do_not_meet(tmp_path):
+    folders = three_corpora(tmp_path)
+
+    def second(seconds):
+        with pytest.raises(MajlError, match="another process"):
+            combine_corpora(folders, tmp_path / "out")
+
+    combine_corpora(folders, tmp_path / "out", progress=second)

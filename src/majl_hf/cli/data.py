@@ -222,8 +222,7 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
                     **options,
                 )
         except Stopped as stop:
-            typer.echo("stopped: nothing was left behind", err=True)
-            return stop.exit_code
+            return _stopped(stop)
         except MajlError as error:
             typer.echo(f"failed: {shown(out)}: {error}", err=True)
             return c.EXIT_FAILED

@@ -20,15 +20,17 @@ Conventions
     Rows of train are stored in an order that depends on their ids only and mixes the corpora, so that a streaming
     shuffle of limited reach mixes them, too. The result depends on the inputs and options alone. Two passes are made
     over the audio, one recording at a time; the landmarks of all recordings stay in memory, about 10 MB an hour.
+    The result appears at once when everything is done. What is finished before stays in a hidden folder beside it, so
+    that a run that was stopped or killed goes on where it was (`unfinished`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
-import shutil
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +43,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import __version__
+from ..audio import write_atomically
 from ..errors import MajlError
 from .build import COMBINE_FILE, SHARD_MINUTES, ShardWriter, read_splits_by
 from .cards import write_dataset_card
@@ -51,6 +54,7 @@ from .sampling import SamplingConfig, sampling_weights
 from .schema import COMBINED_FEATURES, ROW_FEATURES
 from .shards import SPLITS, cut_evenly, find_shards, known_split_of, shard_name
 from .tracks import CorpusError
+from .unfinished import Unfinished, digest, file_facts
 
 HELD_OUT = ("test", "validation")
 # Which of two recordings of the same song is kept: by split, then by label.
@@ -146,12 +150,12 @@ def combine_corpora(
         num_processes: of fingerprinting.
         overwrite: replace a combined corpus that is there.
         progress: called often with the seconds of audio done, which every row adds to once when it is fingerprinted
-            and once when it is written. What it raises ends the work and leaves nothing behind.
+            and once when it is written, or found to be done. What it raises ends the work; the next call goes on.
 
     Raises:
         CorpusError: no rows, a broken file, an id twice, a rule that fits nothing, a song or singer in both validation
             and test, a conflict where on_conflict is "error".
-        MajlError: an option that makes no sense, a folder that is there already.
+        MajlError: an option that makes no sense, a folder that is there already or is being made by another process.
     """
     if on_conflict not in ("move", "error"):
         raise MajlError(f"on_conflict is {on_conflict!r}; it needs to be 'move' or 'error'.")
@@ -170,29 +174,26 @@ def combine_corpora(
         seconds += duration_s
         progress(seconds)
 
-    links = _audio_links(rows, num_processes, advance) if by_audio else {}
-    report = CombineReport(out)
-    kept = rows
-    if drop_duplicates:
-        report.dropped = _drop_duplicates(groups, links)
-        gone = {row["id"] for row in report.dropped}
-        kept = [row for row in rows if row.id not in gone]
-    _resolve_splits(kept, links, splits_by, on_conflict, report)
-    weights = _weigh(kept, sampling)
-    amounts: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0, 0.0])
-    for row in kept:
-        amount = amounts[row.split, row.corpus, row.label_kind]
-        amount[0] += 1
-        amount[1] += row.duration_s
-    order = sorted(amounts, key=lambda key: (SPLITS.index(key[0]), *key[1:]))
-    report.amounts = {key: (int(amounts[key][0]), amounts[key][1]) for key in order}
-
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.parent / f".{out.name}.part"  # of a fixed name, so that a killed run leaves at most one
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        (part / "data").mkdir(parents=True)
-        _write_shards(part / "data", kept, weights, shard_minutes, advance)
+    unfinished = Unfinished(out)
+    with unfinished.alone(), _files_kept_open():
+        links = _audio_links(rows, unfinished, num_processes, advance) if by_audio else {}
+        report = CombineReport(out)
+        kept = rows
+        if drop_duplicates:
+            report.dropped = _drop_duplicates(groups, links)
+            gone = {row["id"] for row in report.dropped}
+            kept = [row for row in rows if row.id not in gone]
+        _resolve_splits(kept, links, splits_by, on_conflict, report)
+        weights = _weigh(kept, sampling)
+        amounts: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0, 0.0])
+        for row in kept:
+            amount = amounts[row.split, row.corpus, row.label_kind]
+            amount[0] += 1
+            amount[1] += row.duration_s
+        order = sorted(amounts, key=lambda key: (SPLITS.index(key[0]), *key[1:]))
+        report.amounts = {key: (int(amounts[key][0]), amounts[key][1]) for key in order}
+        _write_shards(unfinished, _plan_shards(kept, shard_minutes), weights, advance)
         facts = {
             "format": _FORMAT,
             "majl_hf": __version__,
@@ -215,11 +216,9 @@ def combine_corpora(
             "held_out_audio": report.held_out_audio,
         }
         text = json.dumps(facts, indent=1, ensure_ascii=False, default=dict)
-        (part / COMBINE_FILE).write_text(text + "\n", encoding="utf-8")
-        write_dataset_card(part)
-        _put_in_place(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        write_atomically(unfinished.result / COMBINE_FILE, text + "\n")
+        write_dataset_card(unfinished.result)
+        unfinished.finish()
     return report
 
 
@@ -246,20 +245,6 @@ def _check_out(out: Path, folders: Sequence[Path], overwrite: bool) -> None:
             raise MajlError(f"{out} exists already; allow overwriting, or choose another folder.")
         if not (out / COMBINE_FILE).is_file():
             raise MajlError(f"{out} is no combined corpus ({COMBINE_FILE} is missing), so it is not overwritten.")
-
-
-def _put_in_place(part: Path, out: Path) -> None:
-    old = out.parent / f".{out.name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    try:
-        part.rename(out)
-    except OSError:
-        with contextlib.suppress(OSError):
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _scan(folders: Iterable[Path]) -> tuple[list[_Row], dict[str, tuple[str, ...]]]:
@@ -335,13 +320,12 @@ def _group(rows: Iterable[_Row]) -> list[list[_Row]]:
     return groups
 
 
-def _audio_links(rows: Sequence[_Row], num_processes: int, advance: Callable) -> dict[tuple[int, int], tuple[str, str]]:
+def _audio_links(
+    rows: Sequence[_Row], unfinished: Unfinished, num_processes: int, advance: Callable[[float], None]
+) -> dict[tuple[int, int], tuple[str, str]]:
     """Pairs of groups that share audio, lower number first -> the ids of two rows that do."""
     used = [row for row in rows if row.split != "unused"]
-    fingerprints = []
-    for row, result in zip(used, map_in_order(_fingerprint_row, used, num_processes), strict=True):
-        fingerprints.append(result)
-        advance(row.duration_s)
+    fingerprints = _fingerprint_rows(used, unfinished, num_processes, advance)
     links: dict[tuple[int, int], tuple[str, str]] = {}
     for match in find_matches(fingerprints, [row.group for row in used]):
         first, second = used[match.first], used[match.second]
@@ -349,6 +333,28 @@ def _audio_links(rows: Sequence[_Row], num_processes: int, advance: Callable) ->
             first, second = second, first
         links.setdefault((first.group, second.group), (first.id, second.id))
     return links
+
+
+def _fingerprint_rows(
+    rows: Sequence[_Row], unfinished: Unfinished, num_processes: int, advance: Callable[[float], None]
+) -> list[Fingerprint]:
+    """One a row, kept file by file."""
+    files = [list(members) for _, members in itertools.groupby(rows, key=lambda row: row.path)]
+    done = [unfinished.read_fingerprints(members[0].path, [row.id for row in members]) for members in files]
+    todo = [row for members, found in zip(files, done, strict=True) if found is None for row in members]
+    fingerprints: list[Fingerprint] = []
+    with contextlib.closing(map_in_order(_fingerprint_row, todo, num_processes, lambda: advance(0.0))) as results:
+        for members, found in zip(files, done, strict=True):
+            if found is None:
+                found = []
+                for row in members:
+                    found.append(next(results))
+                    advance(row.duration_s)
+                unfinished.write_fingerprints(members[0].path, [row.id for row in members], found)
+            else:
+                advance(sum(row.duration_s for row in members))
+            fingerprints += found
+    return fingerprints
 
 
 def _fingerprint_row(row: _Row) -> Fingerprint:
@@ -499,10 +505,9 @@ def _weigh(rows: Sequence[_Row], sampling: SamplingConfig | None) -> dict[str, f
     return weights
 
 
-def _write_shards(
-    folder: Path, rows: Sequence[_Row], weights: Mapping[str, float], shard_minutes: float, advance: Callable
-) -> None:
-    schema = COMBINED_FEATURES.arrow_schema
+def _plan_shards(rows: Sequence[_Row], shard_minutes: float) -> dict[str, tuple[_Row, ...]]:
+    """File of the result -> the rows in it, in their order."""
+    plan: dict[str, tuple[_Row, ...]] = {}
     for split in SPLITS:
         chosen = [row for row in rows if row.split == split]
         if split == "train":
@@ -511,15 +516,33 @@ def _write_shards(
             chosen.sort(key=lambda row: row.id)
         duration_s = sum(row.duration_s for row in chosen)
         shards = cut_evenly(chosen, max(1, round(duration_s / (60 * shard_minutes))))
-        for number, shard in enumerate(shards):
-            path = folder / shard_name(split, number, len(shards))
-            with ShardWriter(path, schema) as writer:
-                for row in shard:
-                    table = _read(row)
-                    weight = pa.array([weights[row.id]], type=pa.float32())
-                    writer.write(pa.Table.from_arrays([*table.columns, weight], schema=schema))
-                    advance(row.duration_s)
-    _open.cache_clear()
+        plan |= {f"data/{shard_name(split, number, len(shards))}": shard for number, shard in enumerate(shards)}
+    return plan
+
+
+def _write_shards(
+    unfinished: Unfinished,
+    plan: Mapping[str, Sequence[_Row]],
+    weights: Mapping[str, float],
+    advance: Callable[[float], None],
+) -> None:
+    schema = COMBINED_FEATURES.arrow_schema
+    known = {path: file_facts(path) for path in {row.path for shard in plan.values() for row in shard}}
+    digests = {
+        file: digest([[row.id, weights[row.id], known[row.path], row.row_group, row.row] for row in shard])
+        for file, shard in plan.items()
+    }
+    kept = unfinished.keep(digests)
+    for file, shard in plan.items():
+        if file in kept:
+            advance(sum(row.duration_s for row in shard))
+            continue
+        with ShardWriter(unfinished.result / file, schema) as writer:
+            for row in shard:
+                table = _read(row)
+                weight = pa.array([weights[row.id]], type=pa.float32())
+                writer.write(pa.Table.from_arrays([*table.columns, weight], schema=schema))
+                advance(row.duration_s)
 
 
 def _read(row: _Row) -> pa.Table:
@@ -527,6 +550,14 @@ def _read(row: _Row) -> pa.Table:
     with _readable(row.path):
         table = _open(row.path).read_row_group(row.row_group, columns=list(ROW_FEATURES))
     return table.slice(row.row, 1).select(list(ROW_FEATURES))
+
+
+@contextlib.contextmanager
+def _files_kept_open() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _open.cache_clear()
 
 
 @lru_cache(maxsize=32)
