@@ -5,12 +5,21 @@ import pytest
 import torch
 
 from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
-from majl_hf.training.hard_samples import STRATEGIES, Dwhs, Evidence, Focal, HardestShare, agreement, normalised, smooth
+from majl_hf.training.hard_samples import (
+    STRATEGIES,
+    Dwhs,
+    Evidence,
+    Focal,
+    HardestShare,
+    agreement,
+    likeliest_hz,
+    smooth,
+)
 
 GRID = PitchEstimatorConfig(first_bin_hz=55.0, bin_cents=25.0, num_bins=150)
 
 
-def evidence(estimate, clean, pitch=None, vocals=None, is_human=True):
+def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True):
     clean, estimate = torch.tensor([clean]), torch.tensor([estimate])
     ones = torch.ones_like(clean)
     return Evidence(
@@ -18,7 +27,7 @@ def evidence(estimate, clean, pitch=None, vocals=None, is_human=True):
         clean,
         ones if pitch is None else torch.tensor([pitch]),
         ones if vocals is None else torch.tensor([vocals]),
-        torch.tensor([is_human]),
+        torch.full_like(clean, by_hand, dtype=torch.bool),
     )
 
 
@@ -39,7 +48,7 @@ def test_agreement_equals_the_definition(octave_reliable):
                 distance = min((distance + 1200 * k for k in range(-5, 6)), key=abs)
             if abs(distance) <= 50:
                 expected[0, frame] = max(expected[0, frame], posteriors[0, frame, bin])
-    measured = agreement(torch.tensor(posteriors), torch.tensor(f0_hz), torch.tensor([octave_reliable]), GRID)
+    measured = agreement(torch.tensor(posteriors), torch.tensor(f0_hz), torch.full((1, 40), octave_reliable), GRID)
     assert np.allclose(measured.numpy(), expected)
 
 
@@ -47,7 +56,7 @@ def test_an_octave_error_disagrees_unless_octaves_are_unreliable():
     posteriors = torch.zeros(2, 1, GRID.num_bins)
     posteriors[:, 0, 48] = 0.9  # 110 Hz
     f0_hz = torch.tensor([[220.0], [220.0]])
-    measured = agreement(posteriors, f0_hz, torch.tensor([True, False]), GRID)
+    measured = agreement(posteriors, f0_hz, torch.tensor([[True], [False]]), GRID)
     assert measured[:, 0].tolist() == pytest.approx([0.0, 0.9])
 
 
@@ -65,9 +74,9 @@ def test_blame_moves_weight_from_pitch_to_separation():
 
 
 def test_disagreement_is_noise_where_the_label_is_not_human():
-    weights = Dwhs(smoothing_frames=1)(evidence([0.9, 0.4], [0.9, 0.4], is_human=False))
+    weights = Dwhs(smoothing_frames=1)(evidence([0.9, 0.4], [0.9, 0.4], by_hand=False))
     assert weights.pitch[0].tolist() == pytest.approx([0.9, 0.4])
-    weights = Dwhs(smoothing_frames=1, noise=False)(evidence([0.9, 0.4], [0.9, 0.4], is_human=False))
+    weights = Dwhs(smoothing_frames=1, noise=False)(evidence([0.9, 0.4], [0.9, 0.4], by_hand=False))
     assert weights.pitch[0].tolist() == pytest.approx([1.0, 1.0])
 
 
@@ -104,7 +113,15 @@ def test_focal_and_hardest_look_at_the_estimate():
     assert HardestShare(share=1.0)(known).pitch[0].tolist() == [1.0, 1.0, 1.0, 0.0]
 
 
-def test_normalised_weights_have_mean_one_over_the_labelled():
-    weights = torch.tensor([[2.0, 0.0, 6.0]])
-    assert torch.allclose(normalised(weights, weights.sum(), 2), torch.tensor([[0.5, 0.0, 1.5]]))
-    assert torch.equal(normalised(torch.zeros(1, 3), 0.0, 0), torch.zeros(1, 3))
+def test_a_label_without_octave_teaches_the_likeliest_one():
+    posteriors = torch.zeros(1, 4, GRID.num_bins)
+    posteriors[0, :, 49] = 0.9  # 25 cents above 110 Hz
+    f0_hz = torch.tensor([[220.0, 220.0, 0.0, 440.0]])
+    taught = likeliest_hz(posteriors, f0_hz, torch.tensor([[True, False, False, False]]), GRID)
+    above_hz = 110.0 * 2 ** (25 / 1200)
+    assert taught[0].tolist() == pytest.approx([220.0, above_hz, 0.0, above_hz])
+
+
+def test_frames_without_a_label_put_no_blame_on_their_neighbours():
+    weights = Dwhs(smoothing_frames=3)(evidence([0.9, 0.0, 0.9], [0.9, 1.0, 0.9], pitch=[1.0, 0.0, 1.0]))
+    assert weights.separation[0].tolist() == pytest.approx([1.0, 1.0, 1.0])

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from majl_hf import MajlModel
 from majl_hf.training import NonFiniteLossError, load_training_config, make_trainer, parameter_groups, train
-from majl_hf.training.trainer import MajlTrainer
+from majl_hf.training.trainer import DwhsTrainer
 
 ROOT = Path(__file__).parents[2]
 RATE = 16_000
@@ -49,6 +49,7 @@ def config_file(tmp_path_factory, tiny_model_folder):
     values = {
         "model": tiny_model_folder,
         "model_config_overrides": {"window_s": 2.0},
+        "threads": 1,
         "learning_rates": {"separator": 3e-3, "pitch_estimator": 3e-3},
         "data": {
             "segment_samples": 16_000,
@@ -198,7 +199,7 @@ def test_the_command_trains_and_the_result_loads(config_file):
 def test_items_are_read_in_order(config_file, tmp_path):
     """So that a resumed run goes on with the items that come next."""
     trainer = make_trainer(configured(config_file, tmp_path))
-    assert isinstance(trainer, MajlTrainer)
+    assert isinstance(trainer, DwhsTrainer)
     batches = [batch["ids"] for batch in trainer.get_train_dataloader()]
     expected = [trainer.train_dataset[index]["id"] for index in range(len(trainer.train_dataset))]
     assert [item for batch in batches for item in batch] == expected

@@ -171,7 +171,7 @@ class RowsSource(RowsCorpus):
 Options = FullOptions | SeparationOptions | VocalsOptions | AccompanimentOptions | PitchOptions
 RECIPES = {"mir1k": "full", "voices": "vocals", "stems": "separation", "music": "accompaniment"}
 """The recipe of each kind of source, by the label kind of its tracks; rows have one each."""
-Corpus = Annotated[Mir1kCorpus | StemsCorpus, Field(discriminator="kind")]
+Corpus = Annotated[Mir1kCorpus | StemsCorpus | RowsCorpus, Field(discriminator="kind")]
 Source = Annotated[Mir1kSource | VoicesSource | StemsSource | MusicSource | RowsSource, Field(discriminator="kind")]
 
 

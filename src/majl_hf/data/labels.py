@@ -7,7 +7,7 @@ times you need.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -87,6 +87,12 @@ class PitchLabel:
     def times_s(self) -> np.ndarray:
         """Frame centres in seconds, shape (num_frames,)."""
         return self.offset_s + np.arange(len(self.f0_hz)) * self.hop_s
+
+    def until(self, end_s: float) -> PitchLabel:
+        """The frames centred up to `end_s` seconds."""
+        count = int((self.times_s <= end_s).sum())
+        confidence = None if self.confidence is None else self.confidence[:count]
+        return replace(self, f0_hz=self.f0_hz[:count], confidence=confidence)
 
     def at(self, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read the curve at any times.

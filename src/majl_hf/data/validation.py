@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .config import Mir1kCorpus, StemsCorpus
+from .config import Corpus
 from .labels import PitchLabel
 
 
@@ -16,7 +16,8 @@ class ValidationClip:
     """A whole clip at its own rate.
 
     `mixture` and `vocals` are (num_channels, num_samples) float32, mixture = vocals + accompaniment as a float32 sum
-    without scaling: for MIR-1K left + right, one channel, which is its published 0 dB mixture.
+    without scaling: for MIR-1K left + right, one channel, which is its published 0 dB mixture. `vocals` is None where
+    only the mixture and its pitch are known.
     """
 
     id: str
@@ -24,19 +25,19 @@ class ValidationClip:
     singer: str
     sampling_rate: int
     mixture: np.ndarray
-    vocals: np.ndarray
+    vocals: np.ndarray | None
     label: PitchLabel | None
 
 
-def iter_validation_clips(corpus: Mir1kCorpus | StemsCorpus) -> Iterator[ValidationClip]:
+def iter_validation_clips(corpus: Corpus) -> Iterator[ValidationClip]:
     """Yield the corpus's clips one after the other, sorted; each is decoded when its turn comes.
 
     Raises:
         CorpusError: from the reader, with the name of the file.
     """
     for track in corpus.load():
-        vocals = track.read_vocals(0.0, track.duration_s)
-        accompaniment = track.read_accompaniment(0.0, track.duration_s)
-        yield ValidationClip(
-            track.id, track.song, track.singer, track.sampling_rate, vocals + accompaniment, vocals, track.label
-        )
+        parts = {"pitch": ("mixture",), "vocals": ("vocals",)}.get(track.label_kind, ("vocals", "accompaniment"))
+        audio = {name: track.part(name).read(0, round(track.duration_s * track.sampling_rate)) for name in parts}
+        mixture = sum(audio.values())
+        vocals = audio.get("vocals")
+        yield ValidationClip(track.id, track.song, track.singer, track.sampling_rate, mixture, vocals, track.label)

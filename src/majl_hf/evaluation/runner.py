@@ -38,6 +38,7 @@ METRICS: dict[str, tuple[str, str]] = {
 }
 SEPARATION_METRICS = ("sdr_db", "nsdr_db", "si_sdr_db")
 MELODY_METRICS = ("rpa", "rca", "oa", "vr", "vfa")
+OCTAVE_FREE_METRICS = ("rca", "vr", "vfa")  # what a label whose octave is unreliable can judge
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def _score(clip: ValidationClip, output: SystemOutput) -> tuple[dict[str, float]
     skipped: dict[str, str] = {}
     if output.vocals is None and output.f0_hz is None:
         raise EvaluationError("it returned neither vocals nor pitch; it needs to return one of them.")
-    if output.vocals is not None:
+    if output.vocals is not None and clip.vocals is not None:
         separation = separation_scores(clip.vocals, output.vocals, clip.mixture)
         if separation is None:
             skipped["separation"] = "the reference vocals are silent"
@@ -209,5 +210,7 @@ def _score(clip: ValidationClip, output: SystemOutput) -> tuple[dict[str, float]
         melody = melody_scores(clip.label.times_s, clip.label.f0_hz, output.times_s, output.f0_hz, output.voiced)
         if melody is None:
             skipped["melody"] = "the reference has no voiced frame"
+        if melody is not None and not clip.label.octave_reliable:
+            melody = {name: melody[name] for name in OCTAVE_FREE_METRICS}
         scores |= melody or {}
     return scores, skipped

@@ -1,11 +1,12 @@
-"""Stage-1 training: the run's configuration, the Trainer, and what a checkpoint is judged by."""
+"""Training: a run's configuration, the Trainer with its weights of frames and losses, what judges a checkpoint."""
 
-from .config import TrainingConfig, ValidationConfig, load_training_config
+from .config import STAGES, TrainingConfig, ValidationConfig, load_training_config
 from .run import make_trainer, train
-from .trainer import MajlTrainer, NonFiniteLossError, parameter_groups
+from .trainer import DwhsTrainer, NonFiniteLossError, parameter_groups
 
 __all__ = [
-    "MajlTrainer",
+    "STAGES",
+    "DwhsTrainer",
     "NonFiniteLossError",
     "TrainingConfig",
     "ValidationConfig",

@@ -14,18 +14,22 @@ reference vocals. How well each agrees with the label tells whose fault a hard f
                 c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
 
 with the confidences c of the label and q of the reference vocals. Everything is a function of tensors
-`(batch_size, num_frames)`; a strategy is chosen by name, and each of its terms can be switched off.
+`(batch_size, num_frames)`; a strategy is chosen by name, and each of its terms can be switched off. The trainer divides
+a batch's weighted sums by the sums of the weights, which normalises them by their mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 
 from ..models.pitch_estimator_majl import PitchEstimatorConfig, bins_to_hz
 
+# What a strategy needs to be read: nothing, the estimated vocals, or the reference vocals too.
+Reading = Literal["nothing", "estimate", "clean"]
 AGREEMENT_CENTS = 50.0
 OCTAVE_CENTS = 1200.0
 
@@ -38,19 +42,36 @@ def agreement(
     Args:
         posteriors (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`): in [0, 1], on the grid of `config`.
         f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): label in Hz, 0 where unvoiced.
-        octave_reliable (`torch.Tensor` of shape `(batch_size,)`, bool): whether the item's labels are of the right
-            octave; where not, any octave of the label counts.
+        octave_reliable (`torch.Tensor` of shape `(batch_size, num_frames)`, bool): whether the label is of the right
+            octave; where not, any octave of it counts.
 
     Returns:
         `torch.Tensor` of shape `(batch_size, num_frames)`, in [0, 1].
     """
-    voiced = f0_hz > 0
+    near = _near_label(posteriors, f0_hz, octave_reliable, config).amax(dim=-1)
+    return torch.where(f0_hz > 0, near, 1.0 - posteriors.amax(dim=-1))
+
+
+def likeliest_hz(
+    posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: torch.Tensor, config: PitchEstimatorConfig
+) -> torch.Tensor:
+    """What to teach where a label says the note but not the octave: the likeliest bin within 50 cents of the label in
+    any octave. Arguments as of `agreement`; labels whose octave is reliable, and unvoiced ones, stay as they are.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_frames)`, Hz, 0 where unvoiced.
+    """
+    bins = _near_label(posteriors, f0_hz, octave_reliable, config).argmax(dim=-1)
+    return torch.where((f0_hz > 0) & ~octave_reliable, bins_to_hz(bins.to(f0_hz.dtype), config), f0_hz)
+
+
+def _near_label(posteriors, f0_hz, octave_reliable, config: PitchEstimatorConfig) -> torch.Tensor:
+    """The posteriors within 50 cents of the label, 0 in the other bins."""
     bins_hz = bins_to_hz(torch.arange(config.num_bins, device=f0_hz.device, dtype=f0_hz.dtype), config)
-    cents = 1200.0 * torch.log2(bins_hz / torch.where(voiced, f0_hz, bins_hz[0])[..., None])
+    cents = 1200.0 * torch.log2(bins_hz / torch.where(f0_hz > 0, f0_hz, bins_hz[0])[..., None])
     folded = torch.remainder(cents + OCTAVE_CENTS / 2, OCTAVE_CENTS) - OCTAVE_CENTS / 2
-    cents = torch.where(octave_reliable[:, None, None], cents, folded)
-    near = (posteriors * (cents.abs() <= AGREEMENT_CENTS)).amax(dim=-1)
-    return torch.where(voiced, near, 1.0 - posteriors.amax(dim=-1))
+    cents = torch.where(octave_reliable[..., None], cents, folded)
+    return posteriors * (cents.abs() <= AGREEMENT_CENTS)
 
 
 def smooth(values: torch.Tensor, num_frames: int) -> torch.Tensor:
@@ -66,30 +87,35 @@ def smooth(values: torch.Tensor, num_frames: int) -> torch.Tensor:
 
 @dataclass
 class Evidence:
-    """What a strategy may look at; all of shape `(batch_size, num_frames)` but `is_human` `(batch_size,)`.
+    """What a strategy may look at, all of shape `(batch_size, num_frames)`.
 
     Args:
         agreement_estimate: Agreement of the label with what is read from the estimated vocals.
-        agreement_clean: The same with what is read from the reference vocals; equal to `agreement_estimate` in items
-            without reference vocals, which puts no blame on the separation.
+        agreement_clean: The same with what is read from the reference vocals; equal to `agreement_estimate` where there
+            are none, which puts no blame on the separation.
         pitch_confidence: c in [0, 1], 0 where there is no label.
         vocals_confidence: q in [0, 1], 0 where there are no reference vocals.
-        is_human: Whether the pitch label was made by people for this recording, frame by frame.
+        by_hand: Whether the pitch label was made by people for this recording, frame by frame; bool.
     """
 
     agreement_estimate: torch.Tensor
     agreement_clean: torch.Tensor
     pitch_confidence: torch.Tensor
     vocals_confidence: torch.Tensor
-    is_human: torch.Tensor
+    by_hand: torch.Tensor
 
 
 @dataclass
 class FrameWeights:
-    """Weights of the separation and of the pitch loss, `(batch_size, num_frames)`; not normalised."""
+    """Weights of the separation and of the pitch loss, `(batch_size, num_frames)`; not normalised.
+
+    `blame` and `hardness` are what they were made from, for the log; None where a strategy knows none.
+    """
 
     separation: torch.Tensor
     pitch: torch.Tensor
+    blame: torch.Tensor | None = None
+    hardness: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +131,7 @@ class Dwhs:
         smallest, largest: Limits of a frame's weight before its confidence.
     """
 
+    reads: ClassVar[Reading] = "clean"
     alpha: float = 1.0
     beta: float = 1.0
     gamma: float = 1.0
@@ -114,19 +141,22 @@ class Dwhs:
     largest: float = 5.0
 
     def __call__(self, evidence: Evidence) -> FrameWeights:
-        blame = (evidence.agreement_clean - evidence.agreement_estimate).clamp(0.0, 1.0)
+        labelled = (evidence.pitch_confidence > 0).to(evidence.pitch_confidence)  # nothing is known of the others
+        blame = labelled * (evidence.agreement_clean - evidence.agreement_estimate).clamp(0.0, 1.0)
         blame = smooth(blame, self.smoothing_frames)
-        hardness = smooth(1.0 - evidence.agreement_clean, self.smoothing_frames)
+        hardness = smooth(labelled * (1.0 - evidence.agreement_clean), self.smoothing_frames)
         trusted = 1.0 - hardness if self.noise else torch.ones_like(hardness)
-        teaches = torch.where(evidence.is_human[:, None], 1.0 + self.beta * hardness, trusted)
+        teaches = torch.where(evidence.by_hand, 1.0 + self.beta * hardness, trusted)
         separation = (1.0 + self.alpha * blame).clamp(self.smallest, self.largest)
         pitch = (teaches * (1.0 - self.gamma * blame)).clamp(self.smallest, self.largest)
-        return FrameWeights(evidence.vocals_confidence * separation, evidence.pitch_confidence * pitch)
+        return FrameWeights(evidence.vocals_confidence * separation, evidence.pitch_confidence * pitch, blame, hardness)
 
 
 @dataclass(frozen=True)
 class Uniform:
     """Every labelled frame counts the same, whatever its confidence."""
+
+    reads: ClassVar[Reading] = "nothing"
 
     def __call__(self, evidence: Evidence) -> FrameWeights:
         return FrameWeights(
@@ -137,7 +167,9 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Confidence:
-    """Confidences alone; also what DWHS starts from."""
+    """Confidences alone; also what the others start from."""
+
+    reads: ClassVar[Reading] = "nothing"
 
     def __call__(self, evidence: Evidence) -> FrameWeights:
         return FrameWeights(evidence.vocals_confidence, evidence.pitch_confidence)
@@ -147,6 +179,7 @@ class Confidence:
 class Focal:
     """Pitch frames by `(1 - agreement) ** exponent` (Lin et al., "Focal loss for dense object detection", 2017)."""
 
+    reads: ClassVar[Reading] = "estimate"
     exponent: float = 2.0
 
     def __call__(self, evidence: Evidence) -> FrameWeights:
@@ -159,6 +192,7 @@ class HardestShare:
     """The share of labelled pitch frames that agree least, the others not at all (online hard example mining:
     Shrivastava et al., 2016)."""
 
+    reads: ClassVar[Reading] = "estimate"
     share: float = 0.5
 
     def __call__(self, evidence: Evidence) -> FrameWeights:
@@ -180,12 +214,3 @@ STRATEGIES: dict[str, Callable] = {
     "focal": Focal,
     "hardest": HardestShare,
 }
-
-
-def normalised(weights: torch.Tensor, total: torch.Tensor | float, count: torch.Tensor | float) -> torch.Tensor:
-    """Weights divided by their mean over the labelled frames of the global batch.
-
-    Args:
-        total, count: Sum of the weights and number of labelled frames over all processes and accumulation steps.
-    """
-    return weights * (count / max(float(total), 1e-12))

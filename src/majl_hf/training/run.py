@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
-from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+import torch
+from transformers import EarlyStoppingCallback, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from .._memory import keep_freed_memory
 from ..data import JointMixtureDataset, StreamingMixtureDataset, collate
 from ..models.feature_extraction_majl import MajlFeatureExtractor
 from ..models.modeling_majl import MajlModel
 from .config import TrainingConfig
-from .trainer import MajlTrainer
+from .trainer import DwhsTrainer
 from .validation import Validation
 
+TRAINER_STATE_NAME = "trainer_state.json"
 
-def make_trainer(config: TrainingConfig) -> MajlTrainer:
+
+def make_trainer(config: TrainingConfig) -> DwhsTrainer:
     """Model, data and Trainer of a run.
 
     Raises:
@@ -29,10 +34,15 @@ def make_trainer(config: TrainingConfig) -> MajlTrainer:
             "label_names": ["vocals", "f0_hz"],
             "num_train_epochs": 1,
             "report_to": "none",
+            "metric_for_best_model": "score",
+            "greater_is_better": True,
             **config.arguments,
         }
     )
     keep_freed_memory()
+    if arguments.device.type == "cpu":
+        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", arguments.world_size))
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // local_processes))
     if arguments.max_steps <= 0:
         raise ValueError(f"arguments.max_steps is {arguments.max_steps}; a run needs a number of steps above 0.")
     model = MajlModel.from_pretrained(config.model)
@@ -47,25 +57,33 @@ def make_trainer(config: TrainingConfig) -> MajlTrainer:
     )
     mixing = mixing.model_copy(update={"num_frames": model.num_pitch_frames(mixing.segment_samples)})
     if is_streaming:
-        arguments.ignore_data_skip = True  # the stream itself goes on where the checkpoint was; see MajlTrainer
+        arguments.ignore_data_skip = True  # the stream itself goes on where the checkpoint was; see DwhsTrainer
         train_dataset = StreamingMixtureDataset(
             mixing, arguments.train_batch_size, arguments.process_index, arguments.world_size
         )
     else:
         train_dataset = JointMixtureDataset(mixing)
-    return MajlTrainer(
+    callbacks = []
+    if config.early_stopping_evaluations is not None:
+        callbacks.append(EarlyStoppingCallback(config.early_stopping_evaluations))
+    return DwhsTrainer(
         model=model,
         args=arguments,
         train_dataset=train_dataset,
         data_collator=collate,
         eval_dataset=[],
         processing_class=MajlFeatureExtractor.from_config(model.config),
+        callbacks=callbacks,
         learning_rates=config.learning_rates,
         validation=Validation(config.validation),
+        strategy=config.weighting.make(),
+        strategy_warmup_steps=round(config.weighting.warmup_share * arguments.max_steps),
+        balance=config.balancing.make(model.config.pitch_loss_weight),
+        average_decay=config.average_decay,
     )
 
 
-def train(config: TrainingConfig, resume: bool = True) -> MajlTrainer:
+def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
     """Run training to its end and save the model in the run's folder.
 
     Args:
@@ -73,7 +91,20 @@ def train(config: TrainingConfig, resume: bool = True) -> MajlTrainer:
     """
     trainer = make_trainer(config)
     folder = trainer.args.output_dir
-    checkpoint = get_last_checkpoint(folder) if resume and Path(folder).is_dir() else None
+    checkpoint = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.use_average()
     trainer.save_model(folder)
     return trainer
+
+
+def last_checkpoint(folder: str | Path) -> str | None:
+    """The newest checkpoint of a run that was written to its end, or None; one that a kill cut short is passed over."""
+    checkpoints = Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    for checkpoint in sorted(checkpoints, key=lambda path: -int(path.name.rpartition("-")[2])):
+        try:
+            json.loads((checkpoint / TRAINER_STATE_NAME).read_text())  # the last file of a checkpoint
+        except (OSError, ValueError):
+            continue
+        return str(checkpoint)
+    return None

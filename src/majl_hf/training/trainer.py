@@ -1,17 +1,32 @@
-"""Joint training of a separator and a pitch estimator with transformers' Trainer, which runs on Accelerate."""
+"""Joint training of a separator and a pitch estimator with transformers' Trainer, which runs on Accelerate.
+
+A step's loss is that of its global batch, however it is cut into processes and accumulation steps: each part divides
+its weighted sums by the sums of the weights over all parts. Where a step has several accumulation steps, the weights of
+all of them are needed before the first one's loss, so they are read in a pass of their own beforehand.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from accelerate.data_loader import prepare_data_loader
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
 from ..data import StreamingMixtureDataset
 from ..models.modeling_majl import MajlModel
+from .balancing import Balance
+from .ema import WeightAverage
+from .evidence import read_evidence
+from .hard_samples import Confidence, FrameWeights, Uniform
+
+BALANCE_FILE = "balance.safetensors"
 
 
 class NonFiniteLossError(RuntimeError):
@@ -59,30 +74,91 @@ class _SeekStream(TrainerCallback):
         self.dataset.seek(state.global_step * args.gradient_accumulation_steps * args.train_batch_size)
 
 
-class MajlTrainer(Trainer):
-    """Trainer for `MajlModel` on batches of `majl_hf.data.collate`.
+class _AfterStep(TrainerCallback):
+    """What the trainer keeps beside the model follows each step."""
+
+    def __init__(self, trainer: DwhsTrainer):
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        for parameter in self.trainer.balance.parameters():  # not the model's, so nobody else averages them
+            if parameter.grad is not None:
+                parameter.grad = self.trainer.accelerator.reduce(parameter.grad, "mean")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.trainer.end_step()
+
+
+class _Means:
+    """Means of what was added since they were last taken, by name."""
+
+    def __init__(self):
+        self._sums: dict[str, float] = defaultdict(float)
+        self._counts: dict[str, float] = defaultdict(float)
+
+    def add(self, name: str, total: float, count: float = 1.0) -> None:
+        self._sums[name] += float(total)
+        self._counts[name] += float(count)
+
+    def take(self) -> dict[str, float]:
+        means = {name: total / self._counts[name] for name, total in self._sums.items() if self._counts[name] > 0}
+        self._sums.clear()
+        self._counts.clear()
+        return means
+
+
+class DwhsTrainer(Trainer):
+    """Trainer for `MajlModel` on batches of `majl_hf.data.collate`, with weights of frames and of the two losses.
 
     Items are functions of their index, so they are read in order and a resumed run skips to where it was. A
     `StreamingMixtureDataset` is already this process's share: Accelerate neither shards nor dispatches it. The separate
-    losses are averaged between two log entries. `evaluate` scores whole validation clips.
+    losses and the weights' distribution are averaged between two log entries. `evaluate` scores whole validation clips.
 
     Args:
         learning_rates: Rate by the beginning of a parameter's name, see `parameter_groups`.
         validation: Called with the model, returns metrics by name; see `validation.Validation`.
+        strategy: Weights of frames, see `hard_samples`; the confidences alone where left out.
+        strategy_warmup_steps: Steps in which the weights are the confidences, whatever the strategy.
+        balance: How the two losses become one, see `balancing`.
+        average_decay: Keep a moving average of the weights with this decay, see `ema`; it is what `evaluate` scores.
     """
 
-    def __init__(self, *args, learning_rates: Mapping[str, float] | None = None, validation=None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        learning_rates: Mapping[str, float] | None = None,
+        validation=None,
+        strategy=None,
+        strategy_warmup_steps: int = 0,
+        balance: Balance | None = None,
+        average_decay: float | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.learning_rates = dict(learning_rates or {})
         self.validation = validation
-        self._loss_sums: dict[str, float] = {}
-        self._loss_count = 0
+        self.strategy = Confidence() if strategy is None else strategy
+        self.strategy_warmup_steps = strategy_warmup_steps
+        self.balance = (Balance(self.model.config.pitch_loss_weight) if balance is None else balance).to(
+            self.args.device
+        )
+        self.average = None if average_decay is None else WeightAverage(self.model, average_decay)
+        # The loss is that of the global batch already; see `training_step`.
+        self.model_accepts_loss_kwargs = True
+        self._num_parts = 1  # of the present step
+        self._step_losses = torch.zeros(2, device=self.args.device)
+        self._means = _Means()
+        self.add_callback(_AfterStep(self))
         if isinstance(self.train_dataset, StreamingMixtureDataset):
             self.add_callback(_SeekStream(self.train_dataset))
+
+    # Optimiser and data
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
             groups = parameter_groups(self.model, self.learning_rates, self.args.learning_rate, self.args.weight_decay)
+            if balance := list(self.balance.parameters()):
+                groups.append({"params": balance, "lr": self.args.learning_rate, "weight_decay": 0.0})
             optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = optimizer_class(groups, **arguments)
         return self.optimizer
@@ -112,36 +188,139 @@ class MajlTrainer(Trainer):
             dispatch_batches=False,
         )
 
+    # The loss
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The batches of a step. Where there are several, they carry their weights (`dynamic_*`), and beside them come
+        the weights' sums over all batches and processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._num_parts = len(batches)
+        if len(batches) < 2:
+            return batches, None
+        model = self.accelerator.unwrap_model(self.model)
+        was_training = model.training
+        model.eval()
+        totals = torch.zeros(2, device=device)
+        with torch.no_grad():
+            for batch in batches:
+                inputs = self._prepare_inputs({name: value for name, value in batch.items() if name != "ids"})
+                output = model(mixture=inputs["mixture"])
+                weights, taught_hz = self._weigh(model, inputs, output.vocals, output.pitch_logits)
+                batch.update(
+                    dynamic_separation=weights.separation, dynamic_pitch=weights.pitch, dynamic_f0_hz=taught_hz
+                )
+                totals += _sums(weights)
+        model.train(was_training)
+        return batches, self.accelerator.reduce(totals, "sum")
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
         ids: Sequence[str] = inputs.pop("ids", ())
-        output = model(**inputs)
-        if not math.isfinite(output.loss.item()):
+        output = model(mixture=inputs["mixture"], pitch_weight=inputs["pitch_weight"])
+        majl = self.accelerator.unwrap_model(model)
+        if "dynamic_pitch" in inputs:
+            weights = FrameWeights(inputs["dynamic_separation"], inputs["dynamic_pitch"])
+            taught_hz, totals, num_parts = inputs["dynamic_f0_hz"], num_items_in_batch, self._num_parts
+        else:
+            weights, taught_hz = self._weigh(majl, inputs, output.vocals, output.pitch_logits)
+            totals, num_parts = self.accelerator.reduce(_sums(weights), "sum"), 1
+        # Gradients are averaged over the processes, so each one's part counts as often as there are processes.
+        totals = totals / self.args.world_size
+        separation = majl.separation_loss(
+            output.vocals, inputs["vocals"], inputs["mixture"], weights.separation, totals[0]
+        )
+        pitch = majl.pitch_loss(output.pitch_logits, taught_hz, weights.pitch, totals[1])
+        loss = self.balance(separation, pitch, 1.0 / num_parts)
+        if not math.isfinite(loss.item()):
             raise NonFiniteLossError(
-                f"The loss is {output.loss.item()} at step {self.state.global_step} (separation "
-                f"{output.separation_loss}, pitch {output.pitch_loss}). The batch holds: {'; '.join(ids)}. Look at "
-                "these recordings, or lower the learning rate."
+                f"The loss is {loss.item()} at step {self.state.global_step} (separation {separation.item()}, pitch "
+                f"{pitch.item()}). The batch holds: {'; '.join(ids)}. Look at these recordings, or lower the learning "
+                "rate."
             )
-        for name in ("separation_loss", "pitch_loss"):
-            value = getattr(output, name)
-            if value is not None:
-                self._loss_sums[name] = self._loss_sums.get(name, 0.0) + value.item()
-        self._loss_count += 1
-        return (output.loss, output) if return_outputs else output.loss
+        self._step_losses += torch.stack([separation.detach(), pitch.detach()])
+        return (loss, output) if return_outputs else loss
+
+    def end_step(self) -> None:
+        """Called when a step's parts have been summed and the weights have moved."""
+        separation, pitch = self.accelerator.reduce(self._step_losses, "mean").tolist()
+        self._step_losses.zero_()
+        self._means.add("separation_loss", separation)
+        self._means.add("pitch_loss", pitch)
+        self.balance.zero_grad()
+        self.balance.observe(separation, pitch)
+        if self.average is not None:
+            self.average.update(self.state.global_step)
+
+    def _weigh(self, model: MajlModel, batch, vocals, logits) -> tuple[FrameWeights, torch.Tensor]:
+        """Weights of a batch's frames, and the pitch to teach; see `read_evidence`."""
+        warming_up = self.state.global_step < self.strategy_warmup_steps and not isinstance(self.strategy, Uniform)
+        strategy = Confidence() if warming_up else self.strategy
+        evidence, taught_hz = read_evidence(model, batch, vocals.detach(), logits.detach(), strategy.reads)
+        weights = strategy(evidence)
+        self._note(evidence, weights)
+        return weights, taught_hz
+
+    def _note(self, evidence, weights: FrameWeights) -> None:
+        """Add a batch's weights to what the next log entry tells of their distribution."""
+        for name, confidence, values in (
+            ("separation", evidence.vocals_confidence, weights.separation),
+            ("pitch", evidence.pitch_confidence, weights.pitch),
+        ):
+            known = values[confidence > 0]
+            if known.numel():
+                self._means.add(f"weight/{name}_mean", known.sum(), known.numel())
+                self._means.add(f"weight/{name}_p10", known.quantile(0.1))
+                self._means.add(f"weight/{name}_p90", known.quantile(0.9))
+        labelled = evidence.pitch_confidence > 0
+        if weights.blame is not None and labelled.any():
+            self._means.add("weight/blamed_on_separation", (weights.blame[labelled] > 0.5).sum(), labelled.sum())
+            weak = labelled & ~evidence.by_hand
+            self._means.add("weight/taken_for_noise", (weights.hardness[weak] > 0.5).sum(), weak.sum())
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
-        if "loss" in logs and self._loss_count:
-            logs.update({name: total / self._loss_count for name, total in self._loss_sums.items()})
-            self._loss_sums, self._loss_count = {}, 0
+        if "loss" in logs:
+            logs.update(self._means.take())
         super().log(logs, *args, **kwargs)
+
+    # Checkpoints and validation
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            if state := self.balance.state_dict():
+                state = {name: tensor.contiguous() for name, tensor in state.items()}
+                save_file(state, Path(output_dir) / BALANCE_FILE)
+            if self.average is not None:
+                self.average.save(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            if self.balance.state_dict():
+                self.balance.load_state_dict(load_file(Path(checkpoint) / BALANCE_FILE))
+            if self.average is not None:
+                self.average.load(checkpoint)
+
+    def use_average(self) -> None:
+        """End of training: the model becomes the average of its weights, the best checkpoint's where that was asked."""
+        if self.average is None:
+            return
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+            self.average.load(self.state.best_model_checkpoint)
+        self.average.copy_to_model()
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), nullcontext() if self.average is None else self.average.in_model():
             metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validation(model).items()}
         model.train(was_training)
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+def _sums(weights: FrameWeights) -> torch.Tensor:
+    """What the two losses are divided by: each item's mean weight, summed; the frames' weights, summed."""
+    return torch.stack([weights.separation.mean(dim=1).sum(), weights.pitch.sum()])

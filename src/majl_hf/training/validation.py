@@ -18,9 +18,10 @@ class Validation:
     Args:
         config: The corpora and how much of them is read. The clips are decoded once and kept.
 
-    Calling it with a model returns, for each corpus, `FOLDER_METRIC` (say `mir1k_sdr_db`), and `score`, the sum of the
-    mean SDR in dB over the corpora and of ten times their mean overall accuracy: a point of accuracy counts like a
-    tenth of a decibel, about the step by which either improves from one checkpoint to the next.
+    Calling it with a model returns, for each corpus, `FOLDER_METRIC` (say `mir1k_sdr_db`), and `score`: the sum that
+    the configuration defines, or else the mean SDR in dB over the corpora plus ten times their mean overall accuracy.
+    There a point of accuracy counts like a tenth of a decibel, about the step by which either improves from one
+    checkpoint to the next.
     """
 
     def __init__(self, config: ValidationConfig):
@@ -47,10 +48,18 @@ class Validation:
             scores = [score_clip(system, clip).scores for clip in clips]
             for name in sorted(set().union(*scores)):
                 metrics[f"{corpus}_{name}"] = float(np.mean([score[name] for score in scores if name in score]))
+        metrics["score"] = self._score(metrics)
+        return metrics
+
+    def _score(self, metrics: dict[str, float]) -> float:
+        factors = self.config.score
+        if missing := sorted(factors.keys() - metrics.keys()):
+            raise ValueError(f"validation.score names {missing}; what is measured is {sorted(metrics)}.")
+        if factors:
+            return sum(factor * metrics[name] for name, factor in factors.items())
         sdr = [value for name, value in metrics.items() if name.endswith("_sdr_db") and not name.endswith("si_sdr_db")]
         accuracy = [value for name, value in metrics.items() if name.endswith("_oa")]
-        metrics["score"] = float(np.mean(sdr) if sdr else 0.0) + 10.0 * float(np.mean(accuracy) if accuracy else 0.0)
-        return metrics
+        return float(np.mean(sdr) if sdr else 0.0) + 10.0 * float(np.mean(accuracy) if accuracy else 0.0)
 
 
 def _shortened(clip: ValidationClip, max_s: float) -> ValidationClip:
@@ -60,13 +69,13 @@ def _shortened(clip: ValidationClip, max_s: float) -> ValidationClip:
         return clip
     label = clip.label
     if label is not None:
-        label = type(label)(label.f0_hz[label.times_s <= max_s], label.hop_s, label.offset_s)
+        label = label.until(max_s)
     return ValidationClip(
         clip.id,
         clip.song,
         clip.singer,
         clip.sampling_rate,
         clip.mixture[:, :num_samples],
-        clip.vocals[:, :num_samples],
+        None if clip.vocals is None else clip.vocals[:, :num_samples],
         label,
     )
