@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from safetensors.torch import load_file
 
 from majl_hf import MajlModel
 from majl_hf.training import NonFiniteLossError, load_training_config, make_trainer, parameter_groups, train
+from majl_hf.training.config import BalancingConfig, WeightingConfig
+from majl_hf.training.run import last_checkpoint
 from majl_hf.training.trainer import DwhsTrainer
 
 ROOT = Path(__file__).parents[2]
@@ -115,18 +118,87 @@ def test_losses_fall_and_are_logged_apart(config_file, tmp_path):
         assert values[-15:].mean() < 0.8 * values[:5].mean(), name
 
 
-def test_resumed_equals_uninterrupted(config_file, tmp_path, interrupt):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "weighting": WeightingConfig(strategy="dwhs", warmup_share=0.25),
+            "balancing": BalancingConfig(strategy="dynamic_average", options={"window": 2}),
+            "average_decay": 0.9,
+        },
+        {"balancing": BalancingConfig(strategy="uncertainty")},
+    ],
+    ids=["plain", "dwhs", "uncertainty"],
+)
+def test_resumed_equals_uninterrupted(config_file, tmp_path, interrupt, changes):
+    def config(folder):
+        return configured(config_file, folder).model_copy(update=changes)
+
     whole = tmp_path / "whole"
-    train(configured(config_file, whole))
+    train(config(whole))
     parts = tmp_path / "parts"
-    interrupt(make_trainer(configured(config_file, parts)), 6)
+    interrupt(make_trainer(config(parts)), 6)
     assert (parts / "run/checkpoint-4").is_dir() and not (parts / "run/checkpoint-8").exists()
-    train(configured(config_file, parts))
+    # A kill in the middle of writing leaves a checkpoint like this one.
+    shutil.copytree(parts / "run/checkpoint-4", parts / "run/checkpoint-5")
+    (parts / "run/checkpoint-5/trainer_state.json").write_text('{"global_step": 5, "log_hist')
+    assert last_checkpoint(parts / "run") == str(parts / "run/checkpoint-4")
+    train(config(parts))
     expected, got = state_of(whole / "run"), state_of(parts / "run")
     assert expected.keys() == got.keys()
     for name in expected:
         assert torch.equal(expected[name], got[name]), name
     assert not torch.equal(state_of(parts / "run/checkpoint-4")["separator.head.weight"], got["separator.head.weight"])
+
+
+def test_the_average_is_judged_and_kept(config_file, tmp_path):
+    """The average of weights that moved little from the start is nearer to it than they are."""
+    config = configured(config_file, tmp_path, max_steps=3).model_copy(update={"average_decay": 0.99})
+    trainer = train(config)
+    start, kept = state_of(config.model), state_of(tmp_path / "run")
+    last = state_of(tmp_path / "run/checkpoint-3")
+    name = "separator.head.weight"
+    assert 0 < (kept[name] - start[name]).norm() < (last[name] - start[name]).norm()
+    assert torch.equal(kept[name], trainer.average.average[name])
+
+
+def test_a_run_ends_when_nothing_gets_better(config_file, tmp_path):
+    steps = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 8, "load_best_model_at_end": True}
+    config = configured(config_file, tmp_path, **steps)
+    rates = {"separator": 1e-12, "pitch_estimator": 1e-12}
+    config = config.model_copy(update={"learning_rates": rates, "early_stopping_evaluations": 2})
+    trainer = train(config)
+    assert trainer.state.global_step == 3  # the first evaluation is the best, two more are not better
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-1")
+
+
+def test_a_score_of_ones_own(config_file, tmp_path):
+    config = configured(config_file, tmp_path)
+    own = {"mir1k_sdr_db": 2.0, "mir1k_rpa": 5.0}
+    validation = config.validation.model_copy(update={"score": own})
+    metrics = make_trainer(config.model_copy(update={"validation": validation})).evaluate()
+    expected = 2 * metrics["eval_mir1k_sdr_db"] + 5 * metrics["eval_mir1k_rpa"]
+    assert metrics["eval_score"] == pytest.approx(expected)
+    validation = config.validation.model_copy(update={"score": {"mir1k_rpm": 1.0}})
+    with pytest.raises(ValueError, match=r"names \['mir1k_rpm'\]; what is measured is .*mir1k_rpa"):
+        make_trainer(config.model_copy(update={"validation": validation})).evaluate()
+
+
+def test_stages_of_one_file(config_file, tmp_path):
+    values = yaml.safe_load(config_file.read_text())
+    values["stage_1"] = {"arguments": {"output_dir": "one"}}
+    values["stage_2"] = {"model": "one", "data": {"sources": []}, "weighting": {"strategy": "dwhs"}}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    first, second = load_training_config(path, 1), load_training_config(path, 2)
+    assert first.arguments["output_dir"] == "one" and first.arguments["max_steps"] == 8
+    assert second.model == "one" and second.data == {"segment_samples": 16_000, "sources": []}
+    assert first.weighting.strategy == "confidence" and second.weighting.strategy == "dwhs"
+    with pytest.raises(ValueError, match=r"has the stages \[1, 2\]; say which one"):
+        load_training_config(path)
+    with pytest.raises(ValueError, match="has no section stage_2; its stages are none"):
+        load_training_config(config_file, 2)
 
 
 def test_a_part_can_be_frozen(config_file, tmp_path):
@@ -175,6 +247,9 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
         (lambda text: text.replace("segment_samples", "segment_sample"), "segment_sample"),
         (lambda text: text.replace("learning_rates", "learning_rate"), "learning_rate"),
         (lambda text: text.replace("max_steps: 8", "max_steps: 0"), "max_steps is 0"),
+        (lambda text: text + "weighting: {strategy: dwsh}", "'dwhs'"),
+        (lambda text: text + "weighting: {strategy: dwhs, options: {alfa: 1}}", "alfa"),
+        (lambda text: text + "balancing: {strategy: fixed, options: {window: 1}}", "window"),
     ],
 )
 def test_mistakes_in_the_file_are_named(config_file, tmp_path, change, message):

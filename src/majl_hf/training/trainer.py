@@ -200,7 +200,7 @@ class DwhsTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
-        totals = torch.zeros(2, device=device)
+        sums = []
         with torch.no_grad():
             for batch in batches:
                 inputs = self._prepare_inputs({name: value for name, value in batch.items() if name != "ids"})
@@ -209,9 +209,9 @@ class DwhsTrainer(Trainer):
                 batch.update(
                     dynamic_separation=weights.separation, dynamic_pitch=weights.pitch, dynamic_f0_hz=taught_hz
                 )
-                totals += _sums(weights)
+                sums.append(_sums(weights))
         model.train(was_training)
-        return batches, self.accelerator.reduce(totals, "sum")
+        return batches, self.accelerator.reduce(torch.stack(sums).sum(dim=0), "sum")
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)

@@ -1,0 +1,122 @@
+"""A step is the same however its batch is cut: into processes, into accumulation steps, or not at all."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
+
+from majl_hf.training import TrainingConfig, make_trainer
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))
+from row_files import make_rows, write_built
+from test_streaming import run_two_processes
+
+# Two processes of the run below.
+SCRIPT = """
+import json, os, sys
+import majl_hf
+import torch
+sys.path.append({tests!r})
+from test_global_batch import step
+losses = step(json.loads(sys.argv[1]), sys.argv[2])
+if int(os.environ["RANK"]) == 0:
+    print("RESULT", json.dumps([torch.distributed.get_world_size(), losses]), flush=True)
+torch.distributed.barrier()
+os._exit(0)  # what was to be seen was seen; a busy machine takes long to tear torch down
+"""
+
+
+def step(config: dict, output: str) -> list[dict]:
+    """Two steps in double precision, where only what is wrong differs; returns their losses and keeps the gradients of
+    the first, as the optimiser sees them, in the file `output`."""
+    trainer = make_trainer(TrainingConfig.model_validate(config))
+    trainer.model.double()
+    trainer.balance.double()
+    collate = trainer.data_collator
+    trainer.data_collator = lambda items: {
+        name: value.double() if torch.is_tensor(value) else value for name, value in collate(items).items()
+    }
+
+    class Keep(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, **kwargs):
+            gradients = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
+            gradients |= {"balance." + name: p.grad.clone() for name, p in trainer.balance.named_parameters()}
+            if args.process_index == 0 and state.global_step == 0:
+                save_file(gradients, output)
+
+    trainer.add_callback(Keep())
+    trainer.train()
+    return [entry for entry in trainer.state.log_history if "separation_loss" in entry]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Every kind of row, with labels by hand, weak ones, and pseudo labels with confidences on both sides."""
+    folder = tmp_path_factory.mktemp("global-batch")
+    rows = make_rows(folder / "audio", {"full": 4, "separation": 2, "pitch": 3, "accompaniment": 1}, duration_s=1.0)
+    for number, row in enumerate(row for row in rows if row["label_kind"] == "full"):
+        if number % 2:
+            frames = len(row["f0_hz"])
+            row |= {"label_kind": "pseudo", "id": f"c/pseudo{number}"}
+            row |= {"pitch_confidence": [0.3] * frames, "vocals_confidence": [0.2, 0.9] * (frames // 2)}
+    return write_built(folder / "built", rows)
+
+
+def values(built, model, output, strategy, balance, **arguments) -> dict:
+    return {
+        "model": str(model),
+        "model_config_overrides": {"separator_gradient_scale": 0.5},
+        "threads": 1,
+        "weighting": {"strategy": strategy, "warmup_share": 0.0},
+        "balancing": {"strategy": balance},
+        "data": {"segment_samples": 8000, "sources": [{"kind": "rows", "folder": str(built)}]},
+        "arguments": {
+            "output_dir": str(output),
+            "max_steps": 2,
+            "max_grad_norm": 0,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "constant",
+            "save_strategy": "no",
+            "logging_steps": 1,
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "ddp_find_unused_parameters": True,
+            **arguments,
+        },
+    }
+
+
+@pytest.mark.timeout(600)
+def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path):
+    def config(name, **arguments):
+        return values(built, tiny_model_folder, tmp_path / name, "dwhs", "uncertainty", **arguments)
+
+    def here(name, **arguments):
+        losses = step(config(name, **arguments), str(tmp_path / f"{name}.safetensors"))
+        return load_file(tmp_path / f"{name}.safetensors"), losses
+
+    whole, whole_losses = here("whole", per_device_train_batch_size=8)
+    assert len(whole_losses) == 2 and all(torch.isfinite(gradient).all() for gradient in whole.values())
+    for name in ("separator.head.weight", "pitch_estimator.head.weight", "balance.log_variances"):
+        assert whole[name].any()
+    accumulated = here("accumulated", per_device_train_batch_size=2, gradient_accumulation_steps=4)
+
+    script = tmp_path / "process.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    arguments = [json.dumps(config("processes", per_device_train_batch_size=4)), str(tmp_path / "two.safetensors")]
+    output = run_two_processes(script, arguments)
+    line = next(line for line in output.splitlines() if line.startswith("RESULT"))
+    world_size, losses = json.loads(line.removeprefix("RESULT"))
+    assert world_size == 2
+
+    for cut, cut_losses in (accumulated, (load_file(tmp_path / "two.safetensors"), losses)):
+        assert cut.keys() == whole.keys()
+        for name, expected in whole.items():
+            assert torch.allclose(cut[name], expected, rtol=0, atol=1e-6), name
+        for got, expected in zip(cut_losses, whole_losses, strict=True):
+            assert got["separation_loss"] == pytest.approx(expected["separation_loss"], rel=1e-4)
+            assert got["pitch_loss"] == pytest.approx(expected["pitch_loss"], rel=1e-4)
