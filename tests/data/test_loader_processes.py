@@ -108,7 +108,6 @@ def test_two_training_processes_see_other_rows(built, tiny_model_folder, tmp_pat
     script = tmp_path / "two.py"
     script.write_text(TWO)
     config = values(built, tiny_model_folder, tmp_path / "run", max_steps=3, save_strategy="no")
-    config["arguments"]["ddp_find_unused_parameters"] = True
     output = run_two_processes(script, [json.dumps(config)])
     results = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
     assert [(world_size, steps) for world_size, steps, _ in results] == [(2, 3), (2, 3)]

@@ -31,7 +31,8 @@ MAX_OCCURRENCES = 200  # a landmark in more places than this tells nothing
 # Two recordings share audio where so many different landmarks agree on one offset, and they are this share of those in
 # the overlap. On MIR-1K (1,000 clips of 8 s, 110 songs, half of them lossy) all 20 pairs of songs in which two singers
 # have one accompaniment are found: at least 266 landmarks (0.23) agree between the accompaniments and 60 (0.059)
-# between the mixtures, voices at 0 dB included; of the other 5,975 pairs none has more than 16 (0.026).
+# between the mixtures, voices at 0 dB included; of the other 5,975 pairs none has more than 16 (0.026). Of 247 solo
+# voices two pairs are found, with 425 (0.134) and 119 (0.12), and no other has more than 7.
 MIN_MATCHES, MIN_SHARE = 30, 0.04
 _BLOCK_S = 30.0  # seconds decoded at a time
 
