@@ -26,7 +26,6 @@ import time
 from pathlib import Path
 
 import majl_hf  # noqa: F401  (before transformers)
-from majl_hf.cli.data import data_extra
 from majl_hf.errors import MajlError
 
 PRINT_S = 10.0  # between two lines of progress
@@ -53,14 +52,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        with data_extra():
-            from majl_hf.pseudo_labels import load_pseudo_label_config, run_pseudo_labels
-
-            config = load_pseudo_label_config(options.config)
-            result = run_pseudo_labels(config, overwrite=options.overwrite, progress=Progress())
+        from majl_hf.pseudo_labels import load_pseudo_label_config, run_pseudo_labels
+    except ModuleNotFoundError as error:
+        print(f"error: this needs {error.name}; run: pip install 'majl_hf[train,plot]'", file=sys.stderr)
+        return 1
+    try:
+        config = load_pseudo_label_config(options.config)
+        result = run_pseudo_labels(config, overwrite=options.overwrite, progress=Progress())
     except MajlError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    from accelerate import PartialState
+
+    PartialState().destroy_process_group()  # else its threads hold up the end
     if os.environ.get("RANK", "0") == "0":
         for message in result.messages:
             print(message, file=sys.stderr)
@@ -69,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{direction}: {summary['num_kept']} of {summary['num_rows']} rows kept, "
                 f"{summary['kept_duration_s'] / 60:.1f} min, mean row confidence {summary['mean_row_confidence']:.3f}"
             )
-        print(f"{result.num_rows} rows in {result.out}")
+        by = "1 process" if result.num_processes == 1 else f"{result.num_processes} processes"
+        print(f"{result.num_rows} rows in {result.out}, by {by}")
     return 0
 
 

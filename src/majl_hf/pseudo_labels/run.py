@@ -50,6 +50,7 @@ class PseudoLabelReport:
         num_rows, duration_s: of the rows that are in it, seconds.
         dropped: id of a row that is not -> reason.
         report: content of `pseudo_labels.json`.
+        num_processes: that this run had.
         messages: what could not be done, such as the picture.
     """
 
@@ -58,6 +59,7 @@ class PseudoLabelReport:
     duration_s: float
     dropped: dict[str, str]
     report: dict
+    num_processes: int = 1
     messages: tuple[str, ...] = ()
 
 
@@ -118,7 +120,9 @@ def run_pseudo_labels(
                 _, messages = write_report(out, shards, facts)
             state.wait_for_everyone()
         report = read_report(out)
-    return PseudoLabelReport(out, report["num_rows"], report["duration_s"], report["dropped"], report, tuple(messages))
+    return PseudoLabelReport(
+        out, report["num_rows"], report["duration_s"], report["dropped"], report, state.num_processes, tuple(messages)
+    )
 
 
 def _describe_teachers(

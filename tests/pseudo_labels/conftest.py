@@ -1,0 +1,59 @@
+"""Teachers that are functions, whose answers are known, and a corpus of tones for them."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))  # row_files, which the corpora's tests use, too
+
+from row_files import make_rows, write_built
+
+from majl_hf.evaluation.systems import PitchTrack
+from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher
+
+COUNTS = {"separation": 2, "pitch": 2, "vocals": 1, "full": 1, "accompaniment": 1}
+HOP_S = 0.02
+
+
+def tone_tracker(mono: np.ndarray, sampling_rate: int) -> PitchTrack:
+    """Pitch of a lone tone: the centre of mass of its spectrum's highest peak in windows of 60 ms."""
+    times_s = np.arange(0, len(mono) / sampling_rate, HOP_S)
+    width, padded = round(0.06 * sampling_rate), np.pad(mono, round(0.06 * sampling_rate))
+    f0_hz, peak = [], []
+    for time_s in times_s:
+        first = round(time_s * sampling_rate) + width - width // 2
+        spectrum = np.abs(np.fft.rfft(padded[first : first + width] * np.hanning(width), 1 << 13))
+        near = int(spectrum[1:].argmax()) + 1
+        f0_hz.append(near * sampling_rate / (1 << 13))
+        peak.append(spectrum[near] / width)
+    return PitchTrack(times_s, np.array(f0_hz), np.array(peak) > 1e-3)
+
+
+@pytest.fixture
+def pitch_teacher() -> PitchTeacher:
+    return PitchTeacher(tone_tracker, {"id": "tone-tracker", "kind": "function", "version": "1.0"})
+
+
+@pytest.fixture
+def vocals_teacher() -> VocalsTeacher:
+    """Takes 0.3 of everything for vocals: a value that no step of 16 bits has."""
+    return VocalsTeacher(lambda mixture, sampling_rate: 0.3 * mixture, {"id": "a-third", "kind": "function"})
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """Tones of 220 and 230 Hz, 1 s each, labelled with these pitches where the kind has a label."""
+    rows = make_rows(tmp_path_factory.mktemp("tones"), COUNTS, duration_s=1.0)
+    return write_built(tmp_path_factory.mktemp("corpus") / "built", rows)
+
+
+@pytest.fixture
+def one_thread():
+    """Sums in one order, so that processes of one thread come to the same bits."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
