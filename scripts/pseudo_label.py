@@ -62,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MajlError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; give the command again to go on", file=sys.stderr)
+        return 130
     from accelerate import PartialState
 
     PartialState().destroy_process_group()  # else its threads hold up the end

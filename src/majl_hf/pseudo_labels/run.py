@@ -73,6 +73,9 @@ def run_pseudo_labels(
 ) -> PseudoLabelReport:
     """Label the rows that the config asks for, or finish that; called alike by every process of the run.
 
+    Processes are those of `accelerate.PartialState`. Where a process group is there already, such as a trainer's, its
+    own timeout says how long a process waits for the slowest one.
+
     Args:
         overwrite: allow other settings, teachers or rows than those of labels that are in `config.out`; files that both
             have in common are kept.
