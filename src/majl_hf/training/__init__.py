@@ -1,7 +1,7 @@
 """Training: a run's configuration, the Trainer with its weights of frames and losses, what judges a checkpoint."""
 
 from .config import STAGES, TrainingConfig, ValidationConfig, load_training_config
-from .run import make_trainer, train
+from .run import is_finished, make_trainer, train
 from .trainer import DwhsTrainer, NonFiniteLossError, parameter_groups
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "NonFiniteLossError",
     "TrainingConfig",
     "ValidationConfig",
+    "is_finished",
     "load_training_config",
     "make_trainer",
     "parameter_groups",

@@ -11,6 +11,7 @@ from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from .._memory import keep_freed_memory
+from ..audio import write_atomically
 from ..data import JointMixtureDataset, StreamingMixtureDataset, collate
 from ..models.feature_extraction_majl import MajlFeatureExtractor
 from ..models.modeling_majl import MajlModel
@@ -19,6 +20,7 @@ from .trainer import DwhsTrainer
 from .validation import Validation
 
 TRAINER_STATE_NAME = "trainer_state.json"
+FINISHED_NAME = "finished.json"  # the configuration of a run that came to its end
 
 
 def make_trainer(config: TrainingConfig) -> DwhsTrainer:
@@ -95,7 +97,17 @@ def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.use_average()
     trainer.save_model(folder)
+    if trainer.args.should_save:
+        write_atomically(Path(folder) / FINISHED_NAME, config.model_dump_json(indent=1))
     return trainer
+
+
+def is_finished(config: TrainingConfig) -> bool:
+    """Whether this very configuration was trained to its end."""
+    try:
+        return (Path(config.arguments["output_dir"]) / FINISHED_NAME).read_text() == config.model_dump_json(indent=1)
+    except OSError:
+        return False
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
