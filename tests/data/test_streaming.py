@@ -1,12 +1,15 @@
 """Rows in the order of the epoch: each once, whatever the number of workers and processes, resumed anywhere."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from row_files import RATE, make_rows, write_built
@@ -55,6 +58,25 @@ def test_every_row_once_an_epoch_in_another_order(built):
         orders.append(ids(dataset))
     assert orders[0] != orders[1] and orders[0] != expected
     assert ids(make(built, seed=1)) != orders[0]
+
+
+@pytest.mark.parametrize("plain", [True, False])  # read by seeking, or by row groups that are cached
+def test_nothing_is_kept_from_one_epoch_to_the_next(rows, tmp_path, plain):
+    dataset = make(write_built(tmp_path / "built", rows, plain=plain))
+    kept = []
+    tracemalloc.start()
+    try:
+        for epoch in range(4):
+            dataset.set_epoch(epoch)
+            for _ in dataset:
+                pass
+            gc.collect()
+            kept.append((tracemalloc.get_traced_memory()[0], pa.total_allocated_bytes(), len(gc.get_objects())))
+    finally:
+        tracemalloc.stop()
+    (first, *_, last), item_bytes = kept[1:], 2 * 4 * 4000  # the first epoch opens files and fills the caches
+    assert last[0] - first[0] < item_bytes and last[1] - first[1] < item_bytes
+    assert last[2] - first[2] < 15  # an object an item
 
 
 def test_a_given_length_goes_on_into_the_next_pass(built):

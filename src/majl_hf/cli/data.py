@@ -229,8 +229,14 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
     elapsed_s = time.monotonic() - started_s
     if as_json:
         amounts = [
-            {"split": split, "corpus": corpus, "label_kind": kind, "num_rows": rows, "minutes": round(seconds / 60, 3)}
-            for (split, corpus, kind), (rows, seconds) in report.amounts.items()
+            {
+                "split": split,
+                "corpus": corpus,
+                "label_kind": kind,
+                "num_rows": amount.num_rows,
+                "minutes": round(amount.minutes, 3),
+            }
+            for (split, corpus, kind), amount in report.amounts.in_order()
         ]
         facts = {"out": str(report.out), "num_rows": report.num_rows, "minutes": round(report.duration_s / 60, 3)}
         changes = {"dropped": report.dropped, "moved": report.moved, "held_out_audio": report.held_out_audio}

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..audio import write_atomically
+from .amounts import Amount, Amounts
 from .schema import SAMPLING_WEIGHT
-from .shards import SPLITS, split_of
+from .shards import SPLITS, readable, split_of
 from .tracks import LABEL_KINDS, CorpusError
 
 CARD_FILE = "README.md"
@@ -45,7 +45,7 @@ _FACTS = ("corpus", "label_kind", "duration_s", "sampling_rate", "f0_hop_s", "f0
 class _Contents:
     """What is counted in a folder."""
 
-    amounts: dict[tuple[str, str, str], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
+    amounts: Amounts = field(default_factory=Amounts)
     licences: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     rates: set[int] = field(default_factory=set)
     grids: set[tuple[str, float, float]] = field(default_factory=set)
@@ -63,16 +63,6 @@ class _Contents:
     @property
     def kinds(self) -> list[str]:
         return [kind for kind in LABEL_KINDS if any(key[2] == kind for key in self.amounts)]
-
-    def total(self, split: str = "", corpus: str = "", kind: str = "") -> tuple[int, float]:
-        """Rows and seconds of what is asked for; empty asks for all."""
-        wanted = (split, corpus, kind)
-        chosen = [
-            amount
-            for key, amount in self.amounts.items()
-            if all(not asked or asked == value for asked, value in zip(wanted, key, strict=True))
-        ]
-        return int(sum(rows for rows, _ in chosen)), sum(seconds for _, seconds in chosen)
 
 
 def write_dataset_card(folder: str | Path, address: str | None = None) -> Path:
@@ -98,7 +88,7 @@ def make_dataset_card(folder: str | Path, address: str | None = None) -> str:
 
     folder = Path(folder)
     contents = _count(folder)
-    num_rows, seconds = contents.total()
+    total = contents.amounts.total()
     corpora = [_describe_corpus(name, contents) for name in contents.corpora]
     title = corpora[0]["title"] if len(corpora) == 1 else "Singing with stems and pitch: " + _list(contents.corpora)
     if (folder / "pseudo_labels.json").is_file():
@@ -109,8 +99,8 @@ def make_dataset_card(folder: str | Path, address: str | None = None) -> str:
         title=title,
         address=address or "PATH/TO/THIS/FOLDER",
         first_split=contents.splits[0],
-        num_rows=f"{num_rows:,}",
-        minutes=seconds / 60,
+        num_rows=f"{total.num_rows:,}",
+        minutes=total.minutes,
         megabytes=contents.num_bytes / 1e6,
         sampling_rates=_list([f"{rate:,} Hz" for rate in sorted(contents.rates)]),
         amounts=_amounts_table(contents),
@@ -134,18 +124,14 @@ def _count(folder: Path) -> _Contents:
     contents = _Contents()
     for path in sorted((folder / "data").glob("*.parquet")):
         split = split_of(path)
-        try:
+        with readable(path):
             table = pq.ParquetFile(path)
             names = table.schema_arrow.names
             rows = table.read(columns=list(_FACTS)).to_pylist()
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise CorpusError(f"{path} cannot be read ({error}). It is damaged; build the corpus again.") from error
         contents.num_bytes += path.stat().st_size
         contents.has_weights |= SAMPLING_WEIGHT in names
         for row in rows:
-            amount = contents.amounts[split, row["corpus"], row["label_kind"]]
-            amount[0] += 1
-            amount[1] += row["duration_s"]
+            contents.amounts.add(split, row["corpus"], row["label_kind"], row["duration_s"])
             contents.rates.add(row["sampling_rate"])
             contents.licences[row["corpus"]].add(row["licence"] or "none stated")
             if row["f0_hop_s"] is not None:
@@ -158,7 +144,7 @@ def _count(folder: Path) -> _Contents:
 def _card_data(contents: _Contents, title: str):
     from huggingface_hub import DatasetCardData
 
-    num_rows, _ = contents.total()
+    num_rows = contents.amounts.total().num_rows
     licences = sorted(set().union(*contents.licences.values()))
     if len(licences) == 1 and licences[0].lower() in _HUB_LICENCES:
         licence = {"license": licences[0].lower()}
@@ -178,16 +164,16 @@ def _card_data(contents: _Contents, title: str):
 def _amounts_table(contents: _Contents) -> str:
     lines = ["| split | corpus | label kind | recordings | minutes |", "|---|---|---|---:|---:|"]
 
-    def add(split: str, corpus: str, kind: str, amount: Sequence[float]) -> None:
-        lines.append(f"| {split} | {corpus} | {kind} | {int(amount[0]):,} | {amount[1] / 60:.1f} |")
+    def add(split: str, corpus: str, kind: str, amount: Amount) -> None:
+        lines.append(f"| {split} | {corpus} | {kind} | {amount.num_rows:,} | {amount.minutes:.1f} |")
 
     for split in contents.splits:
         keys = sorted(key for key in contents.amounts if key[0] == split)
         for key in keys:
             add(f"`{key[0]}`", f"`{key[1]}`", f"`{key[2]}`", contents.amounts[key])
         if len(keys) > 1:
-            add(f"**`{split}`**", "all", "all", contents.total(split))
-    add("**all**", "all", "all", contents.total())
+            add(f"**`{split}`**", "all", "all", contents.amounts.total(split))
+    add("**all**", "all", "all", contents.amounts.total())
     return "\n".join(lines)
 
 
@@ -201,7 +187,7 @@ def _describe_corpus(name: str, contents: _Contents) -> dict:
         "name": name,
         "title": name if corpus is None else corpus.title,
         "citation": "" if corpus is None else corpus.citation.strip(),
-        "num_rows": f"{contents.total(corpus=name)[0]:,}",
+        "num_rows": f"{contents.amounts.total(corpus=name).num_rows:,}",
         "licences": "; ".join(sorted(contents.licences[name])),
         "redistributable": passed_on,
     }

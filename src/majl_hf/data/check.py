@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import MajlError
+from .amounts import Amount, Amounts
 from .build import SPLITS_BY, read_build, read_splits_by
 from .processes import map_in_order
 from .rows import MAX_MIXTURE_ERROR_DB, mixture_error_db, row_to_track
@@ -51,34 +52,12 @@ class Problem:
 
 
 @dataclass
-class Amount:
-    """Rows, seconds of audio as time passes (not times the number of parts), and bytes of encoded audio and labels."""
-
-    num_rows: int = 0
-    duration_s: float = 0.0
-    num_bytes: int = 0
-
-    def add(self, num_rows: int, duration_s: float, num_bytes: int) -> None:
-        self.num_rows += num_rows
-        self.duration_s += duration_s
-        self.num_bytes += num_bytes
-
-    @property
-    def minutes(self) -> float:
-        return self.duration_s / 60
-
-    @property
-    def bytes_per_minute(self) -> float:
-        return self.num_bytes / self.minutes if self.duration_s else 0.0
-
-
-@dataclass
 class Report:
     """What `check_dataset` found; `amounts` by (split, corpus, label kind), `total` with the bytes of the files."""
 
     folder: Path
     problems: list[Problem] = field(default_factory=list)
-    amounts: dict[tuple[str, str, str], Amount] = field(default_factory=lambda: defaultdict(Amount))
+    amounts: Amounts = field(default_factory=Amounts)
     total: Amount = field(default_factory=Amount)
 
     @property
@@ -145,8 +124,8 @@ def check_dataset(
             if row.id in seen:
                 report.problems.append(Problem(row.id, f"the id is in {name} and in {seen[row.id]}"))
             seen.setdefault(row.id, name)
-            report.amounts[split, row.corpus, row.label_kind].add(1, row.duration_s, row.num_bytes)
-            report.total.add(1, row.duration_s, 0)
+            report.amounts.add(split, row.corpus, row.label_kind, row.duration_s, row.num_bytes)
+            report.total.add(1, row.duration_s)
             if split != "unused":
                 for what in splits_by.get(row.corpus, splits_by[""]):
                     if value := getattr(row, what):

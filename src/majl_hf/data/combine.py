@@ -45,6 +45,7 @@ import pyarrow.parquet as pq
 from .. import __version__
 from ..audio import write_atomically
 from ..errors import MajlError
+from .amounts import Amounts
 from .build import COMBINE_FILE, SHARD_MINUTES, ShardWriter, read_splits_by
 from .cards import write_dataset_card
 from .fingerprint import Fingerprint, find_matches, track_to_fingerprint
@@ -52,7 +53,7 @@ from .processes import map_in_order
 from .rows import row_to_track
 from .sampling import SamplingConfig, sampling_weights
 from .schema import COMBINED_FEATURES, ROW_FEATURES
-from .shards import SPLITS, cut_evenly, find_shards, known_split_of, shard_name
+from .shards import SPLITS, cut_evenly, find_shards, known_split_of, readable, shard_name
 from .tracks import CorpusError
 from .unfinished import Unfinished, digest, file_facts
 
@@ -75,7 +76,7 @@ class CombineReport:
 
     Args:
         out: the combined folder.
-        amounts: (split, corpus, label kind) -> (rows, seconds).
+        amounts: what is in it, by split, corpus and label kind.
         dropped: a dict a row that was left out: id, corpus, split, label_kind, because ("name" or "audio"), of (the id
             of a row that was kept instead).
         moved: a dict a row of train that is now unused: id, corpus, because ("song", "singer" or "audio"), of (an id in
@@ -85,18 +86,18 @@ class CombineReport:
     """
 
     out: Path
-    amounts: dict[tuple[str, str, str], tuple[int, float]] = field(default_factory=dict)
+    amounts: Amounts = field(default_factory=Amounts)
     dropped: list[dict[str, str]] = field(default_factory=list)
     moved: list[dict[str, str]] = field(default_factory=list)
     held_out_audio: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def num_rows(self) -> int:
-        return sum(rows for rows, _ in self.amounts.values())
+        return self.amounts.total().num_rows
 
     @property
     def duration_s(self) -> float:
-        return sum(seconds for _, seconds in self.amounts.values())
+        return self.amounts.total().duration_s
 
 
 @dataclass
@@ -186,13 +187,8 @@ def combine_corpora(
             kept = [row for row in rows if row.id not in gone]
         _resolve_splits(kept, links, splits_by, on_conflict, report)
         weights = _weigh(kept, sampling)
-        amounts: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0, 0.0])
         for row in kept:
-            amount = amounts[row.split, row.corpus, row.label_kind]
-            amount[0] += 1
-            amount[1] += row.duration_s
-        order = sorted(amounts, key=lambda key: (SPLITS.index(key[0]), *key[1:]))
-        report.amounts = {key: (int(amounts[key][0]), amounts[key][1]) for key in order}
+            report.amounts.add(row.split, row.corpus, row.label_kind, row.duration_s)
         _write_shards(unfinished, _plan_shards(kept, shard_minutes), weights, advance)
         facts = {
             "format": _FORMAT,
@@ -208,8 +204,14 @@ def combine_corpora(
             },
             "splits_by": {corpus: list(names) for corpus, names in sorted(splits_by.items())},
             "rows": [
-                {"split": split, "corpus": corpus, "label_kind": kind, "rows": count, "duration_s": round(length, 3)}
-                for (split, corpus, kind), (count, length) in report.amounts.items()
+                {
+                    "split": split,
+                    "corpus": corpus,
+                    "label_kind": kind,
+                    "rows": amount.num_rows,
+                    "duration_s": round(amount.duration_s, 3),
+                }
+                for (split, corpus, kind), amount in report.amounts.in_order()
             ],
             "dropped": report.dropped,
             "moved": report.moved,
@@ -268,7 +270,7 @@ def _scan(folders: Iterable[Path]) -> tuple[list[_Row], dict[str, tuple[str, ...
 
 
 def _scan_shard(path: Path, split: str) -> Iterator[_Row]:
-    with _readable(path):
+    with readable(path):
         file = pq.ParquetFile(path)
         present = {column.name: column.type for column in file.schema_arrow}
         wrong = [column.name for column in ROW_FEATURES.arrow_schema if present.get(column.name) != column.type]
@@ -279,16 +281,6 @@ def _scan_shard(path: Path, split: str) -> Iterator[_Row]:
             for row, values in enumerate(facts):
                 values = {name: values[name] or "" for name in _FACTS[:-1]} | {"duration_s": values["duration_s"] or 0}
                 yield _Row(**values, split=split, path=path, row_group=row_group, row=row)
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise CorpusError(
-            f"{path} cannot be read ({error}). It is damaged or cut off; build the corpus again."
-        ) from error
 
 
 def _apply_rules(rows: Iterable[_Row], splits: Mapping[str, str]) -> dict[str, str]:
@@ -547,7 +539,7 @@ def _write_shards(
 
 def _read(row: _Row) -> pa.Table:
     """The row as a table of one, its columns in the schema's order."""
-    with _readable(row.path):
+    with readable(row.path):
         table = _open(row.path).read_row_group(row.row_group, columns=list(ROW_FEATURES))
     return table.slice(row.row, 1).select(list(ROW_FEATURES))
 

@@ -3,10 +3,13 @@ which."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
+
+import pyarrow as pa
 
 from .tracks import CorpusError
 
@@ -53,6 +56,17 @@ def find_shards(folder: Path) -> list[Path]:
     if not paths:
         raise CorpusError(f"{folder / 'data'} holds no *.parquet; give a folder that `majl data build` has made.")
     return paths
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What reading a broken file raises becomes a `CorpusError` that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(
+            f"{path} cannot be read ({error}). It is damaged or cut off; build the corpus again."
+        ) from error
 
 
 def cut_evenly(items: Sequence[_Timed], count: int) -> list[tuple]:
