@@ -1,7 +1,10 @@
 import numpy as np
 from corpus_files import steady_clip, tone, write, write_mir1k
+from row_files import RATE, make_rows, write_built
 
-from majl_hf.data import Mir1kCorpus, StemsCorpus, iter_validation_clips
+from majl_hf.data import Mir1kCorpus, RowsCorpus, StemsCorpus, iter_validation_clips
+from majl_hf.evaluation.runner import score_clip
+from majl_hf.evaluation.systems import SystemOutput
 
 
 def test_mir1k_clips_are_whole_and_unscaled(tmp_path):
@@ -23,3 +26,23 @@ def test_stems_keep_rate_and_channels(tmp_path):
     (clip,) = iter_validation_clips(StemsCorpus(folder=str(tmp_path)))
     assert clip.mixture.shape == (2, 8000) and clip.label is None
     np.testing.assert_array_equal(clip.mixture, stereo + 2 * stereo)
+
+
+def test_of_rows_with_a_mixture_alone_the_pitch_is_judged_without_its_octave(tmp_path):
+    rows = make_rows(tmp_path / "audio", {"pitch": 1, "separation": 1}, duration_s=1.0)
+    clips = list(iter_validation_clips(RowsCorpus(folder=str(write_built(tmp_path / "built", rows)))))
+    by_id = {clip.id: clip for clip in clips}
+    pitch, stems = by_id["c/pitch0"], by_id["c/separation0"]
+    assert pitch.vocals is None and pitch.mixture.shape == (1, RATE) and not pitch.label.octave_reliable
+    assert stems.vocals.shape == stems.mixture.shape == (1, RATE) and stems.label is None
+
+    class OctaveDown:
+        name = "an octave down"
+
+        def __call__(self, mixture, sampling_rate):
+            times_s = np.arange(101) * 0.01
+            return SystemOutput(mixture, times_s, np.full(101, 110.0), np.ones(101, dtype=bool))
+
+    scores = score_clip(OctaveDown(), pitch).scores
+    assert scores.keys() == {"rca", "vr", "vfa"} and scores["rca"] > 0.98
+    assert "sdr_db" in score_clip(OctaveDown(), stems).scores
