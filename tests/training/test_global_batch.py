@@ -84,7 +84,6 @@ def values(built, model, output, strategy, balance, **arguments) -> dict:
             "logging_steps": 1,
             "use_cpu": True,
             "disable_tqdm": True,
-            "ddp_find_unused_parameters": True,
             **arguments,
         },
     }
