@@ -1,0 +1,68 @@
+"""How long a matrix will take: a few steps of each stage, measured."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+
+from transformers import TrainerCallback
+
+from ..training import TrainingConfig, make_trainer
+from .config import AblationConfig
+from .plan import Run, corpus_folder
+
+WARM_STEPS = 2  # which are not counted
+
+
+class _StepTimes(TrainerCallback):
+    """When each step ended, seconds."""
+
+    def __init__(self):
+        self.ends_s: list[float] = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.ends_s.append(time.perf_counter())
+
+
+def step_s(training: TrainingConfig, num_steps: int = 4) -> float:
+    """Seconds of a step of a stage, whose folder is left alone; data loading is part of it."""
+    folder = tempfile.mkdtemp(prefix="majl-steps-")
+    try:
+        arguments = {
+            **{name: value for name, value in training.arguments.items() if not name.startswith("lr_scheduler")},
+            "output_dir": folder,
+            "max_steps": WARM_STEPS + num_steps,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+        }
+        trainer = make_trainer(training.model_copy(update={"arguments": arguments}))
+        trainer.strategy_warmup_steps = 0  # the weights that most steps have
+        times = _StepTimes()
+        trainer.add_callback(times)
+        trainer.train()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return (times.ends_s[-1] - times.ends_s[WARM_STEPS - 1]) / num_steps
+
+
+def estimate_minutes(config: AblationConfig, run: Run, num_steps: int = 4) -> float:
+    """Minutes of a run's optimiser steps; labelling and scoring come on top.
+
+    Nothing of the run needs to be there but the starting point and the reduced corpus: these stand in for the models
+    and pseudo labels of its stages.
+    """
+    total_s = 0.0
+    for stage in run.stages:
+        sources = [
+            {**source, "folder": str(corpus_folder(config))}
+            if stage.pseudo_labels is not None and source["folder"] == stage.pseudo_labels.out
+            else source
+            for source in stage.training.data["sources"]
+        ]
+        training = stage.training.model_copy(
+            update={"model": run.stages[0].training.model, "data": {**stage.training.data, "sources": sources}}
+        )
+        total_s += stage.steps * step_s(training, num_steps)
+    return total_s / 60
