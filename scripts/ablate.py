@@ -68,20 +68,22 @@ def print_plan(config, cells: list[str], seeds: list[int]) -> None:
     counts = prepare(config)["counts"]
     print(", ".join(f"{kind}: {c['songs']} songs, {c['rows']} rows, {c['minutes']} min" for kind, c in counts.items()))
     rate = MajlConfig.from_pretrained(find_checkpoint(start_folder(config, config.seeds[0]))).sampling_rate
-    total = 0.0
+    total_wall = total_cpu = 0.0
     for cell, budget in budgets(config, rate).items():
         if cell in cells:
-            minutes = estimate_minutes(config, plan_run(config, cell, seeds[0]))
-            total += minutes * len(seeds)
+            wall, cpu = estimate_minutes(config, plan_run(config, cell, seeds[0]))
+            total_wall += wall * len(seeds)
+            total_cpu += cpu * len(seeds)
             steps = " + ".join(map(str, budget.stage_steps)) or "0"
             print(
                 f"{cell}: {steps} steps, {budget.items} items, {budget.audio_s / 3600:.2f} h of audio, "
-                f"{minutes:.1f} min a seed",
+                f"{wall:.1f} min a seed ({cpu:.1f} min of CPU)",
                 flush=True,
             )
     print(
-        f"{len(cells)} rows x {len(seeds)} seeds: {total:.0f} min of steps, from a few steps of each stage on this "
-        "machine as busy as it is now; pseudo labels and scores come on top. Equal budgets: yes."
+        f"{len(cells)} rows x {len(seeds)} seeds: {total_wall:.0f} min of steps on this machine as busy as it is now "
+        f"({total_cpu:.0f} min of CPU), from a few steps of each stage; pseudo labels and scores come on top. "
+        "Equal budgets: yes."
     )
 
 
