@@ -28,6 +28,8 @@ ENTRIES = {
     "majl_hf.export": None,
     "majl_hf.models.streaming_majl": None,
     "majl_hf.training": "train",
+    "majl_hf.pseudo_labels": "train",
+    "majl_hf.ablation": "train",
     "majl_hf.evaluation": "evaluate",
     "majl_hf.export.plot": "plot",
 }

@@ -94,5 +94,7 @@ def test_options_of_scripts_exist(document):
         script = re.search(r"scripts/\w+\.py", line)
         if script:
             source = (ROOT / script.group()).read_text(encoding="utf-8")
-            unknown = [option for option in re.findall(r"\s(--[\w-]+)", line[script.end() :]) if f'"{option}"' not in source]
+            unknown = [
+                option for option in re.findall(r"\s(--[\w-]+)", line[script.end() :]) if f'"{option}"' not in source
+            ]
             assert not unknown, f"{script.group()} has no {unknown}"

@@ -5,9 +5,10 @@ pre-trained models", JOSS 5(50), 2020. A U-Net maps the magnitudes of an STFT (4
 1024 bins) to a mask in [0, 1] for the vocals. What this file adds to the published network:
 
 - `residual_head`: a complex term beside the mask, so that the estimate may turn phases and exceed the mixture;
-- `upper_band`: the mask above the network's last bin, as a learned share of the mask just below it.
+- `upper_band`: the mask above the network's last bin, as a learned share of the mask just below it;
+- `second_pass_frames`: in evaluation, the mean of two masks, one computed with the frames moved.
 
-Their last layers are zero at first, so a network with them equals the published one until it is trained.
+The last layers of the first two are zero at first, so a network with them equals the published one until it is trained.
 """
 
 import torch
