@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from datasets import load_dataset
-from row_files import write_built
+from row_files import make_rows, write_built
 
 from majl_hf.data.check import check_dataset
 from majl_hf.data.rows import row_to_track
@@ -268,3 +268,18 @@ def test_a_corpus_that_lacks_nothing(corpus, tmp_path):
     full = write_built(tmp_path / "full", [rows_of(corpus)["c/full0"]], num_shards=1)
     with pytest.raises(CorpusError, match=r"has no row to label in train: it needs rows of kind pitch, and has {'full"):
         run_pseudo_labels(make_config(full, tmp_path / "out", label_kinds=("pitch",)))
+
+
+def test_a_separation_that_kept_the_voice_in_the_accompaniment_is_dropped(tmp_path, pitch_teacher):
+    rows = make_rows(tmp_path / "audio", {"pitch": 2}, duration_s=1.0)
+    rows[0]["f0_octave_reliable"] = True  # the other one's octave is not, so nothing can be told there
+    noise = VocalsTeacher(
+        lambda mixture, rate: np.random.default_rng(0).uniform(-0.01, 0.01, mixture.shape).astype(np.float32),
+        {"id": "noise", "kind": "function"},
+    )
+    config = PseudoLabelConfig(
+        rows=str(write_built(tmp_path / "rows", rows)), out=str(tmp_path / "out"), min_row_confidence=0.0
+    )
+    result = run_pseudo_labels(config, pitch_teacher=pitch_teacher, vocals_teacher=noise)
+    assert result.num_rows == 1
+    assert result.dropped["c/pitch0"].startswith("the separation failed: the accompaniment fits the pitch label")

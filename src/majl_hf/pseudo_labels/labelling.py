@@ -16,6 +16,7 @@ import torch
 
 from ..data.labels import PitchLabel
 from ..data.rows import row_to_track, track_to_row
+from ..data.swapped import find_exchange
 from ..data.tracks import CorpusError, Track
 from .confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
 from .reading import PitchReading
@@ -161,6 +162,9 @@ def _with_vocals(
         "vocals": _ArrayPart(vocals, track.sampling_rate, bits),
         "accompaniment": _ArrayPart(mixture - vocals, track.sampling_rate, bits),
     }
+    if problem := find_exchange(vocals, mixture - vocals, track.sampling_rate, track.label):
+        outcome["dropped"] = f"the separation failed: {problem.partition(':')[0]}"
+        return None, outcome
     provenance = f"{row['provenance'] or ''} {sentence}".strip()
     made = track_to_row(dataclasses.replace(track, mixture=None, **parts, provenance=provenance))
     return {
