@@ -35,10 +35,7 @@ def read_item(model: MajlModel, track: Track, start_s: float, duration_s: float)
     }
     times_s = start_s + np.arange(model.num_pitch_frames(num_samples)) * config.frame_hop_s
     frames = FrameLabels.unknown(len(times_s))
-    frames.f0_hz, frames.pitch_weight = track.label.at(times_s)
-    frames.vocals_weight = track.vocals_confidence_at(times_s)
-    frames.octave_reliable[:] = track.label.octave_reliable
-    frames.by_hand[:] = track.label.by_hand
+    frames.write(slice(None), track, times_s)
     item = {"mixture": parts["vocals"] + parts["accompaniment"], "vocals": parts["vocals"], **vars(frames)}
     return {name: torch.from_numpy(np.asarray(values, dtype=np.float32))[None] for name, values in item.items()}
 

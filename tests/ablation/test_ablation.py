@@ -384,7 +384,7 @@ def test_a_matrix_is_trained_resumed_and_reported(corpora, tmp_path, monkeypatch
     changed["cells"]["naive_joint"]["train"]["weighting"]["strategy"] = "focal"
     with pytest.raises(ConfigError, match="was made with other settings"):
         run_matrix(load_ablation_config(write_config(tmp_path, changed)), ["naive_joint"], [1])
-    with ablation_run._held(plan_run(parts, "start", 1).folder) as free:
+    with ablation_run.held(plan_run(parts, "start", 1).folder) as free:
         assert free
         assert run_matrix(parts, ["start"], [1]) == ["start, seed 1"]
 

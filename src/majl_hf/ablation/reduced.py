@@ -24,10 +24,10 @@ import pyarrow as pa
 from ..data.build import ShardWriter, write_json
 from ..data.rows import row_to_track, track_to_row
 from ..data.schema import ROW_FEATURES
-from ..data.shards import cut_evenly, shard_name
+from ..data.shards import cut_evenly, file_facts, shard_name
 from ..data.tracks import CorpusError, SumPart
 from ..errors import ConfigError
-from ..pseudo_labels.sources import file_state, find_files, scan
+from ..pseudo_labels.sources import find_files, scan
 from .config import ReducedConfig
 
 FACTS_FILE = "reduced.json"
@@ -87,7 +87,7 @@ def make_reduced_corpus(config: ReducedConfig, out: str | Path) -> dict:
     files = find_files(config.rows, config.split)
     made_from = {
         **config.model_dump(mode="json", exclude={"rows"}),
-        "files": [file_state(file)[:2] for file in files],  # a copy of the same files makes the same corpus
+        "files": [file_facts(file)[:2] for file in files],  # a copy of the same files makes the same corpus
     }
     if (out / FACTS_FILE).is_file():
         facts = json.loads((out / FACTS_FILE).read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import torch
 from ..data import iter_validation_clips
 from ..data.build import write_json
 from ..data.config import Corpus
+from ..data.locks import held
 from ..errors import ConfigError
 from ..evaluation.results import code_revision
 from ..evaluation.runner import score_clip
@@ -78,7 +79,8 @@ def run_matrix(
     for seed in seeds:
         for cell in cells:
             run = plan_run(config, cell, seed)
-            with _held(run.folder) as free:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            with held(run.folder) as free:
                 if not free:
                     busy.append(f"{cell}, seed {seed}")
                     say(f"{cell}, seed {seed}: another process is at it")
@@ -214,24 +216,3 @@ def _score(run: Run, split: str, corpus: Corpus) -> None:
             "items": items,
         },
     )
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Whether this process alone is at a folder, which is made; the system lets go of it however the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.name == "nt":
-        yield True
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(handle)

@@ -21,7 +21,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -36,6 +35,7 @@ from .. import __version__
 from ..audio import AtomicWriter, write_atomically
 from ..errors import MajlError
 from .cards import write_dataset_card
+from .locks import held
 from .processes import map_in_order
 from .rows import track_to_row
 from .schema import ROW_FEATURES
@@ -305,26 +305,15 @@ def read_splits_by(folder: Path) -> dict[str, tuple[str, ...]]:
 @contextlib.contextmanager
 def alone_in(out: Path) -> Iterator[None]:
     """Make the folder and hold it against a second build; the system lets go of it however this process ends."""
-    try:
-        (out / "data").mkdir(parents=True, exist_ok=True)
-        if os.name == "nt":
-            yield
-            return
-        import fcntl
-
-        handle = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise MajlError(f"{out} cannot be written: {error.strerror}. Choose another folder.") from error
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (out / "data").mkdir(parents=True, exist_ok=True)
+            free = stack.enter_context(held(out))
         except OSError as error:
-            raise MajlError(
-                f"{out} is being built by another process; wait for it or choose another folder."
-            ) from error
+            raise MajlError(f"{out} cannot be written: {error.strerror}. Choose another folder.") from error
+        if not free:
+            raise MajlError(f"{out} is being built by another process; wait for it or choose another folder.")
         yield
-    finally:
-        os.close(handle)
 
 
 def _check_folder(out: Path, earlier: dict | None, plan: dict, overwrite: bool) -> None:

@@ -53,9 +53,9 @@ from .processes import map_in_order
 from .rows import row_to_track
 from .sampling import SamplingConfig, sampling_weights
 from .schema import COMBINED_FEATURES, ROW_FEATURES
-from .shards import SPLITS, cut_evenly, find_shards, known_split_of, readable, shard_name
+from .shards import SPLITS, cut_evenly, file_facts, find_shards, known_split_of, readable, shard_name
 from .tracks import CorpusError
-from .unfinished import Unfinished, digest, file_facts
+from .unfinished import Unfinished, digest
 
 HELD_OUT = ("test", "validation")
 # Which of two recordings of the same song is kept: by split, then by label.

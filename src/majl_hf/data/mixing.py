@@ -194,14 +194,7 @@ class Mixer:
         begin_s, end_s = begin / self.config.sampling_rate, end / self.config.sampling_rate
         inside = (self._frame_times_s >= begin_s) & (self._frame_times_s <= end_s)
         times_s = start_s + (self._frame_times_s[inside] - begin_s) * speed
-        frames, label = line.frames, track.label
-        frames.vocals_weight[inside] = track.vocals_confidence_at(times_s)
-        if label is None:
-            return
-        f0_hz, weight = label.at(times_s)
-        frames.f0_hz[inside], frames.pitch_weight[inside] = f0_hz * speed, weight
-        frames.octave_reliable[inside] = float(label.octave_reliable)
-        frames.by_hand[inside] = float(label.by_hand)
+        line.frames.write(inside, track, times_s, speed)
 
     def _start_s(self, rng: np.random.Generator, track: Track, speed: float) -> float:
         """Where a segment of a single recording begins; a shorter recording stands somewhere in silence."""

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from .segments import active_rms_dbfs
+from .tracks import Track
 
 MAX_BALANCE_DB = 30.0
 
@@ -44,6 +45,18 @@ class FrameLabels:
         """No pitch, and vocals as they are."""
         zeros, ones = np.zeros(num_frames), np.ones(num_frames)
         return cls(zeros, zeros.copy(), ones, ones.copy(), ones.copy())
+
+    def write(self, inside: np.ndarray | slice, track: Track, times_s: np.ndarray, speed: float = 1.0) -> None:
+        """Fill the frames `inside` with what is known of a recording at its seconds `times_s`, played `speed` times as
+        fast."""
+        self.vocals_weight[inside] = track.vocals_confidence_at(times_s)
+        label = track.label
+        if label is None:
+            return
+        f0_hz, weight = label.at(times_s)
+        self.f0_hz[inside], self.pitch_weight[inside] = f0_hz * speed, weight
+        self.octave_reliable[inside] = float(label.octave_reliable)
+        self.by_hand[inside] = float(label.by_hand)
 
 
 @dataclass

@@ -28,6 +28,7 @@ from .. import __version__
 from ..audio import AtomicWriter
 from .build import alone_in, remove_leftovers, write_json
 from .fingerprint import Fingerprint
+from .shards import file_facts
 
 
 class Unfinished:
@@ -104,12 +105,6 @@ class Unfinished:
             raise
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def file_facts(path: Path) -> list:
-    """What an input file is known by."""
-    status = path.stat()
-    return [path.name, status.st_size, status.st_mtime_ns]
 
 
 def digest(*facts) -> str:

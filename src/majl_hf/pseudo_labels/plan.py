@@ -27,12 +27,12 @@ from ..data.build import (
     shard_facts,
     write_json,
 )
-from ..data.shards import SPLITS, cut_evenly, shard_name
+from ..data.shards import SPLITS, cut_evenly, file_facts, shard_name
 from ..data.tracks import CorpusError
 from ..errors import ConfigError, MajlError
 from .config import PseudoLabelConfig
 from .labelling import DIRECTIONS
-from .sources import SourceRow, file_state, find_files, scan
+from .sources import SourceRow, find_files, scan
 
 _FORMAT = 1
 _KEY = "pseudo_labels"
@@ -89,7 +89,7 @@ def plan_shards(selected: Mapping[str, list[SourceRow]], facts: Mapping, shard_m
         duration_s = sum(row.duration_s for row in rows)
         groups = cut_evenly(rows, max(1, math.ceil(duration_s / (60 * shard_minutes))))
         for number, group in enumerate(groups):
-            made_from = [file_state(path) for path in sorted({row.path for row in group})]
+            made_from = [file_facts(path) for path in sorted({row.path for row in group})]
             content = json.dumps([_FORMAT, facts, made_from, [row.id for row in group]], sort_keys=True)
             fingerprint = hashlib.sha256(content.encode()).hexdigest()[:32]
             shards.append(

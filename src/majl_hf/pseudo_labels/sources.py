@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -79,9 +78,3 @@ def scan(files: Sequence[str]) -> list[SourceRow]:
     if twice:
         raise CorpusError(f"The id {twice[0]} occurs twice; every row needs one of its own. Build the corpus again.")
     return rows
-
-
-def file_state(path: str) -> list:
-    """What tells a file from a later one of its name: name, bytes, modification time."""
-    status = Path(path).stat()
-    return [Path(path).name, status.st_size, status.st_mtime_ns]

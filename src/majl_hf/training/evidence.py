@@ -55,8 +55,8 @@ def read_evidence(
         label = (f0_hz[labelled], octave_reliable[labelled], config)
         logits = _read(model, vocals[labelled]) if depends_on_mode(model.pitch_estimator) else logits[labelled]
         posteriors = torch.sigmoid(logits)
-        measured = agreement(posteriors, *label)
-        estimate[labelled] = clean[labelled] = measured
+        if reading != "nothing":
+            estimate[labelled] = clean[labelled] = agreement(posteriors, *label)
         taught_hz[labelled] = likeliest_hz(posteriors, *label)
         known = labelled[batch["vocals_weight"][labelled].amax(dim=1) > 0] if reading == "clean" else []
         if len(known):
@@ -64,8 +64,6 @@ def read_evidence(
             posteriors = torch.sigmoid(_read(model, batch["vocals"][known]))
             clean[known] = agreement(posteriors, *label)
             taught_hz[known] = likeliest_hz(posteriors, *label)
-    if reading == "nothing":
-        estimate, clean = torch.ones_like(f0_hz), torch.ones_like(f0_hz)
     return Evidence(estimate, clean, confidence, batch["vocals_weight"], by_hand), taught_hz
 
 
