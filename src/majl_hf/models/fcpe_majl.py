@@ -85,6 +85,10 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         num_frames = num_pitch_frames(waveform.shape[1], self.hop_length)
+        with torch.autocast(waveform.device.type, enabled=False):  # logarithms of small numbers
+            return self._log_mel(waveform, num_frames)
+
+    def _log_mel(self, waveform: torch.Tensor, num_frames: int) -> torch.Tensor:
         # The published front end pads as if frames were hop-sized cells, and mirrors where there is enough to mirror.
         before = (self.n_fft - self.hop_length) // 2
         behind = max((self.n_fft - self.hop_length + 1) // 2, self.n_fft - waveform.shape[1] - before)
@@ -129,7 +133,7 @@ class _DepthwiseConvolution(torch.autograd.Function):
         gradient = gradient.contiguous()
         frames_gradient = weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
-            frames_gradient = _depthwise_forward(gradient, weight.flip(2), None)
+            frames_gradient = _depthwise_forward(gradient, weight.to(gradient).flip(2), None)
         if ctx.needs_input_grad[1]:
             half = kernel_size // 2
             padded = nn.functional.pad(frames, (0, 0, half, half)).contiguous()

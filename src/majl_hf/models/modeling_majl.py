@@ -116,8 +116,10 @@ class MajlModel(PreTrainedModel):
     def estimate_pitch(self, vocals: torch.Tensor) -> torch.Tensor:
         """Logits `(batch_size, num_frames, num_bins)` of vocals `(batch_size, num_channels, num_samples)` at the
         model's rate."""
-        mono = resample(vocals.mean(dim=1), self.config.sampling_rate, self.config.pitch_estimator_config.sampling_rate)
-        return self.pitch_estimator(mono).logits
+        with torch.autocast(vocals.device.type, enabled=False):  # waveforms keep their precision
+            rate = self.config.pitch_estimator_config.sampling_rate
+            mono = resample(vocals.mean(dim=1), self.config.sampling_rate, rate)
+        return self.pitch_estimator(mono).logits.to(vocals.dtype)  # under autocast they come in half precision
 
     def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
         """Logits of a training batch. Items without a pitch label teach nothing there: the pitch estimator, which is

@@ -81,13 +81,15 @@ class UpConv(nn.ConvTranspose2d):
     """
 
     max_shuffled_channels = 16
+    max_shuffled_channels_autocast = 64
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, time, frequency)` to `(batch_size, out_channels, 2 * time, 2 * frequency)`."""
-        if self.out_channels > self.max_shuffled_channels:
+        in_half = torch.is_autocast_enabled(hidden.device.type)
+        if self.out_channels > (self.max_shuffled_channels_autocast if in_half else self.max_shuffled_channels):
             return super().forward(hidden)[:, :, :-1, :-1]
         shuffled = nn.functional.conv2d(hidden, self._phases(), self.bias.repeat_interleave(4), padding=1)
         return nn.functional.pixel_shuffle(shuffled, 2)
@@ -148,7 +150,7 @@ class ResidualHead(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, time / 2, frequency / 2)` to complex, at full time and frequency."""
-        real, imaginary = torch.tanh(self.conv(hidden)).chunk(2, dim=1)
+        real, imaginary = torch.tanh(self.conv(hidden)).float().chunk(2, dim=1)  # no complex numbers of half precision
         return torch.complex(real, imaginary)
 
 
@@ -194,7 +196,7 @@ class MaskUNet(nn.Module):
         hidden = skips.pop()
         for block in self.up[:-1]:
             hidden = torch.cat([skips.pop(), block(hidden)], dim=1)
-        mask = torch.sigmoid(self.mask(self.up[-1](hidden)))
+        mask = torch.sigmoid(self.mask(self.up[-1](hidden)).float())
         return mask, None if self.residual is None else self.residual(self._normalised(hidden))
 
     def _normalised(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -255,7 +255,8 @@ class DwhsTrainer(Trainer):
         """Weights of a batch's frames, and the pitch to teach; see `read_evidence`."""
         warming_up = self.state.global_step < self.strategy_warmup_steps and not isinstance(self.strategy, Uniform)
         strategy = Confidence() if warming_up else self.strategy
-        evidence, taught_hz = read_evidence(model, batch, vocals.detach(), logits.detach(), strategy.reads)
+        with self.accelerator.autocast():
+            evidence, taught_hz = read_evidence(model, batch, vocals.detach(), logits.detach(), strategy.reads)
         weights = strategy(evidence)
         self._note(evidence, weights)
         return weights, taught_hz
