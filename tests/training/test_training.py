@@ -14,13 +14,23 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from majl_hf import MajlModel
+from majl_hf import MajlConfig, MajlModel
+from majl_hf.models.backbones_majl import FcpeConfig, SpleeterConfig
+from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimatorConfig
+from majl_hf.models.tiny_separator_majl import TinySeparatorConfig
 from majl_hf.training import NonFiniteLossError, load_training_config, make_trainer, parameter_groups, train
-from majl_hf.training.config import BalancingConfig, WeightingConfig
-from majl_hf.training.run import last_checkpoint
+from majl_hf.training.config import STAGES, BalancingConfig, WeightingConfig
+from majl_hf.training.run import last_checkpoint, training_arguments
 from majl_hf.training.trainer import DwhsTrainer
 
 ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(path for path in (ROOT / "scripts/configs").glob("majl*.yaml"))
+BASE_LIKE = {
+    "separator_config": SpleeterConfig(hidden_channels=(4, 8, 72), residual_head=True, upper_band=True),
+    "pitch_estimator_config": FcpeConfig(hidden_size=32, num_layers=2),
+    "separator_gradient_scale": 0.5,
+}
+TINY = {"separator_config": TinySeparatorConfig(), "pitch_estimator_config": TinyPitchEstimatorConfig()}
 RATE = 16_000
 
 
@@ -250,6 +260,8 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
         (lambda text: text + "weighting: {strategy: dwsh}", "'dwhs'"),
         (lambda text: text + "weighting: {strategy: dwhs, options: {alfa: 1}}", "alfa"),
         (lambda text: text + "balancing: {strategy: fixed, options: {window: 1}}", "window"),
+        (lambda text: text.replace("window_s", "window_seconds"), r"window_seconds.*MajlConfig does not have"),
+        (lambda text: text.replace("window_s: 2.0", "separator_gradient_rule: mean"), "'mean'.*'project'"),
     ],
 )
 def test_mistakes_in_the_file_are_named(config_file, tmp_path, change, message):
@@ -257,6 +269,51 @@ def test_mistakes_in_the_file_are_named(config_file, tmp_path, change, message):
     path.write_text(change(config_file.read_text()))
     with pytest.raises(ValueError, match=message):
         make_trainer(load_training_config(path))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configurations_that_come_along_are_valid(path, monkeypatch, tmp_path):
+    """Without the corpora: every section is read, and the arguments fit each other."""
+    for name in ("MAJL_DATA", "MAJL_MUSIC"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    has_stages = "\nstage_1:" in path.read_text()
+    for stage in STAGES if has_stages else (None,):
+        config = load_training_config(path, stage)
+        arguments = training_arguments(config)
+        assert arguments.max_steps > 0 and arguments.device.type == "cpu"
+        assert config.mixing(length=1).segment_samples > 0
+
+
+@pytest.mark.parametrize("config", [BASE_LIKE, TINY], ids=["spleeter + fcpe", "tiny"])
+def test_half_precision_gives_nearly_the_same_gradients(config):
+    torch.manual_seed(0)
+    model = MajlModel(MajlConfig(**config)).train()
+    with torch.no_grad():
+        for parameter in model.parameters():  # also of the heads that start at zero
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    mixture = 0.1 * torch.randn(2, model.config.num_channels, 3 * model.config.sampling_rate // 10)
+    f0_hz = torch.full((2, model.num_pitch_frames(mixture.shape[-1])), 220.0)
+    gradients = []
+    for in_half in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_half):
+            output = model(mixture=mixture, vocals=0.5 * mixture, f0_hz=f0_hz)
+        assert output.vocals.dtype == output.pitch_logits.dtype == output.loss.dtype == torch.float32
+        output.loss.backward()
+        gradients.append([parameter.grad.flatten() for parameter in model.parameters()])
+    for single, half in zip(*gradients, strict=True):
+        assert torch.isfinite(half).all()
+        assert torch.linalg.vector_norm(half - single) <= 0.2 * torch.linalg.vector_norm(single) + 1e-6
+    single, half = (torch.cat(parts) for parts in gradients)
+    assert torch.linalg.vector_norm(half - single) <= 0.03 * torch.linalg.vector_norm(single)
+
+
+def test_a_run_in_half_precision_learns(config_file, tmp_path):
+    trainer = train(configured(config_file, tmp_path, bf16=True, max_steps=8))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[-1] < losses[0]
+    assert all(parameter.dtype == torch.float32 for parameter in trainer.model.parameters())
 
 
 def test_the_command_trains_and_the_result_loads(config_file):

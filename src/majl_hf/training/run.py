@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, TrainingArguments
@@ -13,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from .._memory import keep_freed_memory
 from ..audio import write_atomically
 from ..data import JointMixtureDataset, StreamingMixtureDataset, collate
+from ..models.configuration_majl import MajlConfig
 from ..models.feature_extraction_majl import MajlFeatureExtractor
 from ..models.modeling_majl import MajlModel
 from .config import TrainingConfig
@@ -30,17 +33,7 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
         ValueError: the configuration does not fit the model or `TrainingArguments`.
         CorpusError: a corpus cannot be read; the message names the file.
     """
-    arguments = TrainingArguments(
-        **{
-            "remove_unused_columns": False,
-            "label_names": ["vocals", "f0_hz"],
-            "num_train_epochs": 1,
-            "report_to": "none",
-            "metric_for_best_model": "score",
-            "greater_is_better": True,
-            **config.arguments,
-        }
-    )
+    arguments = training_arguments(config)
     keep_freed_memory()
     if arguments.device.type == "cpu":
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", arguments.world_size))
@@ -48,7 +41,7 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
     if arguments.max_steps <= 0:
         raise ValueError(f"arguments.max_steps is {arguments.max_steps}; a run needs a number of steps above 0.")
     model = MajlModel.from_pretrained(config.model)
-    model.config.update(dict(config.model_config_overrides))
+    _override(model.config, config.model_config_overrides)
     items_a_step = arguments.train_batch_size * arguments.gradient_accumulation_steps  # of one process
     is_streaming = bool(config.data.get("streaming", False))
     mixing = config.mixing(
@@ -83,6 +76,29 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
         balance=config.balancing.make(model.config.pitch_loss_weight),
         average_decay=config.average_decay,
     )
+
+
+def training_arguments(config: TrainingConfig) -> TrainingArguments:
+    """The run's `arguments` on top of what joint training needs; ValueError or TypeError where they do not fit."""
+    return TrainingArguments(
+        **{
+            "remove_unused_columns": False,
+            "label_names": ["vocals", "f0_hz"],
+            "num_train_epochs": 1,
+            "report_to": "none",
+            "metric_for_best_model": "score",
+            "greater_is_better": True,
+            **config.arguments,
+        }
+    )
+
+
+def _override(config: MajlConfig, overrides: Mapping[str, Any]) -> None:
+    """Set fields of a loaded model's config, with the checks that a new one gets."""
+    if unknown := sorted(set(overrides) - set(config.to_dict())):
+        raise ValueError(f"model_config_overrides names {unknown}, which a {type(config).__name__} does not have.")
+    type(config)(**overrides)
+    config.update(dict(overrides))
 
 
 def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
