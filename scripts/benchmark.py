@@ -6,7 +6,8 @@
     python scripts/benchmark.py --output benchmark.json --minutes 10 120
         peak memory of `majl separate` on a 10-minute and a 2-hour file (needs 7 GB of disk and a while)
     python scripts/benchmark.py --output benchmark.json --training scripts/configs/majl_base.yaml
-        seconds of audio that training takes in per second, as that configuration trains
+        seconds of audio that training takes in per second, as that configuration trains, and where the time goes;
+        --bf16 for the same in mixed precision, which is a section of its own
 
 Every measurement is a process of its own. `wall_s` runs from opening the input to the last written file, without
 starting Python and loading the weights; `process_s` is all of it; `peak_memory_mib` is the process's largest resident
@@ -35,6 +36,7 @@ SAMPLING_RATE = 44100
 PHRASE_S, SUNG_S = 4, 3
 NOTES = (57, 60, 62, 64, 65, 64, 62, 55)
 CHORDS = ((45, 52, 57, 61), (50, 57, 62, 65), (52, 56, 59, 64), (45, 52, 57, 60))
+NUM_PROFILED_STEPS = 5
 FORMANTS_HZ, FORMANT_WIDTH_HZ = (700.0, 1200.0, 2600.0), 250.0
 
 
@@ -99,10 +101,13 @@ def separate_with_rivals(path: str, folder: str, num_threads: int) -> dict:
     return {"wall_s": time.perf_counter() - start}
 
 
-def measure_training(config_path: str, num_steps: int, num_warmup_steps: int, num_threads: int | None) -> dict:
+def measure_training(
+    config_path: str, num_steps: int, num_warmup_steps: int, num_threads: int | None, bf16: bool
+) -> dict:
     """Training throughput in seconds of audio per second, over `num_steps` steps after `num_warmup_steps`.
 
     The run is the configuration's own, data loading included, but for its schedule; nothing is saved or validated.
+    Steps after those are profiled: `profile` has the operations that took most, their share of the time and calls.
     """
     import torch
 
@@ -115,16 +120,22 @@ def measure_training(config_path: str, num_steps: int, num_warmup_steps: int, nu
     from majl_hf.training import load_training_config, make_trainer
 
     times_s = []
+    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
 
     class Clock(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             times_s.append(time.perf_counter())
+            if state.global_step == num_warmup_steps + num_steps:
+                profiler.start()
+            elif state.global_step == state.max_steps:
+                profiler.stop()
 
     with tempfile.TemporaryDirectory() as folder:
         config = load_training_config(config_path)
         arguments = config.arguments | {
             "output_dir": folder,
-            "max_steps": num_warmup_steps + num_steps,
+            "max_steps": num_warmup_steps + num_steps + NUM_PROFILED_STEPS,
+            "bf16": bf16,
             "warmup_steps": 0,
             "lr_scheduler_type": "constant",
             "lr_scheduler_kwargs": {},
@@ -138,7 +149,9 @@ def measure_training(config_path: str, num_steps: int, num_warmup_steps: int, nu
         trainer.train()
     items_a_step = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps * trainer.args.world_size
     segment_s = config.mixing(length=1).segment_samples / trainer.model.config.sampling_rate
-    wall_s = times_s[-1] - times_s[num_warmup_steps - 1]
+    wall_s = times_s[num_warmup_steps + num_steps - 1] - times_s[num_warmup_steps - 1]
+    operations = sorted(profiler.key_averages(), key=lambda entry: -entry.self_cpu_time_total)
+    total_us = sum(entry.self_cpu_time_total for entry in operations)
     return {
         "config": Path(config_path).name,
         "num_steps": num_steps,
@@ -146,6 +159,11 @@ def measure_training(config_path: str, num_steps: int, num_warmup_steps: int, nu
         "segment_s": segment_s,
         "wall_s": wall_s,
         "audio_s_per_s": num_steps * items_a_step * segment_s / wall_s,
+        "precision": "bf16 where it is safe, else float32" if bf16 else "float32",
+        "profile": [
+            {"operation": entry.key, "share": round(entry.self_cpu_time_total / total_us, 4), "calls": entry.count}
+            for entry in operations[:20]
+        ],
     }
 
 
@@ -247,7 +265,7 @@ def benchmark_memory(options: argparse.Namespace, folder: Path) -> dict:
 
 
 def benchmark_training(options: argparse.Namespace) -> dict:
-    arguments = [str(options.training), options.steps, options.warmup_steps, options.threads]
+    arguments = [str(options.training), options.steps, options.warmup_steps, options.threads, options.bf16]
     measured, returned = call(measure_training, *arguments, num_threads=options.threads)
     print(f"training: {returned['audio_s_per_s']:.1f} s of audio per second")
     return {**returned, **measured}
@@ -267,6 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--skip-rivals", action="store_true")
     parser.add_argument("--minutes", type=float, nargs="+", help="compare peak memory of these lengths instead")
     parser.add_argument("--training", type=Path, metavar="CONFIG", help="measure training throughput instead")
+    parser.add_argument("--bf16", action="store_true", help="training in mixed precision")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup-steps", type=int, default=5)
     parser.add_argument("--workdir", type=Path, help="where the audio goes (default: the temporary folder)")
@@ -285,7 +304,8 @@ def main(arguments: list[str] | None = None) -> int:
     load_average = os.getloadavg() if hasattr(os, "getloadavg") else None
     try:
         if options.training:
-            section, measured = "training", benchmark_training(options)
+            section = "training_bf16" if options.bf16 else "training"
+            measured = benchmark_training(options)
         else:
             with tempfile.TemporaryDirectory(dir=options.workdir) as folder:
                 section = "memory" if options.minutes else "inference"

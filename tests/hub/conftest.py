@@ -14,10 +14,7 @@ def _hub_server():
 @pytest.fixture
 def hub(_hub_server):
     """`local_hub.LocalHub`, empty at the start of each test."""
-    with _hub_server.lock:
-        _hub_server.repositories.clear()
-        _hub_server.lfs.clear()
-        _hub_server.requests.clear()
+    _hub_server.clear()
     return _hub_server
 
 

@@ -4,6 +4,7 @@ Repositories live in memory as a list of commits; branches and tags point at com
 the commit, the others through the LFS protocol, as on the Hub. Private repositories and all writing need the token.
 
     with LocalHub() as hub:
+        hub.fail("PUT /lfs/", times=1)
         subprocess.run([...], env=hub.environment(home))
 
 Clients read the environment when they are imported, so they run in a process of their own.
@@ -16,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,6 +43,7 @@ class Repository:
     kind: str
     id: str
     private: bool = False
+    sdk: str | None = None  # of a Space
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class LocalHub:
 
     Args:
         repositories: (kind, id) -> `Repository`, kind being "models", "datasets" or "spaces".
+        lfs: SHA-256 -> content of what was uploaded outside a commit.
         requests: "METHOD path" of everything that was asked, in order.
     """
 
@@ -71,6 +75,7 @@ class LocalHub:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.lfs: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self._faults: list[_Fault] = []
         self.lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -104,6 +109,37 @@ class LocalHub:
         """Path -> content of a repository at a revision."""
         return self.repositories[kind, repo_id].find(revision).files
 
+    def clear(self) -> None:
+        """Forget everything, as a Hub on which nobody has been."""
+        with self.lock:
+            for kept in (self.repositories, self.lfs, self.requests, self._faults):
+                kept.clear()
+
+    def fail(self, request: str, status: int | None = None, times: int | None = None) -> None:
+        """From now on refuse requests whose "METHOD path" matches the pattern `request`.
+
+        Args:
+            status: what they are answered with; None cuts the connection in the middle of the request.
+            times: how many of them; None for all.
+        """
+        with self.lock:
+            self._faults.append(_Fault(re.compile(request), status, times))
+
+    def take_fault(self, request: str) -> _Fault | None:
+        """The fault of this request, which is thereby used up once."""
+        for fault in self._faults:
+            if fault.times != 0 and fault.request.match(request):
+                fault.times = None if fault.times is None else fault.times - 1
+                return fault
+        return None
+
+
+@dataclass
+class _Fault:
+    request: re.Pattern
+    status: int | None
+    times: int | None
+
 
 class _NotFound(Exception):
     def __init__(self, code: str, status: int = 404):
@@ -129,13 +165,26 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self.query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         self.parts = [unquote(part) for part in url.path.strip("/").split("/")]
-        self.body = self._read_body()
+        request = f"{self.command} {unquote(url.path)}"
         with self.hub.lock:
-            self.hub.requests.append(f"{self.command} {unquote(url.path)}")
+            self.hub.requests.append(request)
+            fault = self.hub.take_fault(request)
+        if fault is not None and fault.status is None:
+            return self._cut()
+        self.body = self._read_body()
+        if fault is not None:
+            return self._send(fault.status, {"error": "made to fail"})
+        with self.hub.lock:
             try:
                 self._route()
             except _NotFound as error:
                 self._send(error.status, {"error": error.code}, {"X-Error-Code": error.code})
+
+    def _cut(self):
+        """Take in half of the body and hang up."""
+        self.rfile.read(int(self.headers.get("Content-Length") or 0) // 2)
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     def _read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -191,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
         if (kind, repo_id) in self.hub.repositories:
             return self._send(409, {"error": "You already created this repo", **answer})
         private = asked.get("private") or asked.get("visibility") == "private"
-        self.hub.repositories[kind, repo_id] = Repository(kind, repo_id, bool(private))
+        self.hub.repositories[kind, repo_id] = Repository(kind, repo_id, bool(private), asked.get("sdk"))
         return self._send(200, answer)
 
     def _api(self, repository: Repository, rest: list[str]):
@@ -265,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
             "tags": [],
             "downloads": 0,
             "likes": 0,
-            "sdk": "gradio" if repository.kind == "spaces" else None,
+            "sdk": repository.sdk,
             "siblings": siblings,
         }
 
