@@ -30,6 +30,15 @@ def test_next_to_silence_the_nearest_frame_decides():
     assert weight.all()
 
 
+def test_a_part_keeps_the_frames_times():
+    label = PitchLabel(np.array([100.0, 110.0, 120.0, 130.0, 140.0]), hop_s=0.02, offset_s=0.01)
+    part = label.between(0.04, 0.08)
+    assert part.f0_hz.tolist() == [120.0, 130.0]
+    np.testing.assert_allclose(part.times_s, [0.01, 0.03], atol=1e-12)
+    weighed = PitchLabel(np.full(5, 100.0), hop_s=0.02, confidence=np.linspace(0, 1, 5)).between(0.02, 0.06)
+    assert weighed.confidence.tolist() == [0.25, 0.5, 0.75]
+
+
 def test_weight_ends_half_a_hop_beyond_the_label():
     label = PitchLabel(np.array([200.0, 200.0]), hop_s=0.02, offset_s=0.1)
     f0_hz, weight = label.at(np.array([0.0, 0.089, 0.091, 0.129, 0.131, 9.0]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,33 +65,48 @@ class _Contents:
         return [kind for kind in LABEL_KINDS if any(key[2] == kind for key in self.amounts)]
 
 
-def write_dataset_card(folder: str | Path, address: str | None = None) -> Path:
+@dataclass(frozen=True)
+class Origin:
+    """Where rows that are passed on come from.
+
+    Args:
+        folder: the corpus, with the reports that tell how it was made.
+        left_out: corpus -> rows of it that may not be passed on.
+    """
+
+    folder: Path
+    left_out: Mapping[str, int]
+
+
+def write_dataset_card(folder: str | Path, address: str | None = None, origin: Origin | None = None) -> Path:
     """Write `README.md` of a built or combined corpus; one that is there is replaced.
 
     Args:
         folder: holds `data/SPLIT-*.parquet`, and `build.json`, `combine.json` or `pseudo_labels.json` where this
             package made it.
         address: what the example loads, such as a repository's id; None for `PATH/TO/THIS/FOLDER`.
+        origin: of rows that are passed on; None for a folder that was made where it lies.
 
     Raises:
         CorpusError: no shard or no row, or a shard that cannot be read.
         AudioError: the card cannot be written.
     """
     folder = Path(folder)
-    write_atomically(folder / CARD_FILE, make_dataset_card(folder, address))
+    write_atomically(folder / CARD_FILE, make_dataset_card(folder, address, origin))
     return folder / CARD_FILE
 
 
-def make_dataset_card(folder: str | Path, address: str | None = None) -> str:
+def make_dataset_card(folder: str | Path, address: str | None = None, origin: Origin | None = None) -> str:
     """The card as text; see `write_dataset_card`."""
     from huggingface_hub import DatasetCard
 
     folder = Path(folder)
+    reports = folder if origin is None else Path(origin.folder)
     contents = _count(folder)
     total = contents.amounts.total()
     corpora = [_describe_corpus(name, contents) for name in contents.corpora]
     title = corpora[0]["title"] if len(corpora) == 1 else "Singing with stems and pitch: " + _list(contents.corpora)
-    if (folder / "pseudo_labels.json").is_file():
+    if (reports / "pseudo_labels.json").is_file():
         title += ", pseudo-labelled"
     card = DatasetCard.from_template(
         card_data=_card_data(contents, title),
@@ -108,7 +123,7 @@ def make_dataset_card(folder: str | Path, address: str | None = None) -> str:
         grids=_grids(contents),
         has_weights=contents.has_weights,
         corpora=corpora,
-        how=_how(folder),
+        how=_how(reports) + ("" if origin is None else _what_is_not_here(origin)),
     )
     return str(card).rstrip() + "\n"
 
@@ -222,6 +237,14 @@ def _how(folder: Path) -> str:
     if (folder / "build.json").is_file():
         version = f" {json.loads((folder / 'build.json').read_text(encoding='utf-8')).get('majl_hf', '')}".rstrip()
     return f"Built by `majl_hf`{version} (`majl data build`) from a copy of the corpus; every row was checked."
+
+
+def _what_is_not_here(origin: Origin) -> str:
+    text = "\n\nThe reports named here stay with whoever made the dataset, for they name rows."
+    if origin.left_out:
+        counts = _list([f"{count:,} of `{corpus}`" for corpus, count in origin.left_out.items()])
+        text += f" Rows that may not be passed on are not here ({counts}); figures of this section count them."
+    return text
 
 
 def _list(names: Iterable[str]) -> str:

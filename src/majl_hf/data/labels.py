@@ -88,11 +88,15 @@ class PitchLabel:
         """Frame centres in seconds, shape (num_frames,)."""
         return self.offset_s + np.arange(len(self.f0_hz)) * self.hop_s
 
-    def until(self, end_s: float) -> PitchLabel:
-        """The frames centred up to `end_s` seconds."""
-        count = int((self.times_s <= end_s).sum())
-        confidence = None if self.confidence is None else self.confidence[:count]
-        return replace(self, f0_hz=self.f0_hz[:count], confidence=confidence)
+    def between(self, start_s: float, end_s: float) -> PitchLabel:
+        """The frames centred from `start_s` to `end_s` seconds; times are then counted from `start_s`."""
+        first, last = np.searchsorted(self.times_s, start_s), np.searchsorted(self.times_s, end_s, side="right")
+        return replace(
+            self,
+            f0_hz=self.f0_hz[first:last],
+            confidence=None if self.confidence is None else self.confidence[first:last],
+            offset_s=self.offset_s + first * self.hop_s - start_s,
+        )
 
     def at(self, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read the curve at any times.

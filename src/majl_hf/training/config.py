@@ -27,7 +27,7 @@ class ValidationConfig(Section):
     Args:
         corpora: clips of validation singers and songs; of rows without vocals only the pitch is judged.
         max_clips: clips of each corpus, evenly spread over it; all where left out.
-        max_clip_s: seconds of each clip, from its start.
+        max_clip_s: seconds of each clip, those in which the reference vocals are loudest, else from its start.
         score: `eval_score` as a sum: metric by name (say `mir1k_sdr_db`, see `validation.Validation`) to the factor
             that it counts with; left out, the mean SDR in dB of the corpora plus ten times their mean overall accuracy.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,19 +64,19 @@ class Validation:
 
 
 def _shortened(clip: ValidationClip, max_s: float) -> ValidationClip:
-    """The first `max_s` seconds of the clip; its label ends with it."""
+    """`max_s` seconds of the clip: where its vocals are loudest, since a song may begin with minutes without any."""
     num_samples = int(max_s * clip.sampling_rate)
     if clip.mixture.shape[1] <= num_samples:
         return clip
-    label = clip.label
-    if label is not None:
-        label = label.until(max_s)
-    return ValidationClip(
-        clip.id,
-        clip.song,
-        clip.singer,
-        clip.sampling_rate,
-        clip.mixture[:, :num_samples],
-        None if clip.vocals is None else clip.vocals[:, :num_samples],
-        label,
+    first = 0
+    if clip.vocals is not None:
+        energy = np.concatenate([[0.0], np.cumsum(np.square(clip.vocals, dtype=np.float64).sum(axis=0))])
+        first = int(np.argmax(energy[num_samples:] - energy[:-num_samples]))
+    part = slice(first, first + num_samples)
+    start_s = first / clip.sampling_rate
+    return replace(
+        clip,
+        mixture=clip.mixture[:, part],
+        vocals=None if clip.vocals is None else clip.vocals[:, part],
+        label=None if clip.label is None else clip.label.between(start_s, start_s + max_s),
     )
