@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import majl_hf  # noqa: F401  (before transformers)
-from majl_hf.cli.data import check_folders, data_extra, run_combine, run_jobs
+from majl_hf.cli import _common as c
+from majl_hf.cli.data import check_folders, run_combine, run_jobs
 from majl_hf.errors import MajlError
 
 
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--no-check", action="store_true", help="do not check the results")
     arguments = parser.parse_args()
 
-    with data_extra():
+    with c.extra("data", "Working with datasets"):
         from majl_hf.data.prepare import load_prepare_config
 
         config = load_prepare_config(arguments.config)

@@ -1,6 +1,7 @@
 """A built corpus goes to the Hub and comes back: by id, streamed, by revision; what may not be passed on stays here."""
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -12,8 +13,10 @@ sys.path.append(str(Path(__file__).parents[1] / "data"))
 from built_corpora import make_track, read_rows, write_built
 
 PUSH = """
-from majl_hf.data.push import push_dataset
-result = vars(push_dataset(**arguments))
+from majl_hf.publish.dataset import push_dataset
+from majl_hf.publish.hub import Target
+folder, allow = arguments.pop("folder"), arguments.pop("allow", ())
+result = vars(push_dataset(folder, Target(**arguments), allow))
 """
 LOAD = """
 import hashlib
@@ -63,6 +66,29 @@ def test_rows_that_may_be_passed_on_arrive_with_their_card(hub, hub_client, tmp_
     assert b'load_dataset("tester/songs"' in files["README.md"]
 
 
+def test_reports_stay_here_and_the_card_says_what_they_say(hub, hub_client, tmp_path):
+    """A pseudo-labelled and a combined dataset: how they were made comes from reports that are not uploaded."""
+    pseudo = write_built(tmp_path / "pseudo", tracks())
+    (pseudo / "pseudo_labels.json").write_text(json.dumps({"card": "Made by a teacher.", "dropped": {"mir1k/z": 0.1}}))
+    (pseudo / "confidences.png").write_bytes(b"picture")
+    report = push(hub_client, pseudo, "tester/pseudo")
+    assert sorted(report["files"])[:2] == ["README.md", "confidences.png"] and len(report["files"]) == 4
+    files = hub.files("datasets", "tester/pseudo")
+    card = files["README.md"].decode()
+    assert "pseudo-labelled" in card and "Made by a teacher." in card
+    assert "Rows that may not be passed on are not here (1 of `mir1k`)" in card
+    assert files["confidences.png"] == b"picture"
+
+    combined = write_built(tmp_path / "combined", tracks())
+    facts = {"majl_hf": "0", "inputs": [{"corpora": ["own", "mir1k"]}], "dropped": [], "moved": [{"id": "mir1k/w"}]}
+    (combined / "combine.json").write_text(json.dumps(facts))
+    push(hub_client, combined, "tester/combined")
+    card = hub.files("datasets", "tester/combined")["README.md"].decode()
+    assert "Combined by `majl_hf` 0" in card and "The report named here stays with whoever made" in card
+    for kind, id in hub.repositories:
+        assert not any(b"mir1k/" in content for content in hub.files(kind, id).values())
+
+
 def test_load_by_id_stream_and_by_revision(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", tracks())
     first = push(hub_client, folder, "tester/revised")["commit"]
@@ -102,7 +128,7 @@ def test_dry_run_touches_nothing(hub, hub_client, tmp_path):
 
 def test_a_hub_that_refuses_is_reported_without_the_token(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
-    with pytest.raises(ClientError, match=r"PushError: The Hub refused the upload to tester/songs \(status 401\)"):
+    with pytest.raises(ClientError, match="PushError: The upload to tester/songs failed. The Hub answers 401"):
         push(hub_client, folder, token="hf_wrong_secret")
     assert "PushError" in hub_client.output and "hf_wrong_secret" not in hub_client.output
     assert hub.repositories == {}
@@ -112,10 +138,12 @@ def test_a_hub_that_refuses_is_reported_without_the_token(hub, hub_client, tmp_p
 
 
 def refused(folder, match, **options):
-    from majl_hf.data.push import PushError, push_dataset
+    from majl_hf.publish.dataset import push_dataset
+    from majl_hf.publish.errors import PushError
+    from majl_hf.publish.hub import Target
 
     with pytest.raises(PushError, match=match):
-        push_dataset(folder, options.pop("repo_id", "tester/songs"), dry_run=True, **options)
+        push_dataset(folder, Target(options.pop("repo_id", "tester/songs"), dry_run=True), **options)
 
 
 def test_nothing_left_is_an_error(tmp_path):
@@ -124,12 +152,13 @@ def test_nothing_left_is_an_error(tmp_path):
 
 
 def test_unknown_licences_need_a_word(tmp_path):
-    from majl_hf.data.push import push_dataset
+    from majl_hf.publish.dataset import push_dataset
+    from majl_hf.publish.hub import Target
 
     odd = make_track("own/x", licence="ask me")
     folder = write_built(tmp_path / "built", [odd, make_track("mir1k/x")])
     refused(folder, r"rows of \['own'\] may be passed on is not known \(licences: \['ask me'\]\)")
-    assert push_dataset(folder, "tester/songs", dry_run=True, allow=["own"]).num_rows == 1
+    assert push_dataset(folder, Target("tester/songs", dry_run=True), ["own"]).num_rows == 1
     refused(folder, r"\['mir1k'\] may not be passed on", allow=["own", "mir1k"])
     refused(folder, r"allow names \['other'\]", allow=["other"])
 

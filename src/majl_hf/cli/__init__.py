@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from . import data, info, models, pitch, separate
+from . import data, demo, info, models, pitch, push, separate
 
 app = typer.Typer(
     name="majl",
@@ -19,9 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (separate, pitch, info, models):
+for verb in (separate, pitch, demo, info, models):
     app.command(verb.NAME)(verb.run)
 app.add_typer(data.app, name=data.NAME)
+app.add_typer(push.app, name=push.NAME)
 
 
 @app.callback()

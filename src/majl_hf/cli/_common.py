@@ -1,11 +1,12 @@
 """What the verbs share: options, exit codes, and loading a model."""
 
+import contextlib
 import functools
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -79,6 +80,19 @@ def command(verb: Callable) -> Callable:
     return guarded
 
 
+@contextlib.contextmanager
+def extra(name: str, doing: str) -> Iterator[None]:
+    """Turn a missing package of an extra into advice, a MajlError that begins with what was being done."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("majl_hf"):
+            raise
+        raise MajlError(
+            f"{doing} needs {error.name}, which is not installed; run: pip install 'majl_hf[{name}]'"
+        ) from error
+
+
 def describe(error: BaseException, debug: bool = False) -> str:
     """One line for any exception. Those written for users speak for themselves, others need their type."""
     if debug:
@@ -105,6 +119,7 @@ def load_model(name: str, device: Device, threads: int | None, policy: str | Non
     from .. import MajlModel
     from ..checkpoints import SHIPPED
     from ..models.decoding_majl import PitchDecoder
+    from ..publish.hub import explain
 
     if name not in SHIPPED and "/" not in name and not os.path.isdir(name):  # not worth asking the Hub
         raise MajlError(
@@ -118,12 +133,11 @@ def load_model(name: str, device: Device, threads: int | None, policy: str | Non
         torch.set_num_threads(threads)
     target = _torch_device(device)
     try:
-        model = MajlModel.from_pretrained(name)
+        model = MajlModel.from_pretrained(name, use_safetensors=True)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise MajlError(
-            f"The model {name!r} cannot be loaded: {reason} Give a name of `majl models`, a folder or a Hub id."
-        ) from error
+        advice = explain(error, name) or f"{reason} Give a name of `majl models`, a folder or a Hub id."
+        raise MajlError(f"The model {name!r} cannot be loaded: {advice}") from error
     try:
         PitchDecoder(model.config, policy, threshold)
     except ValueError as error:

@@ -83,7 +83,7 @@ def build(
     for text in split or ():
         name, pattern = _pair(text, "--split")
         splits.setdefault(name, []).append(pattern)
-    with data_extra():
+    with c.extra("data", "Working with datasets"):
         from ..data.corpora import CORPORA
         from ..data.prepare import BuildJob
 
@@ -133,7 +133,7 @@ def combine(
     splits = {pattern: name for name, pattern in (_pair(text, "--split") for text in split or ())}
     options = {"splits": splits, "drop_duplicates": not duplicates, "by_audio": by_audio,
                "on_conflict": on_conflict.value, "shard_minutes": shard_minutes, "overwrite": overwrite}  # fmt: skip
-    with data_extra():
+    with c.extra("data", "Working with datasets"):
         return run_combine(folders, out, processes, as_json, **options)
 
 
@@ -145,7 +145,7 @@ def check(
     as_json: AsJson = False,
 ) -> int:
     """Check every row of datasets and count what is in them."""
-    with data_extra():
+    with c.extra("data", "Working with datasets"):
         return check_folders(folders, processes, as_json)
 
 
@@ -295,19 +295,6 @@ def _tell_checked(report) -> None:
 
 def _numbers(amount) -> tuple[str, str, str]:
     return str(amount.num_rows), f"{amount.minutes:.1f}", f"{amount.bytes_per_minute / 1e6:.2f}"
-
-
-@contextlib.contextmanager
-def data_extra() -> Iterator[None]:
-    """Turn a missing package of the extra into advice."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("majl_hf"):
-            raise
-        raise MajlError(
-            f"Working with datasets needs {error.name}, which is not installed; run: pip install 'majl_hf[data]'"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -240,11 +240,13 @@ def _how(folder: Path) -> str:
 
 
 def _what_is_not_here(origin: Origin) -> str:
-    text = "\n\nThe reports named here stay with whoever made the dataset, for they name rows."
+    sentences = []
+    if any((Path(origin.folder) / name).is_file() for name in ("combine.json", "pseudo_labels.json")):
+        sentences.append("The report named here stays with whoever made the dataset, for it names rows.")
     if origin.left_out:
         counts = _list([f"{count:,} of `{corpus}`" for corpus, count in origin.left_out.items()])
-        text += f" Rows that may not be passed on are not here ({counts}); figures of this section count them."
-    return text
+        sentences.append(f"Rows that may not be passed on are not here ({counts}); figures of this section count them.")
+    return "\n\n" + " ".join(sentences) if sentences else ""
 
 
 def _list(names: Iterable[str]) -> str:

@@ -1,0 +1,133 @@
+"""Put a built corpus on the Hub, without the rows that may not be passed on.
+
+Whether a row may be passed on is said by its corpus in `corpora.CORPORA`, where that has a licence of its own; else, as
+for a folder of your own recordings, by the row's licence: Creative Commons and public domain may, what says "research
+only" or "no redistribution" may not, and anything else is refused until you name its corpus, for only you know.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..data.build import ShardWriter
+from ..data.cards import Origin, registered_corpus, write_dataset_card
+from ..data.shards import SPLITS, find_shards, known_split_of, shard_name, split_of
+from ..data.tracks import CorpusError
+from .errors import PushError
+from .hub import PushReport, Target, push_folder
+from .staging import link
+
+PICTURE_FILE = "confidences.png"
+_FREE = re.compile(r"(cc0|cc-by(-nc)?(-sa|-nd)?)-\d\.\d|pddl-1\.0|cc-pddc|public domain", re.IGNORECASE)
+_FORBIDDEN = re.compile(r"research[- ]only|no redistribution|all rights reserved", re.IGNORECASE)
+
+
+def push_dataset(folder: str | Path, target: Target, allow: Collection[str] = ()) -> PushReport:
+    """Upload rows that may be passed on, and a card made for them; shards of an earlier upload are replaced.
+
+    Reports of building, combining and pseudo-labelling are not uploaded, for they name rows that are left out.
+
+    Args:
+        folder: the built, combined or pseudo-labelled corpus.
+        allow: corpora of unknown licence that you state may be passed on.
+
+    Raises:
+        PushError: a corpus of unknown licence that `allow` does not name, `allow` names one that forbids it, or no row
+            is left; the Hub refuses.
+        CorpusError: no shard, or one that cannot be read.
+    """
+    folder = Path(folder)
+    shards = {path: _read_sources(path) for path in find_shards(folder)}
+    counts = Counter(source for sources in shards.values() for source in sources)
+    passed_on = _choose(counts, allow)
+    left_out: Counter[str] = Counter()
+    for (corpus, licence), count in sorted(counts.items()):
+        if (corpus, licence) not in passed_on:
+            left_out[corpus] += count
+    with tempfile.TemporaryDirectory(prefix="majl-push-") as temporary:
+        staged = Path(temporary)
+        (staged / "data").mkdir()
+        _gather(shards, passed_on, staged / "data")
+        write_dataset_card(staged, target.repo_id, Origin(folder, left_out))
+        if (folder / PICTURE_FILE).is_file():  # which the card of pseudo labels shows
+            link(folder / PICTURE_FILE, staged / PICTURE_FILE)
+        report = push_folder(staged, "dataset", target, message="Upload rows and their card", delete=["data/*.parquet"])
+    report.left_out, report.num_rows = dict(left_out), sum(counts[source] for source in passed_on)
+    return report
+
+
+Source = tuple[str, str]  # corpus and licence of a row
+
+
+def _choose(counts: Counter[Source], allow: Collection[str]) -> set[Source]:
+    """What may be uploaded."""
+    corpora = {corpus for corpus, _ in counts}
+    if absent := sorted(set(allow) - corpora):
+        raise PushError(f"allow names {absent}, but the rows are of the corpora {sorted(corpora)}. Correct the names.")
+    verdicts = {source: _may_be_passed_on(*source) for source in counts}
+    refused = sorted({corpus for (corpus, _), verdict in verdicts.items() if verdict is False} & set(allow))
+    if refused:
+        raise PushError(f"{refused} may not be passed on (see their licence), so allow cannot name them.")
+    if unknown := sorted({corpus for (corpus, _), v in verdicts.items() if v is None and corpus not in allow}):
+        licences = sorted({source[1] for source, verdict in verdicts.items() if verdict is None})
+        raise PushError(
+            f"Whether the rows of {unknown} may be passed on is not known (licences: {licences}). If their licence "
+            "permits it, name them in allow; otherwise build the corpus without them."
+        )
+    passed_on = {source for source, verdict in verdicts.items() if verdict is not False}
+    if not passed_on:
+        raise PushError(
+            f"Nothing is left to upload: all {counts.total()} rows are of {sorted(corpora)}, which may not be passed "
+            "on. Whoever needs them builds them from a copy of their own."
+        )
+    return passed_on
+
+
+def _may_be_passed_on(corpus: str, licence: str) -> bool | None:
+    """None where it is not known."""
+    registered = registered_corpus(corpus)
+    if registered is not None and (registered.redistributable or registered.licence):
+        return registered.redistributable
+    if _FORBIDDEN.search(licence):
+        return False
+    return True if _FREE.fullmatch(licence.strip()) else None
+
+
+def _read_sources(path: Path) -> list[Source]:
+    """Corpus and licence of each row of a shard."""
+    known_split_of(path)
+    try:
+        table = pq.read_table(path, columns=["corpus", "licence"], partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{path} cannot be read ({error}). It is damaged; build the corpus again.") from error
+    return [(row["corpus"], row["licence"] or "") for row in table.to_pylist()]
+
+
+def _gather(shards: dict[Path, list[Source]], passed_on: set[Source], target: Path) -> None:
+    """Put the shards into `target`: linked where all their rows may be passed on, else written without the others."""
+    for split in SPLITS:
+        kept = [path for path, sources in shards.items() if split_of(path) == split and passed_on & set(sources)]
+        for number, path in enumerate(kept):
+            new = target / shard_name(split, number, len(kept))
+            if set(shards[path]) <= passed_on:
+                link(path, new)
+            else:
+                _filter(path, passed_on, new)
+
+
+def _filter(path: Path, passed_on: set[Source], new: Path) -> None:
+    file = pq.ParquetFile(path)
+    with ShardWriter(new, file.schema_arrow) as writer:
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number)
+            sources = zip(group["corpus"].to_pylist(), group["licence"].to_pylist(), strict=True)
+            group = group.filter(pa.array([(corpus, licence or "") in passed_on for corpus, licence in sources]))
+            if group.num_rows:
+                writer.write(group)

@@ -1,0 +1,240 @@
+"""The one place that talks to the Hub: upload of a folder, and what an error of the Hub means.
+
+huggingface_hub repeats a request for a part of a file by itself; here the whole is repeated, as connections also break
+between parts. Files that have arrived are not sent again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import PushError
+
+KINDS = ("model", "dataset", "space")
+MAX_TRIES = 3
+WAIT_S = 2.0  # before the second try, doubled before each further one
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@dataclass
+class PushReport:
+    """What was uploaded, or would be.
+
+    Args:
+        kind: one of `KINDS`.
+        repo_id: `OWNER/NAME`.
+        files: path in the repository -> bytes.
+        left_out: corpus -> rows of it that may not be passed on; of datasets.
+        num_rows: rows in `files`; of datasets.
+        private: whether the repository is, or a new one would be.
+        revision: branch; None for the main one.
+        commit: id of the commit that the upload made; None for a dry run.
+        address: of the repository; None for a dry run.
+    """
+
+    kind: str
+    repo_id: str
+    files: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    num_rows: int | None = None
+    private: bool = True
+    revision: str | None = None
+    commit: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to upload, and whether to do it at all.
+
+    Args:
+        repo_id: `OWNER/NAME`; made where it is not there.
+        private: whether a new repository is private; a public one that is there already is then refused.
+        revision: branch, made from the main one where it is not there; None for the main one.
+        dry_run: only say what would be uploaded, and do not touch the network.
+        token: of the Hub; None for the one you are logged in with. It is never shown.
+
+    Raises:
+        PushError: a repository id that is none.
+    """
+
+    repo_id: str
+    private: bool = True
+    revision: str | None = None
+    dry_run: bool = False
+    token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+
+        if self.repo_id.count("/") != 1 or not all(self.repo_id.split("/")):
+            raise PushError(f"The repository is given as {self.repo_id!r}; it needs to be OWNER/NAME.")
+        try:
+            validate_repo_id(self.repo_id)
+        except HFValidationError as error:
+            raise PushError(f"The repository is given as {self.repo_id!r}, no name for the Hub: {error}") from error
+
+
+def push_folder(
+    folder: Path,
+    kind: str,
+    target: Target,
+    *,
+    message: str,
+    delete: Sequence[str] = (),
+    space_sdk: str | None = None,
+) -> PushReport:
+    """Upload everything in a folder as one commit, or say what it would be.
+
+    Args:
+        folder: its files, links included, are the repository's.
+        kind: one of `KINDS`.
+        message: of the commit.
+        delete: patterns of files of an earlier upload that go if they are not in the folder.
+        space_sdk: of a Space.
+
+    Raises:
+        PushError: the Hub refuses or cannot be reached, or the repository is public and should not be.
+    """
+    files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in list_files(folder)}
+    report = PushReport(kind, target.repo_id, files, private=target.private, revision=target.revision)
+    if target.dry_run:
+        return report
+    tries = 1
+    while True:
+        try:
+            return _push(folder, report, target, message, list(delete), space_sdk)
+        except PushError:
+            raise
+        except Exception as error:
+            if tries < MAX_TRIES and _is_passing(error):
+                time.sleep(WAIT_S * 2 ** (tries - 1))
+                tries += 1
+                continue
+            reason = explain(error, target.repo_id, kind)
+            if reason is None:
+                raise
+            raise PushError(f"The upload to {target.repo_id} failed. {reason}") from error
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Files of a folder to its leaves, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _push(
+    folder: Path, report: PushReport, target: Target, message: str, delete: list[str], space_sdk: str | None
+) -> PushReport:
+    from huggingface_hub import HfApi
+
+    api, where = HfApi(token=target.token), {"repo_id": target.repo_id, "repo_type": report.kind}
+    url = api.create_repo(**where, private=target.private, exist_ok=True, space_sdk=space_sdk)
+    if target.private and not api.repo_info(**where).private:
+        raise PushError(
+            f"{target.repo_id} is there already and is public, and the upload is to be private. Make the repository "
+            "private in its settings, take another name, or say that the upload is public."
+        )
+    if target.revision is not None:
+        api.create_branch(**where, branch=target.revision, exist_ok=True)
+    commit = api.upload_folder(
+        **where,
+        folder_path=folder,
+        revision=target.revision,
+        delete_patterns=delete or None,
+        commit_message=message,
+    )
+    report.commit, report.address = commit.oid, str(url)
+    return report
+
+
+def explain(error: BaseException, repo_id: str, kind: str = "model") -> str | None:
+    """What an error of the Hub's client means and what to do, or None where it is another error.
+
+    Libraries wrap the client's errors in their own, so the whole chain of causes is looked at.
+    """
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+        RevisionNotFoundError,
+    )
+
+    chain = list(_causes(error))
+
+    def first(*kinds: type):
+        return next((cause for cause in chain if isinstance(cause, kinds)), None)
+
+    if first(LocalTokenNotFoundError):
+        return "You are not logged in to the Hub: run `hf auth login`, or set HF_TOKEN."
+    if first(OfflineModeIsEnabled) or (first(LocalEntryNotFoundError) and _is_offline()):
+        return (
+            f"The {kind} {repo_id} is not, or not wholly, in this machine's cache, and HF_HUB_OFFLINE keeps it from "
+            "being fetched: unset it, or run once with a connection and the same HF_HOME."
+        )
+    if first(GatedRepoError):
+        return f"The {kind} {repo_id} is gated: ask for access on its page, and log in with `hf auth login`."
+    if first(RevisionNotFoundError):
+        return f"The {kind} {repo_id} has no such revision: check the branch, tag or commit."
+    answer = first(HfHubHTTPError)
+    if answer is not None:
+        return _explain_status(answer.response.status_code, answer.server_message, repo_id, kind)
+    if first(HTTPError, ConnectionError):
+        return "The Hub cannot be reached: check the connection, HF_ENDPOINT and proxies, and try again."
+    if invalid := first(HFValidationError):
+        return f"{repo_id!r} is no id of the Hub ({invalid}): give OWNER/NAME."
+    return None
+
+
+def _explain_status(status: int, said: str | None, repo_id: str, kind: str) -> str:
+    said = f" It says: {said.strip().rstrip('.')}." if said and said.strip() else ""
+    if status == 401:
+        return (
+            f"The Hub answers 401: the token is missing, wrong or expired, or there is no {kind} {repo_id} that may be "
+            "seen without one. Check the name; log in with `hf auth login`, or set HF_TOKEN."
+        )
+    if status == 403:
+        return f"The Hub answers 403: the token may not do this with {repo_id}. Use one with write access there.{said}"
+    if status == 404:
+        return (
+            f"The Hub answers 404: there is no {kind} {repo_id}, or your token may not see it. Check the name; for a "
+            "private one log in with `hf auth login`, or set HF_TOKEN."
+        )
+    if status in _PASSING:
+        return f"The Hub answers {status}: it is out of order or busy just now. Try again in a few minutes.{said}"
+    return f"The Hub answers {status} and refuses.{said or ' Check the names and what the token may do.'}"
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the same request may well succeed a little later."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+
+    for cause in _causes(error):
+        if isinstance(cause, OfflineModeIsEnabled):
+            return False
+        if isinstance(cause, HfHubHTTPError):
+            return cause.response.status_code in _PASSING
+        if isinstance(cause, HTTPError | ConnectionError):
+            return True
+    return False
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE

@@ -1,0 +1,124 @@
+"""A trained model on the Hub: weights, config, feature extractor, the code that loads it without this package, results,
+card.
+
+Weights are the source's files byte for byte, so that their SHA-256 is the one that the results name; everything else is
+written anew, as `from_pretrained` and `trust_remote_code` need it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..checkpoints import SHIPPED, find_checkpoint
+from .errors import PushError
+from .hub import PushReport, Target, push_folder
+from .staging import link
+
+CARD_FILE, RESULTS_FILE = "README.md", "results.json"
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
+# Of an earlier upload, if they are not in this one.
+_REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", RESULTS_FILE)
+
+
+def push_model(
+    source: str | Path,
+    target: Target,
+    *,
+    card: str | Path | None = None,
+    licence: str | None = None,
+    results: str | Path | None = None,
+) -> PushReport:
+    """Upload a model.
+
+    Args:
+        source: a shipped name or the folder of a saved `MajlModel`, such as a training run's.
+        card: Markdown file that becomes the card; by default the folder's README.md.
+        licence: makes a card by the package's template instead, and is the licence in it, say "cc-by-nc-4.0".
+        results: file that `scripts/evaluate.py` wrote; it is uploaded, and a card that is made here has its figures.
+
+    Raises:
+        PushError: no model there, or one with weights missing; no card, or one without a licence; results of other
+            weights; the Hub refuses.
+        ModuleNotFoundError: `licence` or `results` without the packages of the extra "evaluate".
+    """
+    folder = _find(source)
+    with tempfile.TemporaryDirectory(prefix="majl-push-") as temporary:
+        staged = Path(temporary)
+        _save(folder, staged)
+        if results is not None:
+            _check_results(results, folder)
+            shutil.copy2(results, staged / RESULTS_FILE)
+        text = _card(folder, target.repo_id, card, licence, results)
+        (staged / CARD_FILE).write_text(text, encoding="utf-8")
+        return push_folder(staged, "model", target, message="Upload model", delete=_REPLACED)
+
+
+def _find(source: str | Path) -> Path:
+    folder = Path(find_checkpoint(source))
+    if not (folder / "config.json").is_file() or not _weights(folder):
+        raise PushError(
+            f"{source} is no shipped name ({', '.join(SHIPPED) or 'none is installed'}) and no folder with config.json "
+            "and model.safetensors; give one of these. `save_pretrained` and training write such folders."
+        )
+    return folder
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [path for pattern in WEIGHTS for path in sorted(folder.glob(pattern))]
+
+
+def _save(folder: Path, staged: Path) -> None:
+    """Load the model, which shows that it is whole, and write all but its card."""
+    from transformers import pipeline
+
+    from ..models.feature_extraction_majl import MajlFeatureExtractor
+    from ..models.modeling_majl import MajlModel
+
+    try:
+        model, info = MajlModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+    except Exception as error:
+        raise PushError(f"The model in {folder} cannot be loaded, so it is not uploaded: {error}") from error
+    if problems := {name: sorted(map(str, keys)) for name, keys in info.items() if keys}:
+        raise PushError(f"The weights in {folder} do not fit its config.json: {problems}. Save the model again.")
+    pipeline("majl-separation-pitch", model=model).save_pretrained(staged)  # also says how the pipeline is found
+    MajlFeatureExtractor.from_config(model.config).save_pretrained(staged)
+    for path in _weights(staged):
+        path.unlink()
+    for path in _weights(folder):
+        link(path, staged / path.name)
+
+
+def _check_results(results: str | Path, folder: Path) -> None:
+    from ..evaluation.results import read_results
+    from ..evaluation.systems import checkpoint_sha256
+
+    digest = checkpoint_sha256(folder)
+    measured = {run["system"].get("checkpoint_sha256") for run in read_results(results)["runs"].values()}
+    if digest not in measured:
+        raise PushError(
+            f"{results} has no figure of these weights (SHA-256 {digest}); measure the model in {folder} with "
+            "scripts/evaluate.py, or give the file that holds its results."
+        )
+
+
+def _card(folder: Path, repo_id: str, card: str | Path | None, licence: str | None, results: str | Path | None) -> str:
+    from huggingface_hub import ModelCard
+
+    if licence is not None:
+        from ..evaluation.report import make_model_card
+
+        return make_model_card(folder, repo_id, licence, results)
+    path = Path(card) if card is not None else folder / CARD_FILE
+    advice = "Give a licence to have a card made, or a card that names one."
+    if not path.is_file():
+        raise PushError(f"There is no card {path}, and a model needs one. {advice}")
+    text = path.read_text(encoding="utf-8")
+    try:
+        named = ModelCard(text).data.license
+    except ValueError as error:
+        raise PushError(f"The metadata of the card {path} cannot be read: {error}. {advice}") from error
+    if not named:
+        raise PushError(f"The card {path} names no licence, which others need before they use the weights. {advice}")
+    return text
