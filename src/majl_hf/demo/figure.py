@@ -1,0 +1,146 @@
+"""The interactive plot: f0 over the spectrogram of the vocals, and below it how sure the model is that somebody sings.
+
+The pitch axis counts semitones (MIDI notes), so equal intervals have equal heights and notes can be named. The
+spectrogram is a picture that the page loads once; moving the threshold sends the curve alone.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..export.plot import DYNAMIC_RANGE_DB, HIGHEST_HZ, LOWEST_HZ, log_spectrogram_db
+from .separation import SeparatedSong
+from .voicing import hz_to_midi, note_and_cents, note_name
+
+MAX_PITCH_POINTS = 30_000  # 5 minutes of frames of 10 ms; longer songs are drawn with every second frame, and so on
+MAX_VOICING_POINTS = 4_000  # more than a screen has columns
+MARGIN_SEMITONES = 5
+BACKGROUND, INK, GRID = "#0b0714", "#f2eefb", "rgba(255,255,255,0.16)"
+CURVE, CURVE_OUTLINE, THRESHOLD = "#35e0ff", "rgba(0,0,0,0.75)", "#ffb454"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def write_spectrogram(path: Path, song: SeparatedSong) -> Path:
+    """Draw the spectrogram of the vocals as PNG: one pixel a value of `log_spectrogram_db`, high notes on top."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    levels_db = log_spectrogram_db(*song.drawing_vocals)
+    shade = np.clip(255 * (1 + levels_db[::-1] / DYNAMIC_RANGE_DB), 0, 255).astype(np.uint8)
+    picture = Image.fromarray(shade, mode=None)
+    picture.putpalette((colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes())
+    picture.save(path, format="PNG", optimize=False)
+    return path
+
+
+def pitch_figure(song: SeparatedSong, voiced: np.ndarray, threshold: float, spectrogram_url: str) -> str:
+    """The plot as JSON with `data`, `layout` and `config`, as plotly.js takes it.
+
+    Args:
+        song: The result.
+        voiced: Decision `(num_frames,)`; the curve is drawn there.
+        threshold: Drawn as a line across the voicing.
+        spectrogram_url: Where the page gets the picture of `write_spectrogram`.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    frames = song.frames
+    step = -(-len(frames) // MAX_PITCH_POINTS)
+    hop_s = float(frames.times_s[1] - frames.times_s[0]) if len(frames) > 1 else 0.01
+    midi = np.round(hz_to_midi(frames.f0_hz[::step]), 2)
+    is_sung = voiced[::step]
+    pitch = [float(m) if v else None for m, v in zip(midi, is_sung, strict=True)]
+    hover = [
+        f"{note_and_cents(m)}<br>{f:.1f} Hz<br>voicing {p:.0%}" if v else ""
+        for m, f, p, v in zip(midi, frames.f0_hz[::step], frames.voicing[::step], is_sung, strict=True)
+    ]
+    curve = {"x0": 0.0, "dx": round(step * hop_s, 6), "y": pitch, "mode": "lines", "connectgaps": False}
+    voicing, voicing_hop_s = _peaks(frames.voicing, hop_s)
+
+    figure = Figure()
+    figure.add_trace(Scatter(**curve, line={"color": CURVE_OUTLINE, "width": 5}, hoverinfo="skip", showlegend=False))
+    figure.add_trace(
+        Scatter(
+            **curve, line={"color": CURVE, "width": 2.5}, text=hover, hovertemplate="%{text}<extra></extra>", name="f0"
+        )
+    )
+    figure.add_trace(
+        Scatter(
+            x0=0.0, dx=voicing_hop_s, y=voicing, yaxis="y2", mode="lines", line={"color": "#c8b6ff", "width": 1},
+            fill="tozeroy", fillcolor="rgba(200,182,255,0.25)", hoverinfo="skip", name="voicing",
+        )
+    )  # fmt: skip
+    figure.update_layout(_layout(song, midi[is_sung], threshold, spectrogram_url))
+    drawn = json.loads(figure.to_json())
+    drawn["config"] = {
+        "displaylogo": False,
+        "scrollZoom": False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
+    }
+    return json.dumps(drawn, separators=(",", ":"), ensure_ascii=False)
+
+
+def _layout(song: SeparatedSong, sung_midi: np.ndarray, threshold: float, spectrogram_url: str) -> dict:
+    bottom, top = hz_to_midi(LOWEST_HZ), hz_to_midi(HIGHEST_HZ)
+    low, high = bottom, top
+    if len(sung_midi):
+        low = max(bottom, sung_midi.min() - MARGIN_SEMITONES)
+        high = min(top, sung_midi.max() + MARGIN_SEMITONES)
+    # Every C, E and G; the notes between come with zooming, where the page asks for a nearer look at fewer octaves.
+    notes = [note for note in range(int(np.ceil(bottom)), int(top) + 1) if note % 12 in (0, 4, 7)]
+    axis = {"showgrid": True, "gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
+    return {
+        "template": "none",
+        "height": 460,
+        "margin": {"l": 44, "r": 12, "t": 12, "b": 40},
+        "paper_bgcolor": BACKGROUND,
+        "plot_bgcolor": BACKGROUND,
+        "font": {"family": FONT, "size": 13, "color": INK},
+        "showlegend": False,
+        "hovermode": "x",
+        "hoverlabel": {"bgcolor": "#fff", "bordercolor": CURVE, "font": {"color": "#10081f", "size": 13}},
+        "dragmode": "zoom",
+        "uirevision": str(song.folder.name),  # moving the threshold keeps the zoom
+        "images": [
+            {
+                "source": spectrogram_url, "xref": "x", "yref": "y", "x": 0.0, "y": top, "sizex": song.duration_s,
+                "sizey": top - bottom, "sizing": "stretch", "layer": "below", "xanchor": "left", "yanchor": "top",
+            }
+        ],
+        "xaxis": axis
+        | {
+            "title": {"text": "time in s", "standoff": 6}, "range": [0.0, song.duration_s], "anchor": "y2",
+            "minallowed": 0.0, "maxallowed": song.duration_s, "showgrid": False, "hoverformat": ".2f",
+            "ticksuffix": "", "unifiedhovertitle": {"text": "%{x:.2f} s"},
+        },
+        "yaxis": axis
+        | {
+            "domain": [0.24, 1.0], "range": [low, high], "minallowed": bottom, "maxallowed": top,
+            "tickvals": notes, "ticktext": [note_name(note) for note in notes],
+        },
+        "yaxis2": axis
+        | {
+            "domain": [0.0, 0.17], "range": [0.0, 1.02], "fixedrange": True, "tickvals": [0, 0.5, 1],
+            "ticktext": ["0 %", "50 %", "100 %"], "showgrid": False,
+        },
+        "annotations": [
+            {
+                "text": "how sure the model is that somebody sings", "xref": "paper", "yref": "paper", "x": 0.0,
+                "y": 0.175, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
+            }
+        ],
+        "shapes": [
+            {
+                "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y2", "y0": threshold, "y1": threshold,
+                "line": {"color": THRESHOLD, "width": 1.5, "dash": "dash"},
+            }
+        ],
+    }  # fmt: skip
+
+
+def _peaks(voicing: np.ndarray, hop_s: float) -> tuple[list[float], float]:
+    """Largest value of each of at most `MAX_VOICING_POINTS` groups of frames, and the time from group to group."""
+    size = -(-len(voicing) // MAX_VOICING_POINTS)
+    padded = np.pad(voicing, (0, -len(voicing) % size), mode="edge")
+    return [round(float(v), 3) for v in padded.reshape(-1, size).max(axis=1)], round(size * hop_s, 6)

@@ -1,0 +1,98 @@
+"""The pieces of HTML that the app adds to gradio's own. Whatever comes from a file's name is escaped."""
+
+from html import escape
+
+from .downloads import DOWNLOADS
+from .separation import Progress, SeparatedSong
+from .sessions import Session
+from .voicing import VoiceFacts, hz_to_midi, note_name
+
+PLAYERS = (("mixture.flac", "Mixture"), ("vocals.flac", "Vocals"), ("accompaniment.flac", "Accompaniment"))
+
+
+def progress_html(progress: Progress) -> str:
+    """How much of the song is done."""
+    done = round(progress.done_s)
+    if not progress.total_s:
+        return _status(f"<label>{done} s of audio done <progress></progress></label>")
+    total = max(1, round(progress.total_s))
+    bar = f'<progress value="{min(done, total)}" max="{total}"></progress>'
+    return _status(f"<label><span>{min(done, total)} of {total} s of audio done</span> {bar}</label>")
+
+
+def note_html(text: str) -> str:
+    """A plain line, such as that somebody stopped."""
+    return _status(f"<p>{escape(text)}</p>")
+
+
+def error_html(text: str) -> str:
+    """What went wrong, read out at once by screen readers."""
+    return f'<div class="majl-status majl-error" role="alert"><p>{escape(text)}</p></div>'
+
+
+def _status(inner: str) -> str:
+    return f'<div class="majl-status" role="status">{inner}</div>'
+
+
+def facts_html(song: SeparatedSong, facts: VoiceFacts) -> str:
+    """Range, median and share of time sung as a list of terms."""
+    if facts.median_hz is None:
+        entries = [("Vocal range", "–", "nobody sings at this threshold"), ("Median pitch", "–", "")]
+    else:
+        low, high = (note_name(hz_to_midi(hz)) for hz in (facts.lowest_hz, facts.highest_hz))
+        span = f"{facts.lowest_hz:.0f} to {facts.highest_hz:.0f} Hz, rarest 4 % left out"
+        median = note_name(hz_to_midi(facts.median_hz))
+        entries = [("Vocal range", f"{low} to {high}", span), ("Median pitch", median, f"{facts.median_hz:.0f} Hz")]
+    entries.append(("Time sung", f"{facts.sung_share:.0%}", f"{facts.sung_share * song.duration_s:.0f} s"))
+    channels = {1: "mono", 2: "stereo"}.get(song.num_channels, f"{song.num_channels} channels")
+    minutes, seconds = divmod(round(song.duration_s), 60)
+    entries.append(("Song", f"{minutes}:{seconds:02d}", f"{song.sampling_rate / 1000:g} kHz, {channels}"))
+    items = "".join(
+        f"<div><dt>{escape(term)}</dt><dd><strong>{escape(value)}</strong><span>{escape(detail)}</span></dd></div>"
+        for term, value, detail in entries
+    )
+    warnings = "".join(f'<p class="majl-warning">{escape(_sentence(text))}</p>' for text in song.warnings)
+    return f'<dl class="majl-facts">{items}</dl>{warnings}'
+
+
+def _sentence(text: str) -> str:
+    return f"Note: {text}."
+
+
+def players_html(session: Session, url) -> str:
+    """A player for each track. `page.js` lets one play at a time and keeps them at the same place.
+
+    `url(file, **arguments)` gives addresses.
+    """
+    rows = "".join(
+        f'<div class="majl-player"><span id="majl-label-{index}">{title}</span>'
+        f'<audio controls preload="metadata" controlslist="nodownload" aria-labelledby="majl-label-{index}" '
+        f'src="{escape(url(file))}"></audio></div>'
+        for index, (file, title) in enumerate(PLAYERS)
+    )
+    name = escape(session.song.name)
+    return f'<h2 class="majl-name">{name}</h2><div class="majl-players" role="group" aria-label="Players">{rows}</div>'
+
+
+def downloads_html(session: Session, url, threshold: float) -> str:
+    """Links to everything on offer."""
+    song = session.song
+    items = []
+    for file, download in DOWNLOADS.items():
+        if not download.offered:
+            continue
+        address = url(file, save=True, threshold=threshold if download.uses_threshold else None)
+        size = _size(song.folder / file) if download.write is None else ""
+        hint = escape(", ".join(part for part in (download.hint, size) if part))
+        items.append(
+            f'<li><a class="majl-download" data-file="{escape(file)}" href="{escape(address)}" download>'
+            f"<strong>{escape(download.title)}</strong><span>{hint}</span></a></li>"
+        )
+    return f'<ul class="majl-downloads">{"".join(items)}</ul>'
+
+
+def _size(path) -> str:
+    try:
+        return f"{path.stat().st_size / 1e6:.1f} MB"
+    except OSError:
+        return ""

@@ -1,0 +1,280 @@
+"""Files reach only the session that they belong to.
+
+Gradio serves whatever lies in its cache to anyone who knows the path, and takes any such path as an input. Two things
+stand before that here:
+
+- Results never enter gradio's cache. They have a route of their own, `majl/TOKEN/FILE`, which asks for the key of the
+  session that made them: the cookie that every browser gets with the page, or, where a browser keeps none (as in a
+  frame of another site), the `key` that links of that session carry.
+- `SessionGuard` notes who uploads what, and refuses requests that read or use an upload of somebody else, name a
+  session of somebody else, or make gradio fetch addresses elsewhere. It also bounds the size and time of uploads.
+"""
+
+import asyncio
+import json
+import secrets
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ..errors import MajlError
+from .downloads import DOWNLOADS, download_path
+from .limits import Limits
+from .sessions import NotYours, Sessions
+
+COOKIE = "majl_session"
+MIN_KEY_LENGTH = 32
+API = "/gradio_api"
+MAX_JSON_BYTES = 1_000_000  # of an event; files are uploaded before, not inside
+MAX_FORM_BYTES = 100_000  # what a form adds to the file in it
+MAX_SESSIONS_KNOWN = 20_000
+# Gradio's routes that this app has no use for: they fetch other addresses or hand out a session's components.
+_CLOSED = ("proxy=", "deep_link", "stream/", "component_server", "vibe", "dev/")
+
+
+def cookie_key(request: Request) -> str | None:
+    """The key in the browser's cookie, or None where there is none that could be ours."""
+    key = request.cookies.get(COOKIE)
+    return key if key and MIN_KEY_LENGTH <= len(key) <= 256 and key.isascii() else None
+
+
+def result_route(sessions: Sessions) -> Route:
+    """`GET majl/TOKEN/FILE`, with `threshold`, `save` (as a download) and `key` as queries."""
+
+    async def serve(request: Request) -> Response:
+        file, query = request.path_params["file"], request.query_params
+        keys = [key for key in (cookie_key(request), query.get("key")) if key]
+        try:
+            song = None
+            for key in keys or [None]:
+                try:
+                    song = sessions.song(request.path_params["token"], key)
+                except NotYours as refusal:
+                    error = refusal
+            if song is None:
+                return PlainTextResponse(str(error), status_code=403)
+            threshold = float(query["threshold"]) if "threshold" in query else None
+            path = await run_in_threadpool(download_path, song, file, threshold)
+        except KeyError:
+            return PlainTextResponse("This result was deleted. Separate the song again.", status_code=404)
+        except (MajlError, ValueError) as error:
+            return PlainTextResponse(str(error), status_code=404 if file not in DOWNLOADS else 400)
+        if not path.is_file():
+            return PlainTextResponse("This result was deleted. Separate the song again.", status_code=404)
+        # With an encoding already set gradio's compression leaves the bytes alone, and with them ranges and lengths.
+        headers = {
+            "Cache-Control": "private, no-cache",
+            "Content-Encoding": "identity",
+            "X-Content-Type-Options": "nosniff",
+        }
+        name = f"{song.name}.{file}" if "save" in query else None
+        return FileResponse(path, media_type=DOWNLOADS[file].media_type, headers=headers, filename=name)
+
+    return Route("/majl/{token}/{file}", serve, methods=["GET"])
+
+
+def file_url(
+    token: str, file: str, *, threshold: float | None = None, save: bool = False, key: str | None = None
+) -> str:
+    """Address of a result's file, relative to the page."""
+    queries = {"threshold": threshold, "save": 1 if save else None, "key": key}
+    text = "&".join(f"{name}={quote(str(value))}" for name, value in queries.items() if value is not None)
+    return f"majl/{token}/{file}{'?' + text if text else ''}"
+
+
+class Uploads:
+    """Which file in gradio's cache was uploaded with which keys; None stands for clients without a cookie."""
+
+    def __init__(self):
+        self._owners: dict[str, set[str | None]] = {}
+        self._public: set[str] = set()
+        self._lock = threading.Lock()
+
+    def add(self, path: str, key: str | None) -> None:
+        with self._lock:
+            self._owners.setdefault(path, set()).add(key)
+
+    def publish(self, path: str) -> None:
+        """Everyone may use this one."""
+        self._public.add(path)
+
+    def allows(self, path: str, key: str | None) -> bool:
+        return path in self._public or key in self._owners.get(path, ())
+
+    def sweep(self) -> None:
+        """Forget files that gradio has deleted."""
+        with self._lock:
+            for path in [path for path in self._owners if not Path(path).exists()]:
+                del self._owners[path]
+
+
+class SessionGuard:
+    """ASGI middleware; see the module."""
+
+    def __init__(self, app, uploads: Uploads, limits: Limits):
+        self.app, self.uploads, self.limits = app, uploads, limits
+        self._keys: OrderedDict[str, str | None] = OrderedDict()  # name of a session -> key that first used it
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        key, path = cookie_key(request), _route(scope)
+        if path is None:
+            send = _giving_a_cookie(request, send) if key is None and request.method == "GET" else send
+            await self.app(scope, receive, send)
+        elif path.startswith(_CLOSED):
+            await PlainTextResponse("This is not offered here.", status_code=403)(scope, receive, send)
+        elif path.startswith(("file=", "file/")):
+            if self.uploads.allows(path[5:], key):
+                await self.app(scope, receive, send)
+            else:
+                await _refuse(scope, receive, send)
+        elif path.rstrip("/") == "upload":
+            await self._upload(request, key, receive, send)
+        elif not all(self._is_own(name, key) for name in _named_sessions(request, path)):
+            await _refuse(scope, receive, send)
+        elif request.method == "POST":
+            await self._event(request, key, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _upload(self, request: Request, key: str | None, receive, send) -> None:
+        """Pass an upload on, if it is small and quick enough, and note whose it is."""
+        scope, limits = request.scope, self.limits
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limits.max_bytes + MAX_FORM_BYTES:
+            text = f"The file is larger than {limits.max_megabytes:g} MB. Make it smaller, for example as mp3 or m4a."
+            await PlainTextResponse(text, status_code=413)(scope, receive, send)
+            return
+        started, body = False, bytearray()
+
+        async def noting(message) -> None:
+            nonlocal started
+            started = True
+            if message["type"] == "http.response.body":
+                body.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    for path in _paths_in_answer(body):
+                        self.uploads.add(path, key)
+            await send(message)
+
+        try:
+            async with asyncio.timeout(limits.max_upload_s):
+                await self.app(scope, receive, noting)
+        except TimeoutError:
+            if started:
+                raise
+            text = f"The upload took longer than {limits.max_upload_s:.0f} s. Try a smaller file."
+            await PlainTextResponse(text, status_code=408)(scope, receive, send)
+
+    async def _event(self, request: Request, key: str | None, receive, send) -> None:
+        """Pass an event on whose files and session are the sender's own."""
+        body = bytearray()
+        async for part in _body(receive):
+            body.extend(part)
+            if len(body) > MAX_JSON_BYTES:
+                text = "The request is too large; upload files first and name their paths in it."
+                await PlainTextResponse(text, status_code=413)(request.scope, receive, send)
+                return
+        try:
+            value = json.loads(body) if body else None
+        except ValueError:
+            value = None
+        name = value.get("session_hash") if isinstance(value, dict) else None
+        own = name is None or (isinstance(name, str) and self._is_own(name, key))
+        if not own or not all(self.uploads.allows(path, key) for path in _paths_in_event(value)):
+            await _refuse(request.scope, receive, send)
+            return
+        await self.app(request.scope, _replaying(bytes(body), receive), send)
+
+    def _is_own(self, name: str, key: str | None) -> bool:
+        """Whether a session is new or was named with this key before."""
+        if name not in self._keys:
+            self._keys[name] = key
+            if len(self._keys) > MAX_SESSIONS_KNOWN:
+                self._keys.popitem(last=False)
+        self._keys.move_to_end(name)
+        return self._keys[name] == key
+
+
+def _route(scope) -> str | None:
+    """Path behind gradio's prefix, None for other paths."""
+    path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+    return path.removeprefix(f"{API}/") if path.startswith(f"{API}/") else None
+
+
+def _named_sessions(request: Request, path: str) -> list[str]:
+    """Sessions that an address names."""
+    names = request.query_params.getlist("session_hash")
+    return [*names, path.removeprefix("heartbeat/")] if path.startswith("heartbeat/") else names
+
+
+def _giving_a_cookie(request: Request, send):
+    """`send` that adds a cookie with a new key."""
+    https = request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip() == "https"
+    # Hugging Face shows Spaces in a frame of its own site, where browsers keep only cookies that are made for it.
+    kind = "SameSite=None; Secure; Partitioned" if https else "SameSite=Lax"
+    cookie = f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; {kind}".encode()
+
+    async def sending(message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie)]}
+        await send(message)
+
+    return sending
+
+
+async def _refuse(scope, receive, send) -> None:
+    text = "This file or session is not yours, or was deleted. Load the page again and upload your file there."
+    await PlainTextResponse(text, status_code=403)(scope, receive, send)
+
+
+async def _body(receive):
+    """Parts of a request's body."""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return
+
+
+def _replaying(body: bytes, receive):
+    """`receive` for a body that was read already."""
+    sent = False
+
+    async def receiving():
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receiving
+
+
+def _paths_in_answer(body: bytearray) -> list[str]:
+    try:
+        paths = json.loads(body)
+    except ValueError:
+        return []
+    return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
+
+
+def _paths_in_event(value) -> list[str]:
+    """Paths and addresses of all files that an event's data name, at any depth."""
+    if isinstance(value, dict):
+        own = [value["path"]] if isinstance(value.get("path"), str) else []
+        return own + [path for item in value.values() for path in _paths_in_event(item)]
+    if isinstance(value, list):
+        return [path for item in value for path in _paths_in_event(item)]
+    return []

@@ -1,0 +1,76 @@
+// The three players as one: starting one pauses the others and takes over their place; the plot shows where it is, and
+// a click into the plot goes there. Handlers sit on the document, as gradio replaces what is inside.
+(() => {
+  const players = () => [...document.querySelectorAll(".majl-player audio")];
+  const isPlayer = (node) => node instanceof HTMLAudioElement && node.closest(".majl-player");
+  let current = null;
+
+  document.addEventListener("play", (event) => {
+    if (!isPlayer(event.target)) return;
+    const before = current;
+    current = event.target;
+    for (const player of players()) {
+      player.classList.toggle("majl-playing", player === current);
+      if (player !== current) player.pause();
+    }
+    if (before && before !== current && before.isConnected && !before.ended) current.currentTime = before.currentTime;
+    requestAnimationFrame(follow);
+  }, true);
+
+  document.addEventListener("seeked", (event) => {
+    if (!isPlayer(event.target)) return;
+    if (!current || !current.isConnected || current.paused) current = event.target;
+    place();
+  }, true);
+
+  const plot = () => document.querySelector("#majl-plot .js-plotly-plot");
+
+  // The playhead lies over the plot instead of in it: redrawing the plot for every frame would be far too much work.
+  function place() {
+    const graph = plot();
+    if (!graph?._fullLayout?.xaxis) return;
+    let head = document.getElementById("majl-playhead");
+    if (!head || head.parentElement !== graph) {
+      head?.remove();
+      head = document.createElement("div");
+      head.id = "majl-playhead";
+      head.setAttribute("aria-hidden", "true");
+      graph.style.position = "relative";
+      graph.append(head);
+      graph.on("plotly_relayout", place);
+      graph.on("plotly_afterplot", place);
+    }
+    const { xaxis, _size: size } = graph._fullLayout;
+    const x = xaxis.d2p(current?.isConnected ? current.currentTime : 0);
+    const inside = current?.isConnected && x >= 0 && x <= size.w;
+    head.style.display = inside ? "block" : "none";
+    head.style.left = `${size.l + x - 1}px`;
+    head.style.top = `${size.t}px`;
+    head.style.height = `${size.h}px`;
+  }
+
+  function follow() {
+    if (!current?.isConnected) return;
+    place();
+    if (!current.paused && !current.ended) requestAnimationFrame(follow);
+  }
+
+  // A click, not the end of a drag that zooms.
+  let pressedAt = null;
+  document.addEventListener("pointerdown", (event) => {
+    pressedAt = event.target.closest?.("#majl-plot") ? [event.clientX, event.clientY] : null;
+  }, true);
+  document.addEventListener("pointerup", (event) => {
+    const graph = plot();
+    if (!pressedAt || !graph || event.target.closest?.(".modebar")) return;
+    const moved = Math.hypot(event.clientX - pressedAt[0], event.clientY - pressedAt[1]);
+    pressedAt = null;
+    const { xaxis, _size: size } = graph._fullLayout;
+    const x = event.clientX - graph.getBoundingClientRect().left - size.l;
+    if (moved > 4 || x < 0 || x > size.w) return;
+    if (!current?.isConnected) current = players()[0] ?? null;
+    if (!current) return;
+    current.currentTime = Math.max(0, xaxis.p2d(x));
+    place();
+  }, true);
+})();

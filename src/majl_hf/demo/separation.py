@@ -1,0 +1,193 @@
+"""A file in; stems on disk and the pitch in memory, with seconds of audio on the way. Knows nothing of the web."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..audio import AudioReader, AudioWriter, StreamResampler, commit_together, to_24_bit_grid
+from ..errors import AudioError, MajlError
+from ..models.decoding_majl import PitchFrames
+from ..models.streaming_majl import separate_stream
+from .limits import Limits
+
+# The spectrogram ends at 2 kHz, so a copy of the vocals at this rate is all that drawing needs.
+DRAWING_RATE = 8_000  # Hz
+# On disk per sample and channel: two stems as 32-bit float, three tracks as flac of at most about 24 bits.
+_BYTES_PER_SAMPLE = 2 * 4 + 3 * 3
+_SPARE_BYTES = 200e6
+
+
+class SeparationStopped(Exception):
+    """Somebody asked for it; nothing was left behind."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done_s` of `total_s` seconds of audio are done; the total is None where the file does not tell its length."""
+
+    done_s: float
+    total_s: float | None
+
+
+@dataclass(frozen=True)
+class SeparatedSong:
+    """The result of one file.
+
+    Args:
+        name: Of the file, without its ending; for titles and downloads.
+        folder: Holds `vocals`, `accompaniment` as wav (32-bit float) and flac, `mixture` as flac, and what downloads
+            add.
+        sampling_rate (Hz), num_channels, num_samples: Of the file and of each stem.
+        frames: Pitch of the whole song.
+        policy, threshold: The model's voicing policy and threshold.
+        warnings: What was wrong with a file that could be read all the same.
+    """
+
+    name: str
+    folder: Path
+    sampling_rate: int
+    num_channels: int
+    num_samples: int
+    frames: PitchFrames
+    policy: str
+    threshold: float
+    warnings: tuple[str, ...]
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sampling_rate
+
+    @property
+    def drawing_vocals(self) -> tuple[np.ndarray, int]:
+        """Vocals `(num_samples,)` as mono at a rate that is enough for drawing, and that rate in Hz."""
+        rate = min(self.sampling_rate, DRAWING_RATE)
+        return np.load(self.folder / "drawing.npy", allow_pickle=False), rate
+
+
+def separate_file(
+    model,
+    source: Path,
+    file_name: str,
+    folder: Path,
+    limits: Limits,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Progress | SeparatedSong]:
+    """Separate one file into `folder`; yields `Progress` after every piece and the `SeparatedSong` last.
+
+    Memory does not grow with the song, but for a copy of the vocals at 8 kHz and the pitch.
+
+    Args:
+        model: `MajlModel` in evaluation mode.
+        source: Audio file.
+        file_name: What its owner calls the file; messages use it, as `source` is nobody's business.
+        folder: An empty folder.
+        limits: Length and computing time; whoever takes the file in has looked at its size.
+        should_stop: Asked before every block.
+
+    Raises:
+        SeparationStopped: `should_stop` said so.
+        MajlError: not audio, too long, took too long, or no room on the disk. No file is left in `folder`.
+    """
+    try:
+        yield from _separate(model, source, file_name, folder, limits, should_stop)
+    except (AudioError, ValueError) as error:
+        if isinstance(error.__cause__, OSError) and isinstance(error, AudioError) and str(folder) in str(error):
+            raise MajlError(
+                f"The result could not be stored ({error.__cause__.strerror}). That is the server's fault: try again "
+                "later, or with a shorter song."
+            ) from error
+        raise MajlError(str(error).replace(str(source), f"“{file_name}”")) from error
+
+
+def _separate(model, source, file_name, folder, limits, should_stop) -> Iterator[Progress | SeparatedSong]:
+    deadline_s = time.monotonic() + limits.max_compute_s
+    with AudioReader(source) as reader, contextlib.ExitStack() as stack:
+        rate, num_channels, total_s = reader.sampling_rate, reader.num_channels, reader.duration_s
+        _check_length(file_name, total_s or 0.0, limits, exactly=reader.num_samples is not None)
+        _check_room(folder, (total_s or 60 * limits.max_minutes) * rate * num_channels)
+        yield Progress(0.0, total_s)
+
+        def blocks():
+            num_samples = 0
+            for block in reader.blocks():
+                if should_stop():
+                    raise SeparationStopped
+                if time.monotonic() > deadline_s:
+                    raise MajlError(
+                        f"“{file_name}” takes longer than the {limits.max_compute_s:.0f} s that are allowed here; "
+                        f"{num_samples / rate:.0f} s of audio are done. Try a shorter song, or run majl on a computer "
+                        "of your own."
+                    )
+                num_samples += block.shape[1]
+                _check_length(file_name, num_samples / rate, limits)
+                yield block
+
+        writers = {}
+        for file in ("vocals.wav", "accompaniment.wav", "vocals.flac", "accompaniment.flac", "mixture.flac"):
+            encoding = "flac" if file.endswith("flac") else "wav-float"
+            writers[file] = AudioWriter(folder / file, rate, num_channels, encoding)
+            stack.callback(writers[file].discard)  # does nothing once it is committed
+        to_drawing = StreamResampler(rate, min(rate, DRAWING_RATE), 1)
+        drawing, frames, num_samples = [], [], 0
+        chunks = separate_stream(model, blocks(), rate, num_channels=num_channels, make_resampler=StreamResampler)
+        stack.callback(chunks.close)
+        for chunk in chunks:
+            _write(writers, chunk)
+            drawing.append(to_drawing.push(chunk.vocals.mean(axis=0, keepdims=True)))
+            frames.append(chunk.frames)
+            num_samples += chunk.mixture.shape[1]
+            yield Progress(num_samples / rate, total_s)
+        drawing.append(to_drawing.push(np.zeros((1, 0), dtype=np.float32), last=True))
+        np.save(folder / "drawing.npy", np.concatenate(drawing, axis=1)[0], allow_pickle=False)
+        commit_together(list(writers.values()))
+        warnings = [*reader.warnings, *_clipping_warnings(writers)]
+    yield SeparatedSong(
+        name=Path(file_name).stem or "song",
+        folder=folder,
+        sampling_rate=rate,
+        num_channels=num_channels,
+        num_samples=num_samples,
+        frames=PitchFrames.concatenate(frames),
+        policy=model.config.voicing_policy,
+        threshold=model.config.voicing_threshold,
+        warnings=tuple(warnings),
+    )
+
+
+def _write(writers: dict[str, AudioWriter], chunk) -> None:
+    """Write one piece of every track. As the flac files round to 24 bits, the vocals are rounded here and the
+    accompaniment is what they leave of the rounded mixture, so that those add up exactly, too."""
+    mixture, vocals = to_24_bit_grid(chunk.mixture), to_24_bit_grid(chunk.vocals)
+    tracks = {
+        "vocals.wav": chunk.vocals,
+        "accompaniment.wav": chunk.accompaniment,
+        "vocals.flac": vocals,
+        "accompaniment.flac": mixture - vocals,
+        "mixture.flac": mixture,
+    }
+    for file, track in tracks.items():
+        writers[file].write(track)
+
+
+def _clipping_warnings(writers: dict[str, AudioWriter]) -> list[str]:
+    clipped = [file for file, writer in writers.items() if writer.clipped_samples]
+    return [f"{', '.join(clipped)} had to be clipped at full scale; the wav files are exact"] if clipped else []
+
+
+def _check_length(file_name: str, seconds: float, limits: Limits, exactly: bool = True) -> None:
+    """Announced lengths of some formats are estimates, so these are given some room; decoding counts exactly."""
+    if seconds > 60 * limits.max_minutes * (1.0 if exactly else 1.1):
+        raise MajlError(
+            f"“{file_name}” is longer than {limits.max_minutes:g} minutes. Cut it, or run majl on a computer of your "
+            "own: there it takes any length."
+        )
+
+
+def _check_room(folder: Path, num_values: float) -> None:
+    if shutil.disk_usage(folder).free < num_values * _BYTES_PER_SAMPLE + _SPARE_BYTES:
+        raise MajlError("The server has no room for a song of this length. Try again later, or with a shorter one.")

@@ -1,0 +1,61 @@
+"""Which frames are sung at a threshold, decided again without computing the rest, and what that says of a voice."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.decoding_majl import _hysteresis_runs
+
+NOTE_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
+# The vocal range leaves out this share of the sung frames at each end: onsets, slides, and errors of the pitch.
+RANGE_TAIL = 0.02
+
+
+def decide_voiced(voicing: np.ndarray, policy: str, threshold: float) -> np.ndarray:
+    """Decision `(num_frames,)` of a whole song, the same as `PitchDecoder` makes.
+
+    Args:
+        voicing: Probabilities `(num_frames,)` that a frame is sung.
+        policy: The model's voicing policy. `"always"` has no use for a threshold and is taken as `"threshold"`.
+        threshold: Between 0 and 1.
+    """
+    if policy == "hysteresis":
+        return _hysteresis_runs(voicing, threshold)
+    return voicing >= threshold
+
+
+@dataclass(frozen=True)
+class VoiceFacts:
+    """Of the sung frames: `lowest_hz` and `highest_hz` without the outermost 2 %, `median_hz`, and `sung_share` in
+    [0, 1] of the whole song. All but the share are None where nobody sings."""
+
+    lowest_hz: float | None
+    highest_hz: float | None
+    median_hz: float | None
+    sung_share: float
+
+
+def describe_voice(f0_hz: np.ndarray, voiced: np.ndarray) -> VoiceFacts:
+    """Facts from arrays of shape `(num_frames,)`."""
+    sung_hz = f0_hz[voiced]
+    if not len(sung_hz):
+        return VoiceFacts(None, None, None, 0.0)
+    lowest, median, highest = np.quantile(sung_hz, [RANGE_TAIL, 0.5, 1 - RANGE_TAIL])
+    return VoiceFacts(float(lowest), float(highest), float(median), len(sung_hz) / len(f0_hz))
+
+
+def hz_to_midi(f0_hz):
+    """Note numbers with fractions; 69 is A4 at 440 Hz."""
+    return 69 + 12 * np.log2(np.asarray(f0_hz, dtype=float) / 440.0)
+
+
+def note_name(midi: float) -> str:
+    """Name of the nearest note, such as `C♯4`; the middle C is C4."""
+    nearest = round(midi)
+    return f"{NOTE_NAMES[nearest % 12]}{nearest // 12 - 1}"
+
+
+def note_and_cents(midi: float) -> str:
+    """Nearest note and how far from it, such as `A4 −12 ct`."""
+    cents = round(100 * (midi - round(midi)))
+    return f"{note_name(midi)} {'+' if cents >= 0 else '−'}{abs(cents)} ct"
