@@ -19,7 +19,7 @@ from majl_hf.training.hard_samples import (
 GRID = PitchEstimatorConfig(first_bin_hz=55.0, bin_cents=25.0, num_bins=150)
 
 
-def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True):
+def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True, voiced=None):
     clean, estimate = torch.tensor([clean]), torch.tensor([estimate])
     ones = torch.ones_like(clean)
     return Evidence(
@@ -28,6 +28,7 @@ def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True):
         ones if pitch is None else torch.tensor([pitch]),
         ones if vocals is None else torch.tensor([vocals]),
         torch.full_like(clean, by_hand, dtype=torch.bool),
+        torch.ones_like(clean, dtype=torch.bool) if voiced is None else torch.tensor([voiced]),
     )
 
 
@@ -73,6 +74,13 @@ def test_blame_moves_weight_from_pitch_to_separation():
     assert pitch == pytest.approx([1.1 * 0.3, 1.1, 1.8])
 
 
+def test_a_false_alarm_is_still_taught():
+    known = evidence([0.4, 0.4], [0.9, 0.9], voiced=[True, False])
+    assert Dwhs(smoothing_frames=1)(known).pitch[0].tolist() == pytest.approx([1.1 * 0.5, 1.1])
+    spared = Dwhs(smoothing_frames=1, gamma_unvoiced=1.0)(known)
+    assert spared.pitch[0].tolist() == pytest.approx([1.1 * 0.5, 1.1 * 0.5])
+
+
 def test_disagreement_is_noise_where_the_label_is_not_human():
     weights = Dwhs(smoothing_frames=1)(evidence([0.9, 0.4], [0.9, 0.4], by_hand=False))
     assert weights.pitch[0].tolist() == pytest.approx([0.9, 0.4])
@@ -89,6 +97,7 @@ def test_disagreement_is_noise_where_the_label_is_not_human():
         ({"alpha": 0.0, "beta": 0.0, "gamma": 0.0}, 1.0, 1.0),
         ({"largest": 1.2}, 1.2, 1.1 * 0.5),
         ({"smallest": 0.8}, 1.5, 0.8),
+        ({"gamma_unvoiced": 1.0}, 1.5, 1.1 * 0.5),
     ],
 )
 def test_each_term_can_be_switched_off(switched_off, separation, pitch):

@@ -64,7 +64,7 @@ def read_evidence(
             posteriors = torch.sigmoid(_read(model, batch["vocals"][known]))
             clean[known] = agreement(posteriors, *label)
             taught_hz[known] = likeliest_hz(posteriors, *label)
-    return Evidence(estimate, clean, confidence, batch["vocals_weight"], by_hand), taught_hz
+    return Evidence(estimate, clean, confidence, batch["vocals_weight"], by_hand, f0_hz > 0), taught_hz
 
 
 def _read(model: MajlModel, vocals: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,9 @@ reference vocals. How well each agrees with the label tells whose fault a hard f
     pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, spoilt ones teach less
                 c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
 
+At unvoiced frames gamma is 0. There a blamed estimate holds accompaniment that looks like a voice, and to call it unsung
+is just what the pitch estimator has to learn.
+
 with the confidences c of the label and q of the reference vocals. Everything is a function of tensors
 `(batch_size, num_frames)`; a strategy is chosen by name, and each of its terms can be switched off. The trainer divides
 a batch's weighted sums by the sums of the weights, which normalises them by their mean.
@@ -96,6 +99,7 @@ class Evidence:
         pitch_confidence: c in [0, 1], 0 where there is no label.
         vocals_confidence: q in [0, 1], 0 where there are no reference vocals.
         by_hand: Whether the pitch label was made by people for this recording, frame by frame; bool.
+        voiced: Whether the label says that somebody sings; bool.
     """
 
     agreement_estimate: torch.Tensor
@@ -103,6 +107,7 @@ class Evidence:
     pitch_confidence: torch.Tensor
     vocals_confidence: torch.Tensor
     by_hand: torch.Tensor
+    voiced: torch.Tensor
 
 
 @dataclass
@@ -125,7 +130,8 @@ class Dwhs:
     Args:
         alpha: What blame adds to the separation weight; 0 switches the term off.
         beta: What hardness adds to the pitch weight of human labels.
-        gamma: What blame takes from the pitch weight, at most 1.
+        gamma: What blame takes from the pitch weight of voiced frames, at most 1: a voice that was lost teaches nothing.
+        gamma_unvoiced: The same of unvoiced frames, where the estimate holds what is no voice: to be learnt, so 0.
         noise: Whether hardness lowers the pitch weight of pseudo and weak labels.
         smoothing_frames: Frames over which blame and hardness are averaged.
         smallest, largest: Limits of a frame's weight before its confidence.
@@ -135,6 +141,7 @@ class Dwhs:
     alpha: float = 1.0
     beta: float = 1.0
     gamma: float = 1.0
+    gamma_unvoiced: float = 0.0
     noise: bool = True
     smoothing_frames: int = 11
     smallest: float = 0.1
@@ -147,8 +154,9 @@ class Dwhs:
         hardness = smooth(labelled * (1.0 - evidence.agreement_clean), self.smoothing_frames)
         trusted = 1.0 - hardness if self.noise else torch.ones_like(hardness)
         teaches = torch.where(evidence.by_hand, 1.0 + self.beta * hardness, trusted)
+        gamma = torch.where(evidence.voiced, self.gamma, self.gamma_unvoiced)
         separation = (1.0 + self.alpha * blame).clamp(self.smallest, self.largest)
-        pitch = (teaches * (1.0 - self.gamma * blame)).clamp(self.smallest, self.largest)
+        pitch = (teaches * (1.0 - gamma * blame)).clamp(self.smallest, self.largest)
         return FrameWeights(evidence.vocals_confidence * separation, evidence.pitch_confidence * pitch, blame, hardness)
 
 
