@@ -3,17 +3,32 @@
 from transformers import AutoConfig, PreTrainedConfig
 
 from .backbones_majl import FcpeConfig, SpleeterConfig
+from .presets_majl import preset_config
 
 GRADIENT_RULES = ("sum", "norm", "project")
 
 
-def _part_config(value, default_class) -> PreTrainedConfig:
-    """A part's config from what a caller or a config.json gives: nothing, a config, or a dict with `model_type`."""
+def part_config(value, kind: str) -> PreTrainedConfig:
+    """A part's config from what a caller, a config.json or a training file gives.
+
+    Args:
+        value: Nothing, a config, the name of a preset, or a dict with `preset` or `model_type` and what differs from
+            its defaults.
+        kind: `"separator"` or `"pitch_estimator"`.
+
+    Raises:
+        ValueError: there is no such preset or type.
+    """
+    default_class = SpleeterConfig if kind == "separator" else FcpeConfig
     if value is None:
         return default_class()
     if isinstance(value, PreTrainedConfig):
         return value
+    if isinstance(value, str):
+        return preset_config(value, kind)
     values = dict(value)
+    if "preset" in values:
+        return preset_config(values.pop("preset"), kind, **values)
     model_type = values.pop("model_type", default_class.model_type)
     try:
         return AutoConfig.for_model(model_type, **values)
@@ -28,9 +43,9 @@ class MajlConfig(PreTrainedConfig):
     """Configuration of `MajlModel`.
 
     Args:
-        separator_config (`SpleeterConfig`, `dict`, *optional*): Config of the separator, of any registered type that
-            keeps the separator contract.
-        pitch_estimator_config (`FcpeConfig`, `dict`, *optional*): Config of the pitch estimator, likewise.
+        separator_config (`SpleeterConfig`, `str`, `dict`, *optional*): Config of the separator, of any registered type
+            that keeps the separator contract; or the name of a preset, say `"resunet-small"`.
+        pitch_estimator_config (`FcpeConfig`, `str`, `dict`, *optional*): Config of the pitch estimator, likewise.
         window_s (`float`): Seconds of audio that one window contributes to the output.
         margin_s (`float`): Seconds computed and discarded at each side of a window, at least; more where a part's
             declared context asks for it.
@@ -75,8 +90,8 @@ class MajlConfig(PreTrainedConfig):
         separator_gradient_rule="sum",
         **kwargs,
     ):
-        self.separator_config = _part_config(separator_config, SpleeterConfig)
-        self.pitch_estimator_config = _part_config(pitch_estimator_config, FcpeConfig)
+        self.separator_config = part_config(separator_config, "separator")
+        self.pitch_estimator_config = part_config(pitch_estimator_config, "pitch_estimator")
         self.window_s = window_s
         self.margin_s = margin_s
         self.pitch_decoder = pitch_decoder

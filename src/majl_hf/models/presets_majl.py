@@ -1,7 +1,7 @@
 """Configs of separators and pitch estimators by name: `preset_config("resunet-small")`.
 
-Each backbone's file names its own presets with `register_presets`, so that a backbone from outside can have some, too. A
-name says the architecture and its size. Presets that exist for tests are marked so: they have a few channels, run in
+Each backbone's file names its own presets with `register_presets`, so that a backbone from outside can have some, too.
+A name says the architecture and its size. Presets that exist for tests are marked so: they have a few channels, run in
 milliseconds and learn nothing worth hearing.
 """
 

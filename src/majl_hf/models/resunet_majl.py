@@ -100,7 +100,7 @@ class ResidualBlock(nn.Module):
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm_2 = nn.BatchNorm2d(out_channels, momentum=0.01)
         self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.shortcut = None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        self.shortcut = None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, time, frequency)` to `(batch_size, out_channels, time, frequency)`."""
@@ -141,7 +141,7 @@ class ResUNetSeparator(Separator):
         super().__init__(config)
         channels = config.hidden_channels
         self.input_norm = nn.BatchNorm1d(config.n_fft // 2, momentum=0.01)  # each frequency has a level of its own
-        self.input_conv = nn.Conv2d(config.num_channels, channels[0], 3, padding=1)
+        self.input_conv = nn.Conv2d(config.num_channels, channels[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(
             residual_blocks(channels[max(0, level - 1)], channels[level], config.num_blocks)
             for level in range(len(channels))

