@@ -16,6 +16,8 @@ from .voicing import hz_to_midi, note_and_cents, note_name
 MAX_PITCH_POINTS = 30_000  # 5 minutes of frames of 10 ms; longer songs are drawn with every second frame, and so on
 MAX_VOICING_POINTS = 4_000  # more than a screen has columns
 MARGIN_SEMITONES = 5
+MAX_GLIDE_SEMITONES = 2.5  # from point to point; where the pitch leaps further the line is broken
+_NAMED_NOTES = ((13, range(12)), (23, (0, 2, 4, 5, 7, 9, 11)), (1000, (0, 4, 7)))
 BACKGROUND, INK, GRID = "#0b0714", "#f2eefb", "rgba(255,255,255,0.16)"
 CURVE, CURVE_OUTLINE, THRESHOLD = "#35e0ff", "rgba(0,0,0,0.75)", "#ffb454"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -50,7 +52,8 @@ def pitch_figure(song: SeparatedSong, voiced: np.ndarray, threshold: float, spec
     hop_s = float(frames.times_s[1] - frames.times_s[0]) if len(frames) > 1 else 0.01
     midi = np.round(hz_to_midi(frames.f0_hz[::step]), 2)
     is_sung = voiced[::step]
-    pitch = [float(m) if v else None for m, v in zip(midi, is_sung, strict=True)]
+    leaps = np.abs(np.diff(midi, prepend=midi[:1])) > MAX_GLIDE_SEMITONES
+    pitch = [float(m) if v and not leap else None for m, v, leap in zip(midi, is_sung, leaps, strict=True)]
     hover = [
         f"{note_and_cents(m)}<br>{f:.1f} Hz<br>voicing {p:.0%}" if v else ""
         for m, f, p, v in zip(midi, frames.f0_hz[::step], frames.voicing[::step], is_sung, strict=True)
@@ -87,8 +90,10 @@ def _layout(song: SeparatedSong, sung_midi: np.ndarray, threshold: float, spectr
     if len(sung_midi):
         low = max(bottom, sung_midi.min() - MARGIN_SEMITONES)
         high = min(top, sung_midi.max() + MARGIN_SEMITONES)
-    # Every C, E and G; the notes between come with zooming, where the page asks for a nearer look at fewer octaves.
-    notes = [note for note in range(int(np.ceil(bottom)), int(top) + 1) if note % 12 in (0, 4, 7)]
+    notes = range(int(np.ceil(bottom)), int(top) + 1)
+    # Which notes are named at the pitch axis, and up to how many semitones in view; `page.js` changes them on zooming.
+    named = [{"semitones": most, "notes": [n for n in notes if n % 12 in kinds]} for most, kinds in _NAMED_NOTES]
+    ticks = next(level["notes"] for level in named if high - low <= level["semitones"])
     axis = {"showgrid": True, "gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
     return {
         "template": "none",
@@ -101,6 +106,9 @@ def _layout(song: SeparatedSong, sung_midi: np.ndarray, threshold: float, spectr
         "hovermode": "x",
         "hoverlabel": {"bgcolor": "#fff", "bordercolor": CURVE, "font": {"color": "#10081f", "size": 13}},
         "dragmode": "zoom",
+        "meta": {
+            "named": [level | {"names": [note_name(note) for note in level["notes"]]} for level in named],
+        },
         "uirevision": str(song.folder.name),  # moving the threshold keeps the zoom
         "images": [
             {
@@ -117,7 +125,7 @@ def _layout(song: SeparatedSong, sung_midi: np.ndarray, threshold: float, spectr
         "yaxis": axis
         | {
             "domain": [0.24, 1.0], "range": [low, high], "minallowed": bottom, "maxallowed": top,
-            "tickvals": notes, "ticktext": [note_name(note) for note in notes],
+            "tickvals": ticks, "ticktext": [note_name(note) for note in ticks],
         },
         "yaxis2": axis
         | {

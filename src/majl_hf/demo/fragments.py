@@ -40,7 +40,7 @@ def facts_html(song: SeparatedSong, facts: VoiceFacts) -> str:
         entries = [("Vocal range", "–", "nobody sings at this threshold"), ("Median pitch", "–", "")]
     else:
         low, high = (note_name(hz_to_midi(hz)) for hz in (facts.lowest_hz, facts.highest_hz))
-        span = f"{facts.lowest_hz:.0f} to {facts.highest_hz:.0f} Hz, rarest 4 % left out"
+        span = f"{facts.lowest_hz:.0f} to {facts.highest_hz:.0f} Hz, without the rarest 4 %"
         median = note_name(hz_to_midi(facts.median_hz))
         entries = [("Vocal range", f"{low} to {high}", span), ("Median pitch", median, f"{facts.median_hz:.0f} Hz")]
     entries.append(("Time sung", f"{facts.sung_share:.0%}", f"{facts.sung_share * song.duration_s:.0f} s"))

@@ -37,7 +37,7 @@
       head.setAttribute("aria-hidden", "true");
       graph.style.position = "relative";
       graph.append(head);
-      graph.on("plotly_relayout", place);
+      graph.on("plotly_relayout", () => { nameNotes(graph); place(); });
       graph.on("plotly_afterplot", place);
     }
     const { xaxis, _size: size } = graph._fullLayout;
@@ -47,6 +47,14 @@
     head.style.left = `${size.l + x - 1}px`;
     head.style.top = `${size.t}px`;
     head.style.height = `${size.h}px`;
+  }
+
+  // Few octaves in view leave room for more names at the pitch axis.
+  function nameNotes(graph) {
+    const { yaxis, meta } = graph._fullLayout;
+    const level = meta?.named?.find(({ semitones }) => yaxis.range[1] - yaxis.range[0] <= semitones);
+    if (!level || yaxis.tickvals?.length === level.notes.length) return;
+    window.Plotly?.relayout(graph, { "yaxis.tickvals": level.notes, "yaxis.ticktext": level.names });
   }
 
   function follow() {
