@@ -13,9 +13,6 @@ reference vocals. How well each agrees with the label tells whose fault a hard f
     pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, spoilt ones teach less
                 c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
 
-At unvoiced frames gamma is 0. There a blamed estimate holds accompaniment that looks like a voice, and to call it unsung
-is just what the pitch estimator has to learn.
-
 with the confidences c of the label and q of the reference vocals. Everything is a function of tensors
 `(batch_size, num_frames)`; a strategy is chosen by name, and each of its terms can be switched off. The trainer divides
 a batch's weighted sums by the sums of the weights, which normalises them by their mean.
@@ -131,7 +128,8 @@ class Dwhs:
         alpha: What blame adds to the separation weight; 0 switches the term off.
         beta: What hardness adds to the pitch weight of human labels.
         gamma: What blame takes from the pitch weight of voiced frames, at most 1: a voice that was lost teaches nothing.
-        gamma_unvoiced: The same of unvoiced frames, where the estimate holds what is no voice: to be learnt, so 0.
+        gamma_unvoiced: The same of unvoiced frames. There the estimate holds accompaniment that looks like a voice; 0
+            goes on teaching that it is none.
         noise: Whether hardness lowers the pitch weight of pseudo and weak labels.
         smoothing_frames: Frames over which blame and hardness are averaged.
         smallest, largest: Limits of a frame's weight before its confidence.
@@ -141,7 +139,7 @@ class Dwhs:
     alpha: float = 1.0
     beta: float = 1.0
     gamma: float = 1.0
-    gamma_unvoiced: float = 0.0
+    gamma_unvoiced: float = 1.0
     noise: bool = True
     smoothing_frames: int = 11
     smallest: float = 0.1
