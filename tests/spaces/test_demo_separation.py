@@ -80,10 +80,10 @@ def test_downloads_follow_the_threshold(song):
 def test_a_download_that_fails_leaves_no_half_file(song, monkeypatch):
     song, _, _ = song
     broken = downloads_room.replace(
-        DOWNLOADS["f0.csv"], file="new.csv", write=lambda path, *_: path.write_text("t") / 0
+        DOWNLOADS["f0.csv"], file="new.csv", write=lambda path, *_: path.write_text("half") / 0
     )
     monkeypatch.setitem(DOWNLOADS, "new.csv", broken)
-    with pytest.raises(TypeError):
+    with pytest.raises(ZeroDivisionError):
         download_path(song, "new.csv")
     assert not (song.folder / "new.csv").exists()
 

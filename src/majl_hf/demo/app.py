@@ -228,7 +228,7 @@ def build_page(demo: Demo) -> gr.Blocks:
         with gr.Column(visible=False, elem_id="majl-results") as results:
             players = gr.HTML(elem_id="majl-players")
             facts = gr.HTML(elem_id="majl-facts")
-            gr.HTML("<h2>Sung pitch</h2>")
+            gr.HTML('<h2 class="majl-section">Sung pitch</h2>')
             plot = gr.Plot(show_label=False, elem_id="majl-plot")
             gr.HTML(
                 '<p class="majl-hint">Drag over the plot to zoom, double-click to see all of it again, click to let '
@@ -239,7 +239,7 @@ def build_page(demo: Demo) -> gr.Blocks:
                 info="How sure the model has to be that somebody sings. Changes the curve, the numbers and the "
                 "downloads at once.",
             )  # fmt: skip
-            gr.HTML("<h2>Downloads</h2>")
+            gr.HTML('<h2 class="majl-section">Downloads</h2>')
             downloads = gr.HTML(elem_id="majl-downloads")
         with gr.Group(visible=False):  # what programs call
             api_threshold, answer = gr.Slider(0.01, 0.99, demo.threshold), gr.JSON()
