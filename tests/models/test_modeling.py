@@ -1,4 +1,4 @@
-"""The parts' contracts and the cascade: shapes, lengths, silence, gradients, losses, the fast backward."""
+"""The cascade, its losses and gradients, and what is particular to a part; the contract is in test_contract.py."""
 
 import math
 
@@ -26,109 +26,11 @@ SMALL_SPLEETER = {"n_fft": 256, "hop_length": 64, "num_mask_bins": 64, "hidden_c
 SEPARATORS = {
     "tiny": lambda: TinySeparator(TinySeparatorConfig()),
     "spleeter": lambda: SpleeterSeparator(SpleeterConfig(**SMALL_SPLEETER)),
-    "spleeter-additions": lambda: SpleeterSeparator(
-        SpleeterConfig(**SMALL_SPLEETER, residual_head=True, upper_band=True)
-    ),
-    "spleeter-two-networks": lambda: SpleeterSeparator(SpleeterConfig(**SMALL_SPLEETER, accompaniment_network=True)),
 }
 PITCH_ESTIMATORS = {
     "tiny": lambda: TinyPitchEstimator(TinyPitchEstimatorConfig()),
     "fcpe": lambda: FcpePitchEstimator(FcpeConfig(hidden_size=16, num_layers=2)),
 }
-
-
-@pytest.fixture(params=SEPARATORS)
-def separator(request):
-    return SEPARATORS[request.param]().eval()
-
-
-@pytest.fixture(params=PITCH_ESTIMATORS)
-def pitch_estimator(request):
-    return PITCH_ESTIMATORS[request.param]().eval()
-
-
-def lengths(hop_length: int) -> list[int]:
-    return [1, hop_length - 1, hop_length, hop_length + 1, 4001]
-
-
-@torch.no_grad()
-def test_separator_keeps_every_length(separator):
-    for length in lengths(separator.config.hop_length):
-        mixture = torch.randn(2, separator.config.num_channels, length)
-        vocals = separator(mixture).vocals
-        assert vocals.shape == mixture.shape and torch.isfinite(vocals).all()
-
-
-@torch.no_grad()
-def test_pitch_frames_are_counted_as_declared(pitch_estimator):
-    config = pitch_estimator.config
-    for length in lengths(config.hop_length):
-        logits = pitch_estimator(torch.randn(2, length)).logits
-        assert logits.shape == (2, 1 + length // config.hop_length, config.num_bins)
-        assert torch.isfinite(logits).all()
-
-
-@torch.no_grad()
-def test_silence_stays_finite(separator, pitch_estimator):
-    silence = torch.zeros(1, separator.config.num_channels, 5000)
-    assert torch.isfinite(separator(silence).vocals).all()
-    assert torch.isfinite(pitch_estimator(silence[:, 0]).logits).all()
-
-
-@torch.no_grad()
-def test_alone_or_in_a_batch(separator, pitch_estimator):
-    mixture = 0.1 * torch.randn(3, separator.config.num_channels, 6000)
-    for part, batch, name in ((separator, mixture, "vocals"), (pitch_estimator, mixture[:, 0], "logits")):
-        together = part(batch)[name]
-        for index in range(3):
-            alone = part(batch[index : index + 1])[name]
-            torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_declared_context_holds():
-    """One changed sample moves nothing beyond the declared context."""
-    for part, shape, hop in (
-        (TinySeparator(TinySeparatorConfig()).eval(), (1, 1, 16_000), 1),
-        (TinyPitchEstimator(TinyPitchEstimatorConfig()).eval(), (1, 32_000), 320),
-    ):
-        first = 0.1 * torch.randn(shape)
-        second = first.clone()
-        place = shape[-1] // 2
-        second[..., place] += 1.0
-        outputs = [part(waveform)[0] for waveform in (first, second)]
-        changed = (outputs[0] - outputs[1]).abs()
-        changed = changed.amax(dim=-1)[0] if hop > 1 else changed[0, 0]
-        places = torch.nonzero(changed > 1e-6)[:, 0] * hop
-        assert len(places) > 1
-        assert (places - place).abs().max() <= part.config.context
-
-
-def test_gradients_reach_every_parameter():
-    for make_separator in SEPARATORS.values():
-        for make_pitch_estimator in PITCH_ESTIMATORS.values():
-            separator = make_separator()
-            model = MajlModel.from_parts(separator, make_pitch_estimator()).train()
-            # a zero layer passes nothing back at first; one step away from zero, everything learns
-            with torch.no_grad():
-                for name, parameter in model.named_parameters():
-                    if "residual" in name or "upper" in name:
-                        parameter.add_(0.01)
-            mixture = 0.1 * torch.randn(2, separator.config.num_channels, 20_000)
-            f0_hz = torch.full((2, model.num_pitch_frames(20_000)), 220.0)
-            model(mixture, vocals=0.5 * mixture, f0_hz=f0_hz).loss.backward()
-            missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-            assert not missing, missing
-
-
-@pytest.mark.parametrize("kind", ["separator", "pitch_estimator"])
-def test_wrong_shapes_are_named(kind):
-    if kind == "separator":
-        with pytest.raises(ValueError, match=r"\(batch_size, 1, num_samples\).*got \(1, 2, 100\)"):
-            SEPARATORS["tiny"]()(torch.zeros(1, 2, 100))
-    else:
-        with pytest.raises(ValueError, match=r"got \(1, 0\)"):
-            PITCH_ESTIMATORS["tiny"]()(torch.zeros(1, 0))
 
 
 def test_parts_come_from_registered_configs():

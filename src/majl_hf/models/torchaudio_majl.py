@@ -129,16 +129,19 @@ class _TorchaudioSeparator(Separator):
         super().__init__(config)
         self.network = self.make_network()
         self._has_initial_weights = next(self.network.parameters()).device.type != "meta"
+        self._anew: dict[str, nn.Module] = {}
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        if not isinstance(module, _TorchaudioSeparator) or module._has_initial_weights:
+        name = next((name for name, layer in self.network.named_modules() if layer is module), None)
+        if self._has_initial_weights or name is None:
             return
-        with torch.device("cpu"):
-            fresh = module.make_network().state_dict()
-        for name, tensor in module.network.state_dict(keep_vars=True).items():
-            init.copy_(tensor, fresh[name].to(tensor.device))
+        if not self._anew:
+            with torch.device("cpu"):
+                self._anew = dict(self.make_network().named_modules())
+        for key, parameter in module.named_parameters(recurse=False):
+            init.copy_(parameter, getattr(self._anew[name], key).to(parameter.device))
 
 
 class HDemucsSeparator(_TorchaudioSeparator):
