@@ -28,11 +28,13 @@ class Client:
     """A process that knows no Hub but ours. It is kept for the session, for its imports take most of the time.
 
     Args:
+        environment: of the process; its HF_HOME is kept for the session.
         output: everything printed by the last code, tracebacks included.
     """
 
     def __init__(self, environment: dict[str, str], folder):
         self.output = ""
+        self.environment = environment
         self._process = subprocess.Popen(
             [sys.executable, "-c", _CLIENT],
             env=environment,

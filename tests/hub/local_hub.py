@@ -125,6 +125,11 @@ class LocalHub:
         with self.lock:
             self._faults.append(_Fault(re.compile(request), status, times))
 
+    def recover(self) -> None:
+        """Take back what `fail` said."""
+        with self.lock:
+            self._faults.clear()
+
     def take_fault(self, request: str) -> _Fault | None:
         """The fault of this request, which is thereby used up once."""
         for fault in self._faults:

@@ -128,7 +128,7 @@ def test_dry_run_touches_nothing(hub, hub_client, tmp_path):
 
 def test_a_hub_that_refuses_is_reported_without_the_token(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
-    with pytest.raises(ClientError, match="PushError: The upload to tester/songs failed. The Hub answers 401"):
+    with pytest.raises(ClientError, match=r"PushError: The upload to tester/songs failed\. The Hub answers 401"):
         push(hub_client, folder, token="hf_wrong_secret")
     assert "PushError" in hub_client.output and "hf_wrong_secret" not in hub_client.output
     assert hub.repositories == {}

@@ -7,6 +7,7 @@ written anew, as `from_pretrained` and `trust_remote_code` need it.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -82,12 +83,25 @@ def _save(folder: Path, staged: Path) -> None:
         raise PushError(f"The model in {folder} cannot be loaded, so it is not uploaded: {error}") from error
     if problems := {name: sorted(map(str, keys)) for name, keys in info.items() if keys}:
         raise PushError(f"The weights in {folder} do not fit its config.json: {problems}. Save the model again.")
-    pipeline("majl-separation-pitch", model=model).save_pretrained(staged)  # also says how the pipeline is found
+    pipeline("majl-separation-pitch", model=model).save_pretrained(staged)
+    _forget_pipeline(staged / "config.json")
     MajlFeatureExtractor.from_config(model.config).save_pretrained(staged)
     for path in _weights(staged):
         path.unlink()
     for path in _weights(folder):
         link(path, staged / path.name)
+
+
+def _forget_pipeline(path: Path) -> None:
+    """Take the pipeline's entry out of the config; its code stays.
+
+    transformers runs a repository's code for every task that the config names, and asks for `trust_remote_code` also
+    where this package is installed and has that task itself. Code from a repository is to run for those only who lack
+    the package and ask for it.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("custom_pipelines", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _check_results(results: str | Path, folder: Path) -> None:

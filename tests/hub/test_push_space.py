@@ -1,0 +1,111 @@
+"""A Space goes to the Hub with the wheel of this package; what the Hub could not run is refused beforehand."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from majl_hf.publish.errors import PushError
+from majl_hf.publish.hub import Target
+from majl_hf.publish.space import push_space
+
+WHEEL = "majl_hf-0.1.0-py3-none-any.whl"
+PUSH = """
+from majl_hf.publish.hub import Target
+from majl_hf.publish.space import push_space
+folder, wheel = arguments.pop("folder"), arguments.pop("wheel", None)
+result = vars(push_space(folder, Target(**arguments), wheel))
+"""
+PULL = """
+import hashlib, pathlib
+from huggingface_hub import HfApi, snapshot_download
+folder = pathlib.Path(snapshot_download(**arguments))
+files = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+result = [files, HfApi().space_info(arguments["repo_id"]).sdk]
+"""
+README = "---\ntitle: Sing\nemoji: 🎤\ncolorFrom: blue\ncolorTo: pink\nsdk: gradio\nsdk_version: 6.3.0\n---\n# Sing\n"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A Space's folder, with things that have no business on the Hub, and a wheel beside it."""
+    folder = tmp_path / "space"
+    for name, text in {
+        "README.md": README,
+        "app.py": "print('a demo')",
+        "requirements.txt": f"./{WHEEL}\n",
+        "assets/note.txt": "la",
+        ".env": "SECRET=1",
+        ".git/config": "",
+        "__pycache__/app.cpython-311.pyc": "",
+        "majl_hf-0.0.1-py3-none-any.whl": "an old one",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    (tmp_path / WHEEL).write_text("a wheel")
+    return folder
+
+
+def test_goes_and_comes_back(hub, hub_client, folder, tmp_path):
+    arguments = {"folder": str(folder), "repo_id": "tester/space", "wheel": str(tmp_path / WHEEL)}
+    report = hub_client.run(PUSH, **arguments)
+    assert hub.repositories["spaces", "tester/space"].private
+    files, sdk = hub_client.run(PULL, repo_id="tester/space", repo_type="space")
+    assert sdk == "gradio"
+    files.pop(".gitattributes")
+    assert files.pop("README.md") == README
+    assert files == {
+        "app.py": "print('a demo')", "requirements.txt": f"./{WHEEL}\n", "assets/note.txt": "la", WHEEL: "a wheel",
+    }  # fmt: skip
+    assert report["files"].keys() == {*files, "README.md"}
+
+    # The wheel of an earlier version goes when a newer one comes.
+    newer = tmp_path / "majl_hf-0.2.0-py3-none-any.whl"
+    shutil.copy(tmp_path / WHEEL, newer)
+    (folder / "requirements.txt").write_text(f"./{newer.name}\n")
+    hub_client.run(PUSH, **arguments | {"wheel": str(newer)})
+    assert [path for path in hub.files("spaces", "tester/space") if path.endswith(".whl")] == [newer.name]
+
+
+def test_the_wheel_is_built_where_none_is_given(folder):
+    (folder / "requirements.txt").unlink()
+    report = push_space(folder, Target("me/space", dry_run=True))
+    built = next(path for path in report.files if path.endswith(".whl"))
+    assert built.startswith("majl_hf-") and report.files[built] > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        (README, "# no metadata", "title is missing; sdk is missing"),
+        ("sdk: gradio", "sdk: gradioo", r"sdk is 'gradioo', it needs to be one of"),
+        ("sdk_version: 6.3.0", "", "sdk_version is None"),
+        ("sdk_version: 6.3.0", "sdk_version: 6.3.0\napp_file: main.py", "app_file is 'main.py', which is not in"),
+        ("colorTo: pink", "colorTo: mauve", "colorTo is 'mauve'"),
+        ("title: Sing", f"title: Sing\nshort_description: {'a' * 61}", "short_description has 61 characters of 60"),
+        ("title: Sing", "title: [Sing", "metadata of .*README.md cannot be read"),
+    ],
+)
+def test_metadata_is_checked(folder, tmp_path, old, new, match):
+    assert old in README
+    (folder / "README.md").write_text(README.replace(old, new), encoding="utf-8")
+    refused(folder, tmp_path / WHEEL, match)
+
+
+def refused(folder, wheel, match):
+    with pytest.raises(PushError, match=match):
+        push_space(folder, Target("me/space", dry_run=True), wheel)
+
+
+def test_another_wheel_is_refused(folder, tmp_path):
+    (folder / "requirements.txt").write_text("./majl_hf-0.0.9-py3-none-any.whl\n")
+    refused(folder, tmp_path / WHEEL, r"requirements.txt names majl_hf-0.0.9-py3-none-any.whl, but the wheel is")
+    refused(folder, tmp_path / "absent.whl", r"absent.whl is no wheel of this package")
+    (folder / "README.md").unlink()
+    refused(folder, tmp_path / WHEEL, "has no README.md")
+
+
+def test_the_fixture_wheel_is_none(tmp_path, folder):
+    # Guards the first test: a file is pushed as it is, without a look inside.
+    assert not zipfile.is_zipfile(tmp_path / WHEEL)

@@ -1,0 +1,64 @@
+"""A training run pushes its checkpoints by the Trainer's own options, from the run's YAML file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from huggingface_hub import ModelCard
+from local_hub import TOKEN
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))
+from row_files import make_rows, write_built
+
+ROOT = Path(__file__).parents[2]
+LOAD = """
+from majl_hf import MajlFeatureExtractor, MajlModel
+model = MajlModel.from_pretrained(arguments["repo_id"])
+result = [sum(p.double().sum().item() for p in model.parameters()),
+          MajlFeatureExtractor.from_pretrained(arguments["repo_id"]).sampling_rate]
+"""
+
+
+def test_two_steps_are_pushed(hub, hub_client, tiny_model_folder, tmp_path):
+    rows = write_built(
+        tmp_path / "rows", make_rows(tmp_path / "audio", {"full": 2, "accompaniment": 1}, duration_s=1.0)
+    )
+    config = {
+        "model": tiny_model_folder,
+        "threads": 1,
+        "data": {"segment_samples": 8000, "speed_probability": 0.0, "sources": [{"kind": "rows", "folder": str(rows)}]},
+        "arguments": {
+            "output_dir": str(tmp_path / "run"),
+            "max_steps": 2,
+            "save_steps": 1,
+            "per_device_train_batch_size": 2,
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "push_to_hub": True,
+            "hub_model_id": "tester/trained",
+            "hub_private_repo": True,
+        },
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(config))
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/train.py"), str(path)],
+        env=hub.environment(tmp_path / "home"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert TOKEN not in process.stdout + process.stderr
+
+    repository, files = hub.repositories["models", "tester/trained"], hub.files("models", "tester/trained")
+    assert repository.private
+    titles = [commit.title for commit in repository.commits.values()]
+    assert any(title.startswith("Training in progress, step") for title in titles) and "Model save" in titles
+    assert files["model.safetensors"] == (tmp_path / "run/model.safetensors").read_bytes()
+    assert {"config.json", "preprocessor_config.json", "modeling_majl.py", "README.md"} <= files.keys()
+    assert not [name for name, content in files.items() if TOKEN.encode() in content]
+    assert ModelCard(files["README.md"].decode()).data.library_name == "transformers"
+    here = hub_client.run(LOAD, repo_id=str(tmp_path / "run"))
+    assert hub_client.run(LOAD, repo_id="tester/trained") == here and here[1] == 16_000
