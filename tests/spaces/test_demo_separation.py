@@ -9,9 +9,12 @@ import soundfile
 
 from majl_hf.audio import AudioError
 from majl_hf.demo import downloads as downloads_room
+from majl_hf.demo import fragments
 from majl_hf.demo.downloads import DOWNLOADS, download_path
 from majl_hf.demo.limits import Limits
 from majl_hf.demo.separation import Progress, SeparatedSong, SeparationStopped, separate_file
+from majl_hf.demo.sessions import Session
+from majl_hf.demo.voicing import describe_voice
 from majl_hf.errors import MajlError
 from majl_hf.export import read_f0_csv
 
@@ -124,6 +127,20 @@ def test_long_songs_are_drawn_with_fewer_points(song):
     assert len(curve["y"]) <= MAX_PITCH_POINTS and len(voicing["y"]) <= MAX_VOICING_POINTS
     assert len(curve["y"]) * curve["dx"] == pytest.approx(1000, rel=1e-3)
     assert len(text) < 3_000_000
+
+
+def test_the_name_of_a_file_is_text_whatever_it_holds(song):
+    evil = '<img src=x onerror="alert(1)">'
+    named = downloads_room.replace(song[0], name=evil, warnings=(evil,))
+    session = Session("owner", in_cookie=True, song=named)
+    pieces = [
+        fragments.players_html(session, lambda file, **_: f"{file}?{evil}"),
+        fragments.downloads_html(session, lambda file, **_: f"{file}?{evil}", 0.5),
+        fragments.facts_html(named, describe_voice(named.frames.f0_hz, named.frames.voiced)),
+        fragments.error_html(evil),
+        fragments.note_html(evil),
+    ]
+    assert all("&lt;img" in piece and "<img" not in piece and '"alert' not in piece for piece in pieces)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,10 @@ def separate(client, path) -> dict:
     return client.predict(handle_file(str(path)), api_name="/separate")
 
 
+def uploads_of(server, client) -> list[str]:
+    return [path for path, owners in server.demo.uploads._owners.items() if client.cookies[COOKIE] in owners]
+
+
 def samples(answer) -> np.ndarray:
     assert answer.status_code == 200, answer.text
     return soundfile.read(io.BytesIO(answer.content), dtype="float32", always_2d=True)[0].T
@@ -88,9 +92,7 @@ def test_another_sessions_files_are_refused(server, connect, fetch, song):
     assert fetch(anna, result["files"]["f0.csv"]).status_code == 200
 
     # Her upload: neither read through gradio nor named as an input, whatever the spelling.
-    (upload,) = [
-        path for path in server.demo.uploads._owners if anna.cookies[COOKIE] in server.demo.uploads._owners[path]
-    ]
+    (upload,) = uploads_of(server, anna)
     assert fetch(anna, f"gradio_api/file={upload}").status_code == 200
     folder, name = str(Path(upload).parent), Path(upload).name
     for address in (upload, f"{folder}/../{Path(folder).name}/{name}", f"/{upload}"):
@@ -124,6 +126,7 @@ def test_gradio_is_not_made_to_fetch(server, connect, fetch, path):
 def test_a_client_without_cookies_gets_links_with_a_key(server, fetch, song, connect):
     client = connect()
     client.cookies.clear()
+    client.reset_session()
     address = separate(client, song[0])["files"]["f0.csv"]
     assert fetch(None, address).status_code == 200
     assert fetch(None, address.split("?")[0]).status_code == 403
@@ -206,14 +209,14 @@ def test_files_go_when_the_client_does(server, connect, fetch, song):
     client = connect()
     result = separate(client, song[0])
     (session,) = [s for s in server.demo.sessions._sessions.values() if s.owner == client.cookies[COOKIE]]
-    folder = session.song.folder
-    assert folder.exists()
+    kept = [session.song.folder, *map(Path, uploads_of(server, client))]
+    assert len(kept) == 2 and all(path.exists() for path in kept)
     cookies = dict(client.cookies)
     client.close()
-    deadline_s = time.monotonic() + 30
-    while folder.exists() and time.monotonic() < deadline_s:
+    deadline_s = time.monotonic() + 60
+    while any(path.exists() for path in kept) and time.monotonic() < deadline_s:
         time.sleep(0.2)
-    assert not folder.exists()
+    assert not any(path.exists() for path in kept)
     answer = httpx.get(server.url + result["files"]["vocals.wav"], cookies=cookies)
     assert answer.status_code == 404 and "Separate the song again" in answer.text
 

@@ -142,13 +142,14 @@ class Demo:
 
     def on_example(self) -> str:
         """The example song in gradio's cache, where every session may read it."""
-        example = self._example
+        example = _cached_copy(self.example)  # anew where gradio has cleared it away
         self.uploads.publish(example)
         return example
 
     @functools.cached_property
-    def _example(self) -> str:
-        return _cached_copy(write_example_song(self.sessions.root))
+    def example(self) -> Path:
+        """The example song, made when it is first asked for."""
+        return write_example_song(self.sessions.root)
 
     def on_close(self, request: gr.Request) -> None:
         self.sessions.close(request.session_hash, cookie_key(request))
@@ -335,7 +336,7 @@ def launch(
             head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
             app_kwargs={
                 "routes": [result_route(demo.sessions)],
-                "middleware": [Middleware(SessionGuard, uploads=demo.uploads, limits=limits)],
+                "middleware": [Middleware(SessionGuard, sessions=demo.sessions, uploads=demo.uploads)],
             },
             **{name: value for name, value in later.items() if name in known},
         )

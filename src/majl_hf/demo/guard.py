@@ -11,6 +11,7 @@ stand before that here:
 """
 
 import asyncio
+import contextlib
 import json
 import secrets
 import threading
@@ -25,7 +26,6 @@ from starlette.routing import Route
 
 from ..errors import MajlError
 from .downloads import DOWNLOADS, download_path
-from .limits import Limits
 from .sessions import NotYours, Sessions
 
 COOKIE = "majl_session"
@@ -107,18 +107,24 @@ class Uploads:
     def allows(self, path: str, key: str | None) -> bool:
         return path in self._public or key in self._owners.get(path, ())
 
-    def sweep(self) -> None:
-        """Forget files that gradio has deleted."""
+    def sweep(self, gone: set[str]) -> None:
+        """Delete files whose owners are all `gone`, and forget those that gradio has deleted."""
         with self._lock:
-            for path in [path for path in self._owners if not Path(path).exists()]:
-                del self._owners[path]
+            for path, owners in list(self._owners.items()):
+                owners -= gone
+                if not owners and path not in self._public:
+                    Path(path).unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        Path(path).parent.rmdir()
+                if not owners or not Path(path).exists():
+                    del self._owners[path]
 
 
 class SessionGuard:
     """ASGI middleware; see the module."""
 
-    def __init__(self, app, uploads: Uploads, limits: Limits):
-        self.app, self.uploads, self.limits = app, uploads, limits
+    def __init__(self, app, sessions: Sessions, uploads: Uploads):
+        self.app, self.sessions, self.uploads, self.limits = app, sessions, uploads, sessions.limits
         self._keys: OrderedDict[str, str | None] = OrderedDict()  # name of a session -> key that first used it
 
     async def __call__(self, scope, receive, send) -> None:
@@ -141,6 +147,10 @@ class SessionGuard:
             await self._upload(request, key, receive, send)
         elif not all(self._is_own(name, key) for name in _named_sessions(request, path)):
             await _refuse(scope, receive, send)
+        elif path.startswith("heartbeat/"):
+            if key is not None:  # a page is open, so what its browser uploads is kept
+                await run_in_threadpool(self.sessions.open, path.removeprefix("heartbeat/"), key)
+            await self.app(scope, receive, send)
         elif request.method == "POST":
             await self._event(request, key, receive, send)
         else:

@@ -119,9 +119,10 @@ class Sessions:
                 session.stop.set()
                 session.closed_s = time.monotonic()
 
-    def sweep(self) -> None:
-        """Delete what has had its time."""
+    def sweep(self) -> set[str]:
+        """Delete what has had its time; returns the owners who have no session left."""
         now_s = time.monotonic()
+        gone = set()
         with self._lock:
             for name, session in list(self._sessions.items()):
                 closed = session.closed_s is not None and now_s - session.closed_s > self.limits.grace_s
@@ -129,14 +130,15 @@ class Sessions:
                     session.stop.set()
                     self._forget_song(session)
                     del self._sessions[name]
+                    gone.add(session.owner)
+            return gone - {session.owner for session in self._sessions.values()}
 
-    def start_sweeping(self, also: Callable[[], None] = lambda: None) -> None:
-        """Sweep from now on, in a thread of its own, and do `also` each time."""
+    def start_sweeping(self, also: Callable[[set[str]], None] = lambda gone: None) -> None:
+        """Sweep from now on, in a thread of its own, and call `also` with the owners who are gone."""
 
         def run():
             while not self._ended.wait(max(0.2, min(15.0, self.limits.grace_s / 4))):
-                self.sweep()
-                also()
+                also(self.sweep())
 
         self._reaper = threading.Thread(target=run, name="majl-demo-sweep", daemon=True)
         self._reaper.start()
