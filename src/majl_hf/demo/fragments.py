@@ -93,6 +93,6 @@ def downloads_html(session: Session, url, threshold: float) -> str:
 
 def _size(path) -> str:
     try:
-        return f"{path.stat().st_size / 1e6:.1f} MB"
+        return f"{path.stat().st_size / 1e6:.1f}\N{NO-BREAK SPACE}MB"
     except OSError:
         return ""
