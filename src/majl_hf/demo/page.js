@@ -24,21 +24,47 @@
   }, true);
 
   const plot = () => document.querySelector("#majl-plot .js-plotly-plot");
+  let attached = null; // the plot that has our handlers
+  let view = null; // what was zoomed to, and in which song
+
+  // Gradio makes a new plot when the threshold moves; it gets the handlers, the view and the playhead of the last one.
+  let looking = false;
+  new MutationObserver(() => {
+    if (looking || plot() === attached) return;
+    looking = true;
+    requestAnimationFrame(attach); // by then the plot is drawn
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  function attach() {
+    looking = false;
+    const graph = plot();
+    if (graph === attached || !graph?.on || !graph._fullLayout?.xaxis) return;
+    attached = graph;
+    graph.style.position = "relative";
+    graph.on("plotly_relayout", () => { remember(graph); nameNotes(graph); place(); });
+    graph.on("plotly_afterplot", place);
+    if (view?.song === graph._fullLayout.uirevision) {
+      window.Plotly?.relayout(graph, { "xaxis.range": view.x, "yaxis.range": view.y });
+    }
+    place();
+  }
+
+  function remember(graph) {
+    const { xaxis, yaxis, uirevision } = graph._fullLayout;
+    view = { song: uirevision, x: xaxis.range.slice(), y: yaxis.range.slice() };
+  }
 
   // The playhead lies over the plot instead of in it: redrawing the plot for every frame would be far too much work.
   function place() {
-    const graph = plot();
-    if (!graph?._fullLayout?.xaxis) return;
+    const graph = attached;
+    if (!graph?.isConnected) return;
     let head = document.getElementById("majl-playhead");
     if (!head || head.parentElement !== graph) {
       head?.remove();
       head = document.createElement("div");
       head.id = "majl-playhead";
       head.setAttribute("aria-hidden", "true");
-      graph.style.position = "relative";
       graph.append(head);
-      graph.on("plotly_relayout", () => { nameNotes(graph); place(); });
-      graph.on("plotly_afterplot", place);
     }
     const { xaxis, _size: size } = graph._fullLayout;
     const x = xaxis.d2p(current?.isConnected ? current.currentTime : 0);
