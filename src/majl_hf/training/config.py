@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from ..config_file import Section, read_config_file
 from ..data import MixingConfig
@@ -94,6 +94,9 @@ class TrainingConfig(Section):
 
     Args:
         model: folder, Hub id or shipped name of the model that training starts from.
+        separator, pitch_estimator: instead of `model`, parts with random weights of the seed in `arguments`: the name
+            of a preset (`majl models --backbones` lists them), or a mapping with `preset` or `model_type` and what
+            differs from its defaults.
         model_config_overrides: fields of `MajlConfig` that differ from that model's.
         data: sources and mixing, see `majl_hf.data.MixingConfig`; `length` is worked out from the number of steps.
         validation: clips for the validation score.
@@ -107,7 +110,9 @@ class TrainingConfig(Section):
         arguments: fields of `transformers.TrainingArguments`.
     """
 
-    model: str
+    model: str | None = None
+    separator: str | dict[str, Any] | None = None
+    pitch_estimator: str | dict[str, Any] | None = None
     model_config_overrides: dict[str, Any] = {}
     data: dict[str, Any]
     validation: ValidationConfig = ValidationConfig()
@@ -119,6 +124,22 @@ class TrainingConfig(Section):
     threads: int | None = Field(default=None, gt=0)
     pseudo_labels: dict[str, Any] = {}
     arguments: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _check_start(self) -> TrainingConfig:
+        parts = [part for part in (self.separator, self.pitch_estimator) if part is not None]
+        if len(parts) != (2 if self.model is None else 0):
+            raise ValueError("a run starts from `model`, or else from both `separator` and `pitch_estimator`.")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_parts(self, serialize) -> dict[str, Any]:
+        """Without parts that are not given: a run from a model is written down as it was before there were any."""
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if value is not None or name not in ("separator", "pitch_estimator")
+        }
 
     def mixing(self, length: int, **overrides) -> MixingConfig:
         """The data section for an epoch of `length` items."""

@@ -40,7 +40,7 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // local_processes))
     if arguments.max_steps <= 0:
         raise ValueError(f"arguments.max_steps is {arguments.max_steps}; a run needs a number of steps above 0.")
-    model = MajlModel.from_pretrained(config.model)
+    model = _starting_model(config, arguments.seed)
     _override(model.config, config.model_config_overrides)
     items_a_step = arguments.train_batch_size * arguments.gradient_accumulation_steps  # of one process
     is_streaming = bool(config.data.get("streaming", False))
@@ -91,6 +91,15 @@ def training_arguments(config: TrainingConfig) -> TrainingArguments:
             **config.arguments,
         }
     )
+
+
+def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
+    """The model that training starts from: a saved one, or parts with the random weights of `seed`."""
+    if config.model is not None:
+        return MajlModel.from_pretrained(config.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MajlModel(MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator))
 
 
 def _override(config: MajlConfig, overrides: Mapping[str, Any]) -> None:
