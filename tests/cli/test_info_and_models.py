@@ -60,6 +60,16 @@ def test_the_list_of_models(majl, tiny_model_folder, tmp_path, monkeypatch):
     assert broken.exit_code == 2 and "reinstall" in broken.stderr
 
 
+def test_the_list_of_parts(majl):
+    facts = {fact["name"]: fact for fact in _json("models", "--backbones")}
+    assert {"spleeter", "resunet-small", "band-split-small", "hdemucs-small", "convtasnet-small"} <= facts.keys()
+    assert {"fcpe", "crepe-tiny", "crepe-full", "rmvpe-small", "harmonic-small"} <= facts.keys()
+    assert not any(fact["name"] in ("mask-tiny", "crepe-micro") for fact in facts.values())  # for tests only
+    assert facts["crepe-full"]["num_parameters"] == 22_239_976 and facts["crepe-full"]["context_s"] == 0.032
+    text = majl("models", "--backbones")
+    assert text.exit_code == 0 and "crepe-full" in text.stdout
+
+
 @pytest.mark.parametrize("verb", ["separate", "pitch", "info", "models"])
 def test_every_verb_explains_itself(majl, verb):
     result = majl(verb, "--help", model=None)

@@ -1,4 +1,4 @@
-"""`majl models`: the checkpoints that come with the package."""
+"""`majl models`: the checkpoints that come with the package, and the parts that a model can be made of."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..errors import MajlError
 from . import _common as c
@@ -20,8 +20,15 @@ _NO_PARAMETER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked
 
 
 @c.command
-def run(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> int:
-    """List the models that come with the package."""
+def run(
+    backbones: Annotated[
+        bool, typer.Option("--backbones", help="List separators and pitch estimators, by preset, instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> int:
+    """List the models that come with the package, or the parts that a model can be made of."""
+    if backbones:
+        return _list_backbones(as_json)
     from ..checkpoints import SHIPPED
 
     facts = [describe_checkpoint(name, Path(folder)) for name, folder in SHIPPED.items()]
@@ -39,6 +46,34 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
             str(fact["sampling_rate"]),
             str(fact["num_channels"]),
             fact["licence"] or "see its card",
+        )
+    Console(highlight=False).print(table)
+    return 0
+
+
+def _list_backbones(as_json: bool) -> int:
+    from ..backbone_facts import describe_presets
+
+    facts = describe_presets()
+    if as_json:
+        c.print_json(facts)
+        return 0
+    preset = Column("preset", min_width=max(len(fact["name"]) for fact in facts))
+    table = Table(
+        preset, "kind", "class", "parameters", "rate in Hz", "channels", "hop", "context", box=None,
+        header_style="bold",
+    )  # fmt: skip
+    for fact in facts:
+        number = fact["num_parameters"]
+        table.add_row(
+            fact["name"],
+            fact["kind"].replace("_", " "),
+            fact["class"] or "package missing",
+            "" if number is None else f"{number / 1e6:.2f} M",
+            str(fact["sampling_rate"]),
+            str(fact.get("num_channels", "")),
+            str(fact.get("hop_length", "")),
+            "unbounded" if fact["context_s"] is None else f"{fact['context_s']:.2f} s",
         )
     Console(highlight=False).print(table)
     return 0

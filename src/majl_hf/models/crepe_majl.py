@@ -12,6 +12,7 @@ separator.
 """
 
 import importlib.util
+import math
 from pathlib import Path
 
 import torch
@@ -107,8 +108,9 @@ class CrepePitchEstimator(PitchEstimator):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
-            init.xavier_uniform_(module.weight)
-            init.zeros_(module.bias)
+            # Hardly any bin is sung: from posteriors of one half, the first gradients would spoil a young separator.
+            init.normal_(module.weight, std=0.01)
+            init.constant_(module.bias, -math.log(self.config.num_bins))
         elif isinstance(module, nn.BatchNorm1d):
             init.ones_(module.weight)
             init.zeros_(module.bias)

@@ -4,7 +4,7 @@ Wei, Li, Li, Bai and Bai, "HarmoF0: Logarithmic Scale Dilated Convolution For Pi
 logarithmic frequency axis the harmonics of a tone lie at the same distances from its fundamental, whatever its pitch.
 The first convolution therefore has its taps at those distances (multiple-rate dilated convolution); the further ones
 have theirs an octave away (dilated by the bins of an octave), and see whether a candidate is another one's harmonic.
-A few hundred thousand weights suffice.
+A network of little more than a hundred thousand weights is enough.
 
 The log-frequency spectrum is differentiable: STFT powers are gathered by triangular filters, each as wide as its bin or
 as the STFT resolves there, and compressed by a logarithm.
@@ -169,7 +169,11 @@ class HarmonicPitchEstimator(PitchEstimator):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        if isinstance(module, nn.Conv2d):
+        if module is self.head_out:
+            # Hardly any bin is sung: from posteriors of one half, the first gradients would spoil a young separator.
+            init.normal_(module.weight, std=0.01)
+            init.constant_(module.bias, -math.log(self.config.num_bins))
+        elif isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 init.zeros_(module.bias)

@@ -216,7 +216,7 @@ AutoModel.register(ResUNetConfig, ResUNetSeparator, exist_ok=True)
 register_presets(
     ResUNetConfig,
     {
-        "resunet": {},  # the paper's
+        "resunet": {},  # as deep and wide as the paper tells
         "resunet-djcm": {
             "sampling_rate": 16_000,
             "num_channels": 1,

@@ -193,8 +193,9 @@ class RmvpePitchEstimator(PitchEstimator):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
-            init.xavier_uniform_(module.weight)
-            init.zeros_(module.bias)
+            # Hardly any bin is sung: from posteriors of one half, the first gradients would spoil a young separator.
+            init.normal_(module.weight, std=0.01)
+            init.constant_(module.bias, -math.log(self.config.num_bins))
         elif isinstance(module, nn.BatchNorm2d):
             init.ones_(module.weight)
             init.zeros_(module.bias)
