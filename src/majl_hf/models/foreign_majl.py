@@ -1,0 +1,206 @@
+"""Networks and functions of other packages as parts: a wrapper keeps the contract, whatever is inside.
+
+A factory is registered under a name, `register_foreign("their-network", factory)`, and makes either
+
+- an `nn.Module`, whose weights are saved and loaded with the model, trained where `trainable`, and never drawn anew; or
+- any other callable, such as a session of another runtime, which has no weights here and no gradient.
+
+It takes and returns what the contract says: `(batch_size, num_channels, num_samples)` to the vocals of that shape, or
+`(batch_size, num_samples)` to logits `(batch_size, num_frames, num_bins)`. A config names the factory and nothing else:
+a saved model can only ask for what the program that loads it has registered, so a config from elsewhere runs no code
+of its choice.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import initialization as init
+
+from .pitch_estimator_majl import (
+    PitchEstimator,
+    PitchEstimatorConfig,
+    PitchEstimatorOutput,
+    hz_to_bins,
+    num_pitch_frames,
+)
+from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+
+FACTORIES: dict[str, Callable] = {}
+
+
+def register_foreign(name: str, factory: Callable) -> None:
+    """Make `factory(**config.arguments)` known as `name`; one that is known is replaced."""
+    FACTORIES[name] = factory
+
+
+class ForeignSeparatorConfig(SeparatorConfig):
+    """Configuration of `ForeignSeparator`.
+
+    Args:
+        name (`str`): Name of the registered factory.
+        arguments (`dict`): What the factory is called with.
+        trainable (`bool`): Whether the module's weights are trained; a frozen one also stays in evaluation mode.
+        min_samples (`int`): Samples that the module needs at least; shorter mixtures are padded with silence.
+    """
+
+    model_type = "majl-foreign-separator"
+
+    def __init__(self, name="", arguments=None, trainable=False, min_samples=1, **kwargs):
+        self.name = name
+        self.arguments = dict(arguments or {})
+        self.trainable = trainable
+        self.min_samples = min_samples
+        super().__init__(**kwargs)
+
+
+class ForeignPitchEstimatorConfig(PitchEstimatorConfig):
+    """Configuration of `ForeignPitchEstimator`; arguments as of `ForeignSeparatorConfig`."""
+
+    model_type = "majl-foreign-pitch-estimator"
+
+    def __init__(self, name="", arguments=None, trainable=False, min_samples=1, **kwargs):
+        self.name = name
+        self.arguments = dict(arguments or {})
+        self.trainable = trainable
+        self.min_samples = min_samples
+        super().__init__(**kwargs)
+
+
+class _Foreign(PreTrainedModel):
+    """What wrapped separators and pitch estimators share: how the foreign part is made, kept and called."""
+
+    def _take(self, part) -> None:
+        """Hold what the factory makes, or `part` if it is given."""
+        self._is_built = False
+        part = self._make() if part is None else part
+        if isinstance(part, nn.Module):
+            self.network = part.requires_grad_(self.config.trainable)
+            for module in part.modules():
+                module._non_persistent_buffers_set.clear()  # they would be undefined after from_pretrained
+        else:
+            self.network = None
+            self.function = part
+        self._anew: dict[str, nn.Module] = {}
+        self.post_init()
+        self._is_built = True
+        self.train(self.training)
+
+    def _make(self):
+        name = self.config.name
+        if name not in FACTORIES:
+            raise ValueError(
+                f"The foreign part {name!r} is not registered; registered are {sorted(FACTORIES) or 'none'}. Import "
+                "the module that calls register_foreign before this model is built."
+            )
+        with torch.device("cpu"):  # it may bring weights of its own, also where from_pretrained builds without memory
+            return FACTORIES[name](**self.config.arguments)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """Nothing for a part that was just made: its weights are its own. What a saved file lacks is made anew."""
+        if not self._is_built or self.network is None:
+            return
+        name = next((name for name, layer in self.network.named_modules() if layer is module), None)
+        if name is None:
+            return
+        self._anew = self._anew or dict(self._make().named_modules())
+        for key, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            init.copy_(tensor, getattr(self._anew[name], key).to(tensor.device))
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.network is not None and not self.config.trainable:
+            self.network.eval()
+        return self
+
+    def _call(self, waveform: torch.Tensor) -> torch.Tensor:
+        """The foreign part's output for a waveform of at least `min_samples`, in the waveform's type."""
+        waveform = nn.functional.pad(waveform, (0, max(0, self.config.min_samples - waveform.shape[-1])))
+        if self.network is not None:
+            return self.network(waveform).to(waveform.dtype)
+        with torch.no_grad():
+            return torch.as_tensor(self.function(waveform.detach())).to(waveform)
+
+
+class ForeignSeparator(_Foreign, Separator):
+    """A separator of another package. `ForeignSeparator(config)` makes it by its factory; `ForeignSeparator(config,
+    part)` wraps the one that is given, which can be saved and loaded only if a factory of that name is registered."""
+
+    config_class = ForeignSeparatorConfig
+
+    def __init__(self, config: ForeignSeparatorConfig, part=None):
+        super().__init__(config)
+        self._take(part)
+
+    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
+        r"""
+        Args:
+            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
+                Waveform at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `SeparatorOutput` with `vocals` of the mixture's shape.
+        """
+        self.check_mixture(mixture)
+        vocals = self._call(mixture)
+        if vocals.shape[:2] != mixture.shape[:2] or vocals.ndim != 3 or vocals.shape[2] < mixture.shape[2]:
+            raise ValueError(
+                f"The separator {self.config.name!r} returned {tuple(vocals.shape)} for a mixture of "
+                f"{tuple(mixture.shape)}; it needs to return that shape, or more samples, of which the first are used."
+            )
+        return SeparatorOutput(vocals=vocals[..., : mixture.shape[2]])
+
+
+class ForeignPitchEstimator(_Foreign, PitchEstimator):
+    """A pitch estimator of another package; made and wrapped as `ForeignSeparator`."""
+
+    config_class = ForeignPitchEstimatorConfig
+
+    def __init__(self, config: ForeignPitchEstimatorConfig, part=None):
+        super().__init__(config)
+        self._take(part)
+
+    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
+        r"""
+        Args:
+            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
+                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
+        """
+        self.check_waveform(waveform)
+        logits = self._call(waveform)
+        num_frames = num_pitch_frames(waveform.shape[1], self.config.hop_length)
+        wanted = (waveform.shape[0], num_frames, self.config.num_bins)
+        if logits.ndim != 3 or logits.shape[::2] != wanted[::2] or logits.shape[1] < num_frames:
+            raise ValueError(
+                f"The pitch estimator {self.config.name!r} returned {tuple(logits.shape)}; it needs to return "
+                f"{wanted}, or more frames, of which the first are used."
+            )
+        return PitchEstimatorOutput(logits=logits[:, :num_frames])
+
+
+def tracked_logits(f0_hz: torch.Tensor, confidence: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
+    """Logits on the grid of `config` for a tracker that returns one pitch a frame: a Gaussian of 25 cents whose peak is
+    the confidence.
+
+    Args:
+        f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): above 0.
+        confidence (`torch.Tensor` of shape `(batch_size, num_frames)`): that the frame is sung with that pitch.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_frames, num_bins)`.
+    """
+    bins = torch.arange(config.num_bins, device=f0_hz.device, dtype=f0_hz.dtype)
+    distance_cents = (bins - hz_to_bins(f0_hz, config)[..., None]) * config.bin_cents
+    posteriors = confidence[..., None] * torch.exp(-0.5 * (distance_cents / 25.0) ** 2)
+    return torch.logit(posteriors.clamp(1e-6, 1 - 1e-6))
+
+
+AutoConfig.register(ForeignSeparatorConfig.model_type, ForeignSeparatorConfig, exist_ok=True)
+AutoModel.register(ForeignSeparatorConfig, ForeignSeparator, exist_ok=True)
+AutoConfig.register(ForeignPitchEstimatorConfig.model_type, ForeignPitchEstimatorConfig, exist_ok=True)
+AutoModel.register(ForeignPitchEstimatorConfig, ForeignPitchEstimator, exist_ok=True)
