@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from majl_hf import MajlConfig
 from majl_hf.evaluation import EvaluationError
 from majl_hf.evaluation import report as report_module
-from majl_hf.evaluation.report import make_card
+from majl_hf.evaluation.report import make_card, make_model_card
 from majl_hf.evaluation.results import make_run, merge_run, read_results, run_key
 from majl_hf.evaluation.runner import Evaluation, ItemScores
 
-TEMPLATE = Path(__file__).parents[2] / "model_cards" / "majl-base.md.jinja"
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "model_cards" / "majl-base.md.jinja"
 
 
 class Named:
@@ -121,6 +123,44 @@ def test_card_has_metadata_and_figures_from_the_results():
     assert "12.3 M parameters" in text and "ab" * 32 in text
     assert "95% percentile bootstrap" in text
     assert not re.search(r"\{\{|\{%|None|Undefined", text)
+
+
+def test_the_card_of_the_shipped_model_is_what_its_results_say(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    card = "src/majl_hf/checkpoints/majl-base/README.md"
+    assert (
+        report_module.main(["model_cards/results/majl-base.json", "-o", card, "--model", "majl-base", "--check"]) == 0
+    )
+
+
+def test_sections_that_every_card_has():
+    benchmark = json.loads((ROOT / "model_cards/results/benchmark.json").read_text(encoding="utf-8"))
+    text = make_card(results_of((evaluation(MODEL), MODEL)), TEMPLATE.read_text(encoding="utf-8"), benchmark=benchmark)
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert 5 < len(example.splitlines()) <= 10
+    config = MajlConfig.from_pretrained(ROOT / "src/majl_hf/checkpoints/majl-base")
+    assert f"one every {1000 * config.frame_hop_s:g} ms" in text
+    assert f"works at {config.sampling_rate:,} Hz with {config.num_channels} channels" in text
+    for limit in ("Harmony", "several singers", "Reverb", "Whistle register", "Instruments that sound like voices"):
+        assert limit in text
+    row = benchmark["inference"]["results"]["majl"]
+    assert f"| {row['real_time_factor']:.3f} s | {row['peak_memory_mib']:.0f} MiB |" in text
+    assert "with earlier weights of this network" in text  # MODEL's are none of those that were timed
+    assert "arXiv:2501.03689" in text and "their definition is this project's" in text
+    assert "## Speed" not in make_card(results_of((evaluation(MODEL), MODEL)), TEMPLATE.read_text(encoding="utf-8"))
+
+
+def test_a_card_without_a_template(tmp_path):
+    folder = ROOT / "src/majl_hf/checkpoints/majl-base"
+    text = make_model_card(folder, "owner/mine", "cc-by-nc-4.0")
+    data = ModelCard(text).data
+    assert (data.license, data.model_name, data.eval_results) == ("cc-by-nc-4.0", None, None)
+    assert 'model="owner/mine"' in text and "Not measured." in text
+    assert not re.search(r"\{\{|\{%|None|Undefined", text)
+    with pytest.raises(EvaluationError, match="no complete run of the weights with SHA-256"):
+        make_model_card(folder, "owner/mine", "mit", results_of((evaluation(MODEL), MODEL)))
+    with pytest.raises(EvaluationError, match=r"holds no config.json"):
+        make_model_card(tmp_path, "owner/mine", "mit")
 
 
 def test_every_table_row_is_whole():

@@ -172,3 +172,18 @@ def test_renamed_corpora_keep_their_licence(tmp_path):
 def test_repository_needs_owner_and_name(tmp_path):
     folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
     refused(folder, "given as 'songs'; it needs to be OWNER/NAME", repo_id="songs")
+
+
+def test_command_line_says_what_is_left_out(tmp_path):
+    from typer.testing import CliRunner
+
+    from majl_hf.cli import app
+
+    folder = write_built(tmp_path / "built", tracks())
+    result = CliRunner().invoke(app, ["push", "dataset", "tester/songs", str(folder), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "left out: 1 rows of mir1k, which may not be passed on" in result.stderr
+    assert "3 files" in result.stdout and "2 rows would go to the private dataset tester/songs" in result.stdout
+    folder = write_built(tmp_path / "nothing", [make_track("mir1k/x")])
+    result = CliRunner().invoke(app, ["push", "dataset", "tester/songs", str(folder), "--dry-run"])
+    assert result.exit_code == 2 and "error: Nothing is left to upload" in result.stderr

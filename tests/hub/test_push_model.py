@@ -166,7 +166,7 @@ print(*modules, "majl_hf" in sys.modules, len(song["vocals"]), len(song["f0_hz"]
         text=True,
     )
     assert process.returncode == 0, process.stderr[-3000:]
-    assert process.stdout.splitlines()[-1] == "transformers_modules False 4000 26"
+    assert process.stdout.splitlines()[-1] == "transformers_modules False 4000 13"
 
 
 def test_files_of_an_earlier_upload_that_are_gone_are_removed(hub, hub_client, tiny_model_folder):

@@ -1,7 +1,6 @@
 """A Space goes to the Hub with the wheel of this package; what the Hub could not run is refused beforehand."""
 
 import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from majl_hf.publish.errors import PushError
 from majl_hf.publish.hub import Target
 from majl_hf.publish.space import push_space
 
+ROOT = Path(__file__).parents[2]
 WHEEL = "majl_hf-0.1.0-py3-none-any.whl"
 PUSH = """
 from majl_hf.publish.hub import Target
@@ -68,11 +68,11 @@ def test_goes_and_comes_back(hub, hub_client, folder, tmp_path):
     assert [path for path in hub.files("spaces", "tester/space") if path.endswith(".whl")] == [newer.name]
 
 
-def test_the_wheel_is_built_where_none_is_given(folder):
-    (folder / "requirements.txt").unlink()
-    report = push_space(folder, Target("me/space", dry_run=True))
-    built = next(path for path in report.files if path.endswith(".whl"))
-    assert built.startswith("majl_hf-") and report.files[built] > 1_000_000
+def test_the_space_of_this_repository_with_a_wheel_built_for_it():
+    report = push_space(ROOT / "spaces/majl-separation-pitch", Target("me/space", dry_run=True))
+    wheel = next(path for path in report.files if path.endswith(".whl"))
+    assert wheel.startswith("majl_hf-") and report.files[wheel] > 1_000_000
+    assert {"README.md", "app.py", "requirements.txt"} < report.files.keys()
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,3 @@ def test_another_wheel_is_refused(folder, tmp_path):
     refused(folder, tmp_path / "absent.whl", r"absent.whl is no wheel of this package")
     (folder / "README.md").unlink()
     refused(folder, tmp_path / WHEEL, "has no README.md")
-
-
-def test_the_fixture_wheel_is_none(tmp_path, folder):
-    # Guards the first test: a file is pushed as it is, without a look inside.
-    assert not zipfile.is_zipfile(tmp_path / WHEEL)
