@@ -127,7 +127,7 @@ class Dwhs:
     Args:
         alpha: What blame adds to the separation weight; 0 switches the term off.
         beta: What hardness adds to the pitch weight of human labels.
-        gamma: What blame takes from the pitch weight of voiced frames, at most 1: a voice that was lost teaches nothing.
+        gamma: What blame takes from the pitch weight of voiced frames, at most 1: a lost voice teaches nothing.
         gamma_unvoiced: The same of unvoiced frames. There the estimate holds accompaniment that looks like a voice; 0
             goes on teaching that it is none.
         noise: Whether hardness lowers the pitch weight of pseudo and weak labels.
