@@ -67,6 +67,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.name not in RUN_ELSEWHERE], ids=name_of)
 def test_code_blocks_run_one_after_the_other(document, workplace, majl_base):
     """Each Python block has its imports; what a line writes, a later one may read."""

@@ -135,6 +135,7 @@ def test_the_card_of_the_shipped_model_is_what_its_results_say(monkeypatch):
 
 def test_sections_that_every_card_has():
     benchmark = json.loads((ROOT / "model_cards/results/benchmark.json").read_text(encoding="utf-8"))
+    benchmark["inference"]["checkpoint_sha256"] = "12" * 32
     text = make_card(results_of((evaluation(MODEL), MODEL)), TEMPLATE.read_text(encoding="utf-8"), benchmark=benchmark)
     (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert 5 < len(example.splitlines()) <= 10
@@ -145,7 +146,7 @@ def test_sections_that_every_card_has():
         assert limit in text
     row = benchmark["inference"]["results"]["majl"]
     assert f"| {row['real_time_factor']:.3f} s | {row['peak_memory_mib']:.0f} MiB |" in text
-    assert "with earlier weights of this network" in text  # MODEL's are none of those that were timed
+    assert f"with earlier weights of this network (SHA-256 `{'12' * 32}`)" in text
     assert "arXiv:2501.03689" in text and "their definition is this project's" in text
     assert "## Speed" not in make_card(results_of((evaluation(MODEL), MODEL)), TEMPLATE.read_text(encoding="utf-8"))
 
@@ -154,7 +155,7 @@ def test_a_card_without_a_template(tmp_path):
     folder = ROOT / "src/majl_hf/checkpoints/majl-base"
     text = make_model_card(folder, "owner/mine", "cc-by-nc-4.0")
     data = ModelCard(text).data
-    assert (data.license, data.model_name, data.eval_results) == ("cc-by-nc-4.0", None, None)
+    assert (data.license, data.model_name, data.eval_results) == ("cc-by-nc-4.0", "mine", None)
     assert 'model="owner/mine"' in text and "Not measured." in text
     assert not re.search(r"\{\{|\{%|None|Undefined", text)
     with pytest.raises(EvaluationError, match="no complete run of the weights with SHA-256"):

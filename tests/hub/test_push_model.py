@@ -105,6 +105,7 @@ def test_what_is_uploaded(hub, hub_client, tiny_model_folder):
     assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "audio-to-audio", "cc-by-nc-4.0")
 
 
+@pytest.mark.timeout(900)
 def test_comes_back_by_id_by_revision_and_offline(hub, hub_client, tiny_model_folder, other_model, tmp_path, song):
     first = push(hub_client, tiny_model_folder, "tester/there")
     push(hub_client, other_model, "tester/there", revision="v2")
@@ -148,6 +149,7 @@ importlib.util.find_spec = lambda name, package=None: (
 """
 
 
+@pytest.mark.timeout(900)
 def test_loads_where_the_package_is_not(hub, hub_client, tiny_model_folder, tmp_path):
     push(hub_client, tiny_model_folder, "tester/door")
     card = hub.files("models", "tester/door")["README.md"].decode()

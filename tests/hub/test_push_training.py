@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 from local_hub import TOKEN
@@ -20,6 +21,7 @@ result = [sum(p.double().sum().item() for p in model.parameters()),
 """
 
 
+@pytest.mark.timeout(900)
 def test_two_steps_are_pushed(hub, hub_client, tiny_model_folder, tmp_path):
     rows = write_built(
         tmp_path / "rows", make_rows(tmp_path / "audio", {"full": 2, "accompaniment": 1}, duration_s=1.0)
