@@ -93,7 +93,7 @@ def test_training_throughput(benchmark, tiny_model_folder, mir1k_folder, tmp_pat
         },
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    measured = benchmark.measure_training(str(tmp_path / "config.yaml"), 2, 1, None)
+    measured = benchmark.measure_training(str(tmp_path / "config.yaml"), 2, 1, None, bf16=False)
     assert (measured["num_steps"], measured["items_per_step"], measured["segment_s"]) == (2, 6, 0.5)
     assert measured["audio_s_per_s"] == pytest.approx(2 * 6 * 0.5 / measured["wall_s"])
     assert not (tmp_path / "run").exists()
