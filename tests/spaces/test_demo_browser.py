@@ -205,8 +205,12 @@ def use_everything(page, mixture: np.ndarray, rate: int, tmp_path: Path, name: s
         arg=zoomed,
     )
     shoot(page, f"{name}-zoomed")
-    page.mouse.dblclick(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
-    page.wait_for_function(f"{X_RANGE}[1] > {0.95 * duration_s}")
+    for _ in range(20):  # on a busy machine the two clicks may come too far apart
+        page.mouse.dblclick(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+        page.wait_for_timeout(1000)
+        if x_range(page)[1] > 0.95 * duration_s:
+            break
+    assert x_range(page) == pytest.approx([0, duration_s], abs=0.05)
     set_threshold(page, 0.5)
     assert page.get_attribute("[data-file='vocals.wav']", "href") == before
 

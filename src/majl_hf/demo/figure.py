@@ -79,6 +79,7 @@ def pitch_figure(song: SeparatedSong, voiced: np.ndarray, threshold: float, spec
     drawn["config"] = {
         "displaylogo": False,
         "scrollZoom": False,
+        "doubleClickDelay": 600,
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
     }
     return json.dumps(drawn, separators=(",", ":"), ensure_ascii=False)
