@@ -24,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_package_is_the_printed_one():
-    assert (PACKAGE / "band_gain" / "__init__.py").read_text(encoding="utf-8") in blocks("python")
+    assert (PACKAGE / "learned_filter" / "__init__.py").read_text(encoding="utf-8") in blocks("python")
 
 
 def test_every_block_runs(tmp_path, monkeypatch):

@@ -296,6 +296,7 @@ def test_progress_and_stop(server, open_page, make_song, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_real_song(open_page, tmp_path):
     """majl-base, at its own limits, on the song of `MAJL_TEST_SONG` or else the example; also in dark colours."""
     from majl_hf import MajlModel
