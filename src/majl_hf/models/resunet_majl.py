@@ -32,7 +32,8 @@ class ResUNetConfig(SeparatorConfig):
         hidden_channels (`list[int]`): Channels of the encoder's levels, each of which halves frequency.
         bottleneck_channels (`int`): Channels at the bottom.
         num_time_levels (`int`): How many of the last levels also halve time; all in the paper, none in DJCM.
-        num_blocks (`int`): Residual blocks a level in the encoder and at the bottom.
+        num_blocks (`int`): Residual blocks a level in the encoder.
+        num_bottleneck_blocks (`int`): Residual blocks at the bottom.
         num_decoder_blocks (`int`): Residual blocks a level in the decoder.
     """
 
@@ -48,6 +49,7 @@ class ResUNetConfig(SeparatorConfig):
         bottleneck_channels=384,
         num_time_levels=6,
         num_blocks=4,
+        num_bottleneck_blocks=16,
         num_decoder_blocks=4,
         alignment=None,
         context=None,
@@ -59,6 +61,7 @@ class ResUNetConfig(SeparatorConfig):
         self.bottleneck_channels = bottleneck_channels
         self.num_time_levels = num_time_levels
         self.num_blocks = num_blocks
+        self.num_bottleneck_blocks = num_bottleneck_blocks
         self.num_decoder_blocks = num_decoder_blocks
         num_levels = len(self.hidden_channels)
         if n_fft // 2 % 2**num_levels or not 0 <= num_time_levels <= num_levels:
@@ -87,7 +90,7 @@ class ResUNetConfig(SeparatorConfig):
             reach += span * (2 * self.num_blocks + 2 * self.num_decoder_blocks)
             span *= stride
             reach += 2 * (span - span // stride)
-        return reach + span * 2 * self.num_blocks
+        return reach + span * 2 * self.num_bottleneck_blocks
 
 
 class ResidualBlock(nn.Module):
@@ -146,7 +149,7 @@ class ResUNetSeparator(Separator):
             residual_blocks(channels[max(0, level - 1)], channels[level], config.num_blocks)
             for level in range(len(channels))
         )
-        self.bottleneck = residual_blocks(channels[-1], config.bottleneck_channels, config.num_blocks)
+        self.bottleneck = residual_blocks(channels[-1], config.bottleneck_channels, config.num_bottleneck_blocks)
         inputs = [config.bottleneck_channels, *channels[:0:-1]]
         self.decoder = nn.ModuleList(
             DecoderLevel(fan_in, fan_out, config.num_decoder_blocks, stride)
@@ -216,12 +219,15 @@ AutoModel.register(ResUNetConfig, ResUNetSeparator, exist_ok=True)
 register_presets(
     ResUNetConfig,
     {
-        "resunet": {},  # as deep and wide as the paper tells
+        "resunet": {},  # as deep and wide as published
         "resunet-djcm": {
             "sampling_rate": 16_000,
             "num_channels": 1,
             "hop_length": 320,
             "num_time_levels": 0,
+            "num_blocks": 1,
+            "num_bottleneck_blocks": 1,
+            "num_decoder_blocks": 1,
         },
         "resunet-small": {
             "sampling_rate": 16_000,
@@ -232,6 +238,7 @@ register_presets(
             "bottleneck_channels": 96,
             "num_time_levels": 4,
             "num_blocks": 1,
+            "num_bottleneck_blocks": 1,
             "num_decoder_blocks": 1,
         },
     },
@@ -248,6 +255,7 @@ register_presets(
             "bottleneck_channels": 8,
             "num_time_levels": 2,
             "num_blocks": 1,
+            "num_bottleneck_blocks": 1,
             "num_decoder_blocks": 1,
         }
     },
