@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 from majl_hf.data import CorpusError, JointMixtureDataset, MixingConfig, collate
 from majl_hf.data.segments import active_rms_dbfs, fade_edges, read_segment, to_channels
 from majl_hf.data.tracks import AudioPart
+from majl_hf.data.transforms import FrameLabels, RandomEqualizer, Segment
 
 RATE = 22050
 SEGMENT = 32768  # 1.486 s
@@ -426,3 +428,25 @@ def test_refuses_missing_folder_missing_tracks_and_foreign_index(folders, tmp_pa
         dataset[3]
     with pytest.raises(ValueError, match="each needs at least one track"):
         JointMixtureDataset(dataset.config, [[]])
+
+
+def test_equalizer_colours_each_part_at_its_level_and_within_its_limit():
+    rng = np.random.default_rng(0)
+    vocals, accompaniment = rng.standard_normal((2, 2, RATE)).astype(np.float32)
+    segment = Segment("a", vocals, accompaniment, FrameLabels.unknown(10))
+    coloured = RandomEqualizer(1.0, 6.0, RATE)(segment, np.random.default_rng(1))
+    gains_db = []
+    for before, after in ((vocals, coloured.vocals), (accompaniment, coloured.accompaniment)):
+        assert after.dtype == np.float32
+        assert np.square(after).mean() == pytest.approx(np.square(before).mean(), rel=1e-4)
+        gains_db.append(20 * np.log10(np.abs(np.fft.rfft(after)[:, 1:-1] / np.fft.rfft(before)[:, 1:-1])))
+        assert 3 < np.ptp(gains_db[-1]) < 12.1
+    assert np.abs(gains_db[0] - gains_db[1]).max() > 3
+    silent = RandomEqualizer(1.0, 6.0, RATE)(replace(segment, vocals=0 * vocals), rng)
+    assert not silent.vocals.any()
+
+
+def test_equalizer_is_drawn_for_each_item(folders):
+    music = [source(folders, "music")]
+    plain, coloured = make(music), make(music, equalizer_probability=1.0)
+    assert np.abs(plain.draw(0).accompaniment - coloured.draw(0).accompaniment).max() > 1e-3

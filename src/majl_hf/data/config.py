@@ -190,6 +190,8 @@ class MixingConfig(Section):
             the separator and leaves the others out, so this is its share of the run.
         speed_probability, speed_semitones: vocals (and in original pairs both parts) are played faster or slower, which
             moves pitch and time together, by up to this many semitones.
+        equalizer_probability, equalizer_db: each part, vocals and accompaniment, is coloured by a smooth random
+            equaliser of up to so many dB, at its RMS level. 0 draws nothing.
         gain_db: the mixture's level moves by up to this much either way.
         ratio_std_db, ratio_limit_db: vocals to accompaniment in remixes, normal around 0 dB, clipped.
         pan_probability, pan_db: mono sources stand this far off the centre (level difference of the channels).
@@ -213,6 +215,8 @@ class MixingConfig(Section):
     label_probability: Probability = 1.0
     speed_probability: Probability = 0.5
     speed_semitones: float = Field(default=4.0, ge=0)
+    equalizer_probability: Probability = 0.0
+    equalizer_db: float = Field(default=6.0, ge=0)
     gain_db: float = Field(default=6.0, ge=0)
     ratio_std_db: float = Field(default=4.0, ge=0)
     ratio_limit_db: float = Field(default=10.0, ge=0)

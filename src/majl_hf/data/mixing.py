@@ -20,7 +20,17 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from .config import RECIPES, MixingConfig, Options, RowsSource, background_weight
 from .segments import fade_edges, read_segment, rms_dbfs, to_channels
 from .tracks import Track
-from .transforms import Compose, FrameLabels, KeepLabel, RandomGain, RandomRatio, Segment, SwapChannels, Transform
+from .transforms import (
+    Compose,
+    FrameLabels,
+    KeepLabel,
+    RandomEqualizer,
+    RandomGain,
+    RandomRatio,
+    Segment,
+    SwapChannels,
+    Transform,
+)
 
 MAX_DRAWS = 4  # of a segment, until there is a voice in it
 MAX_PIECES = 8  # that fill one segment
@@ -94,7 +104,7 @@ class Mixer:
 
     Args:
         config: how segments are read and mixed; its sources are not used.
-        transforms: instead of the configuration's gain, channel swap and label dropping.
+        transforms: instead of the configuration's equaliser, gain, channel swap and label dropping.
     """
 
     def __init__(self, config: MixingConfig, transforms: Sequence[Transform] | None = None) -> None:
@@ -105,6 +115,7 @@ class Mixer:
         )
         if transforms is None:
             transforms = [
+                RandomEqualizer(config.equalizer_probability, config.equalizer_db, config.sampling_rate),
                 RandomGain(config.gain_db),
                 SwapChannels(config.swap_probability),
                 KeepLabel(config.label_probability),

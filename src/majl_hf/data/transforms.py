@@ -19,6 +19,7 @@ from .segments import active_rms_dbfs
 from .tracks import Track
 
 MAX_BALANCE_DB = 30.0
+EQUALIZER_HZ = 80.0 * 2.0 ** np.arange(8)  # 80 Hz to 10.24 kHz; what lies beyond follows the nearest
 
 
 @dataclass
@@ -112,6 +113,35 @@ class RandomRatio:
             return segment
         gain_db = min(max(vocals_db - ratio_db - accompaniment_db, -MAX_BALANCE_DB), MAX_BALANCE_DB)
         return replace(segment, accompaniment=segment.accompaniment * 10.0 ** (gain_db / 20.0))
+
+
+@dataclass(frozen=True)
+class RandomEqualizer:
+    """Give each part a sound of its own, so that no voice or instrument is known by its colour alone.
+
+    The gain in dB runs straight over log frequency between octaves, whose gains are uniform in `limit_db` either way;
+    phase stays. A part that is meant to be left alone, by `1 - probability`, is. Its RMS level stays what it was.
+    """
+
+    probability: float
+    limit_db: float
+    sampling_rate: int
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        if self.probability == 0:
+            return segment
+        vocals, accompaniment = (self._equalized(part, rng) for part in (segment.vocals, segment.accompaniment))
+        return replace(segment, vocals=vocals, accompaniment=accompaniment)
+
+    def _equalized(self, audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        gains_db = rng.uniform(-self.limit_db, self.limit_db, len(EQUALIZER_HZ))
+        if rng.random() >= self.probability or not audio.any():
+            return audio
+        hz = np.fft.rfftfreq(audio.shape[-1], 1.0 / self.sampling_rate)
+        gain = 10.0 ** (np.interp(np.log2(np.maximum(hz, 1.0)), np.log2(EQUALIZER_HZ), gains_db) / 20.0)
+        result = np.fft.irfft(gain * np.fft.rfft(audio), n=audio.shape[-1])
+        result *= np.sqrt(np.mean(np.square(audio)) / np.mean(np.square(result)))
+        return result.astype(np.float32)
 
 
 @dataclass(frozen=True)
