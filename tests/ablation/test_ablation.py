@@ -239,12 +239,28 @@ def test_rows_build_on_each_other(corpora, tmp_path):
 
 
 def test_the_configurations_can_be_read():
-    for name in ("ablation_small", "ablation_pretrained"):
-        config = load_ablation_config(ROOT / f"scripts/configs/{name}.yaml")
+    paths = sorted((ROOT / "scripts/configs").glob("ablation_*.yaml"))
+    assert len(paths) >= 5
+    for path in paths:
+        config = load_ablation_config(path)
+        assert config.name == path.stem.removeprefix("ablation_")
         assert len(config.seeds) >= 3
         spent = budgets(config, 16000)  # every row makes a valid training configuration
         assert len({(b.steps, b.items) for b in spent.values() if b.steps}) == 1
         assert config.target == {"sdr_db": 0.92, "rpa": 0.0271}
+
+
+def test_a_file_extends_another(corpora, tmp_path):
+    write_config(tmp_path, values_of(corpora, tmp_path))
+    (base,) = tmp_path.glob("*.yaml")
+    (tmp_path / "other.yaml").write_text(f"extends: {base.name}\nname: other\ntrain: {{average_decay: 0.5}}\n")
+    config, extended = load_ablation_config(base), load_ablation_config(tmp_path / "other.yaml")
+    assert extended.name == "other"
+    assert extended.train == config.train | {"average_decay": 0.5}
+    assert extended.cells == config.cells
+    (tmp_path / "circle.yaml").write_text("extends: circle.yaml")
+    with pytest.raises(ConfigError, match="extends"):
+        load_ablation_config(tmp_path / "circle.yaml")
 
 
 # Statistics

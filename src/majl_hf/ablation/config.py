@@ -227,9 +227,22 @@ class AblationConfig(Section):
 def load_ablation_config(path: str | Path) -> AblationConfig:
     """The YAML file of an ablation. `${NAME}` in it stands for an environment variable.
 
+    `extends: FILE` in it, a file beside it, makes it say only what differs from that one: sections are merged key by
+    key, lists and values are replaced.
+
     Raises:
         ConfigError: not readable, an unknown key, a value that does not fit, rows that do not spend the same.
     """
+    content = _read(Path(path))
+    try:
+        return AblationConfig.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{path} cannot be used: {problems}.") from error
+
+
+def _read(path: Path, followed: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The sections of a file on top of those of the file that it extends."""
     try:
         content = read_config_file(path)
     except (OSError, yaml.YAMLError) as error:
@@ -237,8 +250,9 @@ def load_ablation_config(path: str | Path) -> AblationConfig:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path} holds no sections; see scripts/configs/ablation_small.yaml for what is needed.")
     content = {key: value for key, value in content.items() if not key.startswith("_")}  # anchors to refer to
-    try:
-        return AblationConfig.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path} cannot be used: {problems}.") from error
+    if (name := content.pop("extends", None)) is None:
+        return content
+    extended = path.parent / name
+    if extended in (path, *followed):
+        raise ConfigError(f"{path} extends {extended}, which extends it; a file needs to extend one that does not.")
+    return merged(_read(extended, (*followed, path)), content)
