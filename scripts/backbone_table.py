@@ -5,7 +5,7 @@
 
 Work is in GMAC per second of audio: billions of multiply-adds of a forward pass over ten seconds, divided by ten,
 without the Fourier transforms. Speed is measured anew for all parts or kept from the last time; run it on an idle
-machine.
+machine. Quality is that of the pairs that ablations trained, from `results/ablation_*.json`.
 """
 
 from __future__ import annotations
@@ -83,6 +83,29 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def quality(ablations: list[dict]) -> str:
+    """The pairs of parts that ablations trained, with naive joint training and with full MAJL, on validation clips."""
+    lines = [
+        "## Trained pairs",
+        "",
+        "Means over seeds and whole validation clips, the same for all, after equal budgets for the two rows of a pair;",
+        "budgets, intervals and other rows are in [ablations.md](ablations.md).",
+        "",
+        "| pair | separator | pitch estimator | training | seeds | SDR, dB | RPA, % | OA, % |",
+        f"|{'---|' * 8}",
+    ]
+    for results in ablations:
+        cells = results["splits"].get("validation", {"cells": {}})["cells"]
+        for name in (results["references"][0], results["main"]):
+            if name not in cells:
+                continue
+            figures = [cells[name]["metrics"][metric]["mean"] for metric in ("sdr_db", "rpa", "oa")]
+            facts = [results["title"], *(f"`{part}`" for part in results["parts"]), results["cells"][name]["title"]]
+            facts += [str(len(cells[name]["seeds"])), f"{figures[0]:.2f}", *(f"{100 * f:.1f}" for f in figures[1:])]
+            lines.append(f"| {' | '.join(facts)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speed", action="store_true", help="measure real-time factors, on an idle machine")
@@ -96,7 +119,10 @@ def main() -> None:
     results = measure(arguments.speed, before)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(results, indent=1) + "\n")
-    write_atomically(arguments.folder / "backbones.md", table(results))
+    page = table(results)
+    if ablations := sorted(path.parent.glob("ablation_*.json")):
+        page += "\n" + quality([json.loads(file.read_text(encoding="utf-8")) for file in ablations])
+    write_atomically(arguments.folder / "backbones.md", page)
 
 
 if __name__ == "__main__":
