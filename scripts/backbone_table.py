@@ -88,7 +88,7 @@ def quality(ablations: list[dict]) -> str:
     lines = [
         "## Trained pairs",
         "",
-        "Means over seeds and whole validation clips, the same for all, after equal budgets for the two rows of a pair;",
+        "Means over seeds and whole validation clips, the same for all, after budgets that a pair's rows share;",
         "budgets, intervals and other rows are in [ablations.md](ablations.md).",
         "",
         "| pair | separator | pitch estimator | training | seeds | SDR, dB | RPA, % | OA, % |",
