@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 import majl_hf  # noqa: F401
+from majl_hf.ablation.card import read_all
 from majl_hf.audio import write_atomically
 from majl_hf.backbone_facts import SECONDS, describe_presets, gmac_per_second, real_time_factor
 
@@ -120,8 +121,8 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(results, indent=1) + "\n")
     page = table(results)
-    if ablations := sorted(path.parent.glob("ablation_*.json")):
-        page += "\n" + quality([json.loads(file.read_text(encoding="utf-8")) for file in ablations])
+    if any(path.parent.glob("ablation_*.json")):
+        page += "\n" + quality(read_all(path.parent))
     write_atomically(arguments.folder / "backbones.md", page)
 
 

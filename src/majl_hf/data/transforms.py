@@ -119,8 +119,8 @@ class RandomRatio:
 class RandomEqualizer:
     """Give each part a sound of its own, so that no voice or instrument is known by its colour alone.
 
-    The gain in dB runs straight over log frequency between octaves, whose gains are uniform in `limit_db` either way;
-    phase stays. A part that is meant to be left alone, by `1 - probability`, is. Its RMS level stays what it was.
+    Each part is coloured with this probability. The gain in dB runs straight over log frequency between octaves, whose
+    gains are uniform in `limit_db` either way; phase and RMS level stay. A probability of 0 draws nothing.
     """
 
     probability: float
