@@ -19,6 +19,8 @@ from transformers import initialization as init
 from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
 from .stft_majl import istft, stft
 
+NUM_DROPOUT_LEVELS = 3
+
 
 class SpleeterConfig(SeparatorConfig):
     """Configuration of `SpleeterSeparator`.
@@ -36,6 +38,7 @@ class SpleeterConfig(SeparatorConfig):
             silent frames before the first: the levels that halve time cut the music elsewhere, and the two masks err
             differently. 0 for a single pass; an odd number moves every level. The alignment of windows stays as it is.
         freeze_batch_norm (`bool`): Keep BatchNorm's statistics as they are in training too, as small batches need.
+        decoder_dropout (`float`): In training, dropout behind the first three decoder levels; published: 0.5.
     """
 
     model_type = "majl-spleeter"
@@ -53,6 +56,7 @@ class SpleeterConfig(SeparatorConfig):
         upper_band=False,
         second_pass_frames=0,
         freeze_batch_norm=True,
+        decoder_dropout=0.0,
         alignment=None,
         context=None,
         **kwargs,
@@ -66,6 +70,7 @@ class SpleeterConfig(SeparatorConfig):
         self.upper_band = upper_band
         self.second_pass_frames = second_pass_frames
         self.freeze_batch_norm = freeze_batch_norm
+        self.decoder_dropout = decoder_dropout
         # The U-Net halves time once a level, so its output repeats every 2**levels frames.
         alignment = alignment or hop_length * 2 ** len(self.hidden_channels)
         super().__init__(
@@ -130,15 +135,16 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Stride-2 transposed convolution, ReLU, then normalisation (in this order, as published)."""
+    """Stride-2 transposed convolution, ReLU, normalisation, dropout (in this order, as published)."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, dropout: float):
         super().__init__()
         self.conv = UpConv(in_channels, out_channels)
         self.norm = nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.01)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.norm(nn.functional.relu(self.conv(hidden)))
+        return self.dropout(self.norm(nn.functional.relu(self.conv(hidden))))
 
 
 class ResidualHead(nn.Module):
@@ -185,7 +191,10 @@ class MaskUNet(nn.Module):
         )
         outputs = [*channels[-2::-1], 1]
         inputs = [channels[-1]] + [2 * channel for channel in channels[-2::-1]]
-        self.up = nn.ModuleList(UpBlock(fan_in, fan_out) for fan_in, fan_out in zip(inputs, outputs, strict=True))
+        self.up = nn.ModuleList(
+            UpBlock(fan_in, fan_out, config.decoder_dropout if level < NUM_DROPOUT_LEVELS else 0.0)
+            for level, (fan_in, fan_out) in enumerate(zip(inputs, outputs, strict=True))
+        )
         self.mask = MaskConv(config.num_channels)
         self.residual = ResidualHead(2 * channels[0], config.num_channels) if config.residual_head else None
 

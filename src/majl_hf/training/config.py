@@ -97,7 +97,8 @@ class TrainingConfig(Section):
         separator, pitch_estimator: instead of `model`, parts with random weights of the seed in `arguments`: the name
             of a preset (`majl models --backbones` lists them), or a mapping with `preset` or `model_type` and what
             differs from its defaults.
-        model_config_overrides: fields of `MajlConfig` that differ from that model's.
+        model_config_overrides: fields of `MajlConfig` that differ from that model's; of its parts' configs too, as
+            mappings under `separator_config` and `pitch_estimator_config`, where their weights stay the same.
         data: sources and mixing, see `majl_hf.data.MixingConfig`; `length` is worked out from the number of steps.
         validation: clips for the validation score.
         learning_rates: learning rate by the beginning of a parameter's name, the longest match wins; 0 freezes.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from .._memory import keep_freed_memory
@@ -23,6 +23,7 @@ from .trainer import DwhsTrainer
 from .validation import Validation
 
 TRAINER_STATE_NAME = "trainer_state.json"
+PART_CONFIGS = ("separator_config", "pitch_estimator_config")
 FINISHED_NAME = "finished.json"  # the configuration of a run that came to its end
 
 
@@ -41,7 +42,6 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
     if arguments.max_steps <= 0:
         raise ValueError(f"arguments.max_steps is {arguments.max_steps}; a run needs a number of steps above 0.")
     model = _starting_model(config, arguments.seed)
-    _override(model.config, config.model_config_overrides)
     items_a_step = arguments.train_batch_size * arguments.gradient_accumulation_steps  # of one process
     is_streaming = bool(config.data.get("streaming", False))
     mixing = config.mixing(
@@ -96,18 +96,30 @@ def training_arguments(config: TrainingConfig) -> TrainingArguments:
 def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
     """The model that training starts from: a saved one, or parts with the random weights of `seed`."""
     if config.model is not None:
-        return MajlModel.from_pretrained(config.model)
+        model = MajlModel.from_pretrained(config.model)
+        _override(model.config, config.model_config_overrides)
+        if any(name in config.model_config_overrides for name in PART_CONFIGS):
+            weights = model.state_dict()
+            model = MajlModel(model.config)  # parts read their config when they are made
+            model.load_state_dict(weights)
+        return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MajlModel(MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator))
+        model = MajlModel(MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator))
+    _override(model.config, config.model_config_overrides)
+    return model
 
 
-def _override(config: MajlConfig, overrides: Mapping[str, Any]) -> None:
-    """Set fields of a loaded model's config, with the checks that a new one gets."""
+def _override(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
+    """Set fields of a loaded model's config, and of its parts' configs, with the checks that a new one gets."""
     if unknown := sorted(set(overrides) - set(config.to_dict())):
         raise ValueError(f"model_config_overrides names {unknown}, which a {type(config).__name__} does not have.")
-    type(config)(**overrides)
-    config.update(dict(overrides))
+    own = {name: value for name, value in overrides.items() if name not in PART_CONFIGS}
+    type(config)(**own)
+    config.update(own)
+    for name in PART_CONFIGS:
+        if name in overrides:
+            _override(getattr(config, name), overrides[name])
 
 
 def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
