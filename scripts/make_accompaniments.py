@@ -5,8 +5,8 @@
 Every clip's voice gets `--versions` accompaniments: chords that fit its melody (`majl_hf.data.harmony`), played in a
 random style and tempo by MMA (Musical MIDI Accompaniment), with random instruments and often one that doubles the
 melody, and rendered by FluidSynth. The output is a folder in MIR-1K's layout for each version, whose clips keep their
-names, labels and splits; left + right is the mixture, the accompaniment mostly louder than the voice. Clips that are there already are kept, so a run that was
-stopped goes on; the same seed gives the same files.
+names, labels and splits; left + right is the mixture, the accompaniment mostly louder than the voice. Clips that are
+there already are kept, so a run that was stopped goes on; the same seed gives the same files.
 
 Needs the programs `mma` and `fluidsynth`, at least one soundfont (Debian: mma, fluidsynth, fluid-soundfont-gm,
 musescore-general-soundfont, timgm6mb-soundfont, fluidr3mono-gm-soundfont) and the Python package `mido`.
