@@ -124,6 +124,20 @@ def test_frozen_batch_norm_stays():
     assert not torch.equal(thawed.vocals.down[1].norm.running_mean, before)
 
 
+def test_decoder_dropout_acts_in_training_only():
+    mixture = torch.randn(1, 2, 4_000)
+    separator = SpleeterSeparator(SpleeterConfig(**SMALL_SPLEETER, decoder_dropout=0.5))
+    plain = SpleeterSeparator(SpleeterConfig(**SMALL_SPLEETER))
+    plain.load_state_dict(separator.state_dict())
+    plain.eval(), separator.eval()
+    assert torch.equal(separator(mixture).vocals, plain(mixture).vocals)
+    separator.train()
+    assert not torch.equal(separator(mixture).vocals, separator(mixture).vocals)
+    assert [block.dropout.p for block in separator.vocals.up] == [0.5, 0.5, 0.5]
+    deep = SpleeterSeparator(SpleeterConfig(**{**SMALL_SPLEETER, "hidden_channels": [2] * 5}, decoder_dropout=0.5))
+    assert [block.dropout.p for block in deep.vocals.up] == [0.5, 0.5, 0.5, 0.0, 0.0]
+
+
 def test_separation_loss_is_relative_to_the_mixture():
     vocals = 0.1 * torch.randn(1, 2, 20_000)
     mixture = vocals + 0.1 * torch.randn(1, 2, 20_000)

@@ -15,8 +15,8 @@ import yaml
 from safetensors.torch import load_file
 
 from majl_hf import MajlConfig, MajlModel
-from majl_hf.models.backbones_majl import FcpeConfig, SpleeterConfig
-from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimatorConfig
+from majl_hf.models.backbones_majl import FcpeConfig, SpleeterConfig, SpleeterSeparator
+from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
 from majl_hf.models.tiny_separator_majl import TinySeparatorConfig
 from majl_hf.training import NonFiniteLossError, load_training_config, make_trainer, parameter_groups, train
 from majl_hf.training.config import STAGES, BalancingConfig, WeightingConfig
@@ -335,3 +335,23 @@ def test_items_are_read_in_order(config_file, tmp_path):
     batches = [batch["ids"] for batch in trainer.get_train_dataloader()]
     expected = [trainer.train_dataset[index]["id"] for index in range(len(trainer.train_dataset))]
     assert [item for batch in batches for item in batch] == expected
+
+
+def test_overrides_reach_the_parts(tmp_path, config_file):
+    separator = SpleeterSeparator(SpleeterConfig(n_fft=256, hop_length=64, num_mask_bins=64, hidden_channels=[2, 3, 4]))
+    model = MajlModel.from_parts(separator, TinyPitchEstimator(TinyPitchEstimatorConfig()))
+    model.save_pretrained(tmp_path / "model")
+    values = yaml.safe_load(config_file.read_text()) | {"model": str(tmp_path / "model")}
+
+    def trained_model(overrides):
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump(values | {"model_config_overrides": overrides}))
+        return make_trainer(load_training_config(path)).model
+
+    changed = trained_model({"separator_config": {"decoder_dropout": 0.25}, "window_s": 2.0})
+    assert changed.separator.vocals.up[0].dropout.p == 0.25
+    assert changed.config.separator_config.decoder_dropout == 0.25 and changed.config.window_s == 2.0
+    for name, weight in changed.state_dict().items():
+        assert torch.equal(weight, model.state_dict()[name])
+    with pytest.raises(ValueError, match="decoder_drop_out"):
+        trained_model({"separator_config": {"decoder_drop_out": 0.25}})
