@@ -355,3 +355,6 @@ def test_overrides_reach_the_parts(tmp_path, config_file):
         assert torch.equal(weight, model.state_dict()[name])
     with pytest.raises(ValueError, match="decoder_drop_out"):
         trained_model({"separator_config": {"decoder_drop_out": 0.25}})
+    values["model"], values["separator"], values["pitch_estimator"] = None, "spleeter-small", "harmonic-small"
+    new = trained_model({"separator_config": {"decoder_dropout": 0.25}})
+    assert new.separator.vocals.up[0].dropout.p == 0.25

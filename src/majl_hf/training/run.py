@@ -23,7 +23,6 @@ from .trainer import DwhsTrainer
 from .validation import Validation
 
 TRAINER_STATE_NAME = "trainer_state.json"
-PART_CONFIGS = ("separator_config", "pitch_estimator_config")
 FINISHED_NAME = "finished.json"  # the configuration of a run that came to its end
 
 
@@ -95,18 +94,19 @@ def training_arguments(config: TrainingConfig) -> TrainingArguments:
 
 def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
     """The model that training starts from: a saved one, or parts with the random weights of `seed`."""
-    if config.model is not None:
-        model = MajlModel.from_pretrained(config.model)
-        _override(model.config, config.model_config_overrides)
-        if any(name in config.model_config_overrides for name in PART_CONFIGS):
-            weights = model.state_dict()
-            model = MajlModel(model.config)  # parts read their config when they are made
-            model.load_state_dict(weights)
-        return model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MajlModel(MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator))
-    _override(model.config, config.model_config_overrides)
+    overrides = config.model_config_overrides
+    if config.model is None:
+        model_config = MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator)
+        _override(model_config, overrides)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return MajlModel(model_config)
+    model = MajlModel.from_pretrained(config.model)
+    _override(model.config, overrides)
+    if any(name in overrides for name in MajlConfig.sub_configs):
+        weights = model.state_dict()
+        model = MajlModel(model.config)  # parts read their config when they are made
+        model.load_state_dict(weights)
     return model
 
 
@@ -114,10 +114,10 @@ def _override(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
     """Set fields of a loaded model's config, and of its parts' configs, with the checks that a new one gets."""
     if unknown := sorted(set(overrides) - set(config.to_dict())):
         raise ValueError(f"model_config_overrides names {unknown}, which a {type(config).__name__} does not have.")
-    own = {name: value for name, value in overrides.items() if name not in PART_CONFIGS}
+    own = {name: value for name, value in overrides.items() if name not in config.sub_configs}
     type(config)(**own)
     config.update(own)
-    for name in PART_CONFIGS:
+    for name in config.sub_configs:
         if name in overrides:
             _override(getattr(config, name), overrides[name])
 
