@@ -113,7 +113,7 @@ def _make_start(parts: dict, seed: int, folder: Path) -> None:
         there = MajlConfig.from_pretrained(folder)
         same = all(
             getattr(there, part).to_diff_dict() == getattr(config, part).to_diff_dict()
-            for part in ("separator_config", "pitch_estimator_config")
+            for part in MajlConfig.sub_configs
         )
         if not same:
             raise ConfigError(f"{folder} holds other parts than `start.parts` says. Choose another `out`.")
