@@ -190,6 +190,8 @@ class MixingConfig(Section):
             the separator and leaves the others out, so this is its share of the run.
         speed_probability, speed_semitones: vocals (and in original pairs both parts) are played faster or slower, which
             moves pitch and time together, by up to this many semitones.
+        doubling_probability, doubling_min_db, doubling_max_db: an instrument plays the label's melody along, at a level
+            within these limits of the vocals'.
         equalizer_probability, equalizer_db: each part, vocals and accompaniment, is coloured by a smooth random
             equaliser of up to so many dB, at its RMS level. 0 draws nothing.
         gain_db: the mixture's level moves by up to this much either way.
@@ -215,6 +217,9 @@ class MixingConfig(Section):
     label_probability: Probability = 1.0
     speed_probability: Probability = 0.5
     speed_semitones: float = Field(default=4.0, ge=0)
+    doubling_probability: Probability = 0.0
+    doubling_min_db: float = -20.0
+    doubling_max_db: float = 0.0
     equalizer_probability: Probability = 0.0
     equalizer_db: float = Field(default=6.0, ge=0)
     gain_db: float = Field(default=6.0, ge=0)

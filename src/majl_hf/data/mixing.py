@@ -22,6 +22,7 @@ from .segments import fade_edges, read_segment, rms_dbfs, to_channels
 from .tracks import Track
 from .transforms import (
     Compose,
+    DoubleMelody,
     FrameLabels,
     KeepLabel,
     RandomEqualizer,
@@ -115,6 +116,13 @@ class Mixer:
         )
         if transforms is None:
             transforms = [
+                DoubleMelody(
+                    config.doubling_probability,
+                    config.doubling_min_db,
+                    config.doubling_max_db,
+                    config.hop_s,
+                    config.sampling_rate,
+                ),
                 RandomEqualizer(config.equalizer_probability, config.equalizer_db, config.sampling_rate),
                 RandomGain(config.gain_db),
                 SwapChannels(config.swap_probability),

@@ -116,6 +116,55 @@ class RandomRatio:
 
 
 @dataclass(frozen=True)
+class DoubleMelody:
+    """Let an instrument play the melody along in the accompaniment, as karaoke tracks and bands do.
+
+    It plays the label's pitch, rounded to semitones, an octave below, at or an octave above the voice, with a random
+    number and decay of harmonics. Its level is uniform from `min_db` to `max_db` of the vocals'. Segments without a
+    label stay as they are. A probability of 0 draws nothing.
+    """
+
+    probability: float
+    min_db: float
+    max_db: float
+    hop_s: float
+    sampling_rate: int
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        if self.probability == 0 or rng.random() >= self.probability:
+            return segment
+        octave = rng.choice((-1.0, 0.0, 1.0), p=(0.6, 0.2, 0.2))
+        amplitudes = rng.uniform(0.4, 0.95) ** np.arange(rng.integers(3, 16)) * rng.uniform(0.3, 1.0)
+        amplitudes[0] = 1.0
+        decay_s = rng.uniform(0.2, 2.0)
+        level_db = rng.uniform(self.min_db, self.max_db)
+        frames = segment.frames
+        sung = (frames.f0_hz > 0) & (frames.pitch_weight > 0)
+        power = float(np.mean(np.square(segment.vocals)))
+        if not sung.any() or power == 0:
+            return segment
+        tone = self._play(np.where(sung, frames.f0_hz * 2.0**octave, 0.0), amplitudes, decay_s, segment.vocals.shape[1])
+        tone *= math.sqrt(power / float(np.mean(np.square(tone)))) * 10.0 ** (level_db / 20.0)
+        return replace(segment, accompaniment=segment.accompaniment + tone.astype(np.float32))
+
+    def _play(self, f0_hz: np.ndarray, amplitudes: np.ndarray, decay_s: float, num_samples: int) -> np.ndarray:
+        """`(num_samples,)`: notes that die away from their beginning, of the given amplitudes of their harmonics."""
+        notes = np.round(12.0 * np.log2(np.maximum(f0_hz, 1.0)))
+        changes = np.concatenate([[True], notes[1:] != notes[:-1]])
+        begins = np.maximum.accumulate(np.where(changes, np.arange(len(notes)), 0))
+        age_s = (np.arange(len(notes)) - begins) * self.hop_s
+        loudness = np.where(f0_hz > 0, np.exp(-age_s / decay_s), 0.0)
+        position = np.arange(num_samples) / (self.hop_s * self.sampling_rate)
+        frame = np.minimum(np.round(position).astype(int), len(notes) - 1)
+        hz = np.where(f0_hz > 0, 2.0 ** (notes / 12.0), 0.0)[frame]
+        phase = 2.0 * np.pi * np.cumsum(hz) / self.sampling_rate
+        tone = np.zeros(num_samples)
+        for number, amplitude in enumerate(amplitudes, start=1):
+            tone += np.where(number * hz < self.sampling_rate / 2, amplitude, 0.0) * np.sin(number * phase)
+        return tone * np.interp(position, np.arange(len(notes)), loudness)
+
+
+@dataclass(frozen=True)
 class RandomEqualizer:
     """Give each part a sound of its own, so that no voice or instrument is known by its colour alone.
 

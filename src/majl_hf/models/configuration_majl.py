@@ -1,9 +1,10 @@
-"""Configuration of a MAJL model: two nested part configs, how audio is cut, how pitch is decoded."""
+"""Configuration of a MAJL model: the parts' nested configs, how audio is cut, how pitch is decoded."""
 
 from transformers import AutoConfig, PreTrainedConfig
 
 from .backbones_majl import FcpeConfig, SpleeterConfig
 from .presets_majl import preset_config
+from .refiner_majl import RefinerConfig
 
 GRADIENT_RULES = ("sum", "norm", "project")
 
@@ -46,6 +47,8 @@ class MajlConfig(PreTrainedConfig):
         separator_config (`SpleeterConfig`, `str`, `dict`, *optional*): Config of the separator, of any registered type
             that keeps the separator contract; or the name of a preset, say `"resunet-small"`.
         pitch_estimator_config (`FcpeConfig`, `str`, `dict`, *optional*): Config of the pitch estimator, likewise.
+        refiner_config (`RefinerConfig`, `dict`, *optional*): Config of a refiner, which corrects the separator's vocals
+            by the pitch found in them, see `refiner_majl.py`; its rate is the separator's. `None` for no refiner.
         window_s (`float`): Seconds of audio that one window contributes to the output.
         margin_s (`float`): Seconds computed and discarded at each side of a window, at least; more where a part's
             declared context asks for it.
@@ -69,12 +72,17 @@ class MajlConfig(PreTrainedConfig):
     """
 
     model_type = "majl"
-    sub_configs = {"separator_config": AutoConfig, "pitch_estimator_config": AutoConfig}
+    sub_configs = {
+        "separator_config": AutoConfig,
+        "pitch_estimator_config": AutoConfig,
+        "refiner_config": RefinerConfig,
+    }
 
     def __init__(
         self,
         separator_config=None,
         pitch_estimator_config=None,
+        refiner_config=None,
         window_s=20.0,
         margin_s=1.0,
         pitch_decoder="viterbi",
@@ -92,6 +100,7 @@ class MajlConfig(PreTrainedConfig):
     ):
         self.separator_config = part_config(separator_config, "separator")
         self.pitch_estimator_config = part_config(pitch_estimator_config, "pitch_estimator")
+        self.refiner_config = self._refiner_config(refiner_config)
         self.window_s = window_s
         self.margin_s = margin_s
         self.pitch_decoder = pitch_decoder
@@ -112,6 +121,17 @@ class MajlConfig(PreTrainedConfig):
         # Extra scalars of the output that Trainer must not gather as predictions.
         kwargs.setdefault("keys_to_ignore_at_inference", ["separation_loss", "pitch_loss", "accompaniment"])
         super().__init__(**kwargs)
+
+    def _refiner_config(self, value) -> RefinerConfig | None:
+        """The refiner's config from what a caller or a config.json gives; ValueError where it has another rate."""
+        rate = self.separator_config.sampling_rate
+        if isinstance(value, dict):
+            value = RefinerConfig(**{"sampling_rate": rate, **value, "model_type": RefinerConfig.model_type})
+        if value is not None and value.sampling_rate != rate:
+            raise ValueError(
+                f"The refiner works at {value.sampling_rate} Hz and the separator at {rate} Hz; they share one rate."
+            )
+        return value
 
     def to_dict(self) -> dict:
         values = super().to_dict()

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .configuration_majl import MajlConfig
-from .pitch_estimator_majl import bins_to_hz
+from .pitch_estimator_majl import MEAN_CENTS, bins_to_hz
 
 DECODERS = ("viterbi", "local_mean")
 VOICING_POLICIES = ("threshold", "hysteresis", "always")
-REFINE_CENTS = 60.0
 CONFIDENCE_CENTS = 50.0
 HYSTERESIS = 0.2  # a sung stretch starts above threshold + this, and lasts while voicing is above threshold - this
 MERGE_INTERVAL = 64  # frames between two looks at whether the paths have merged
@@ -194,7 +193,7 @@ class PitchDecoder:
     def _frames(self, posteriors: np.ndarray, bins: np.ndarray) -> PitchFrames:
         """Refine the decoded bins and read voicing and confidence."""
         rows = np.arange(len(bins))[:, None]
-        reach = round(REFINE_CENTS / self.grid.bin_cents)
+        reach = round(MEAN_CENTS / self.grid.bin_cents)
         near = np.clip(bins[:, None] + np.arange(-reach, reach + 1), 0, self.grid.num_bins - 1)
         weights = posteriors[rows, near] + 1e-12
         position = (near * weights).sum(axis=1) / weights.sum(axis=1)

@@ -3,7 +3,8 @@
 Wei, Yuan, Zhang, Dai and Chen, "MAJL: A Model-Agnostic Joint Learning Framework for Music Source Separation and Pitch
 Estimation", arXiv 2501.03689. The mixture goes through the separator; the mean of the estimated vocals' channels,
 resampled to the pitch estimator's rate, goes through the pitch estimator. Both parts are found by their registered
-config type, so any model that keeps the contracts of `separator_majl.py` and `pitch_estimator_majl.py` fits.
+config type, so any model that keeps the contracts of `separator_majl.py` and `pitch_estimator_majl.py` fits. A refiner,
+where there is one, then corrects the vocals by the pitch that was found in them.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from transformers.utils import ModelOutput
 
 from .configuration_majl import MajlConfig
 from .losses_majl import pitch_loss, separation_loss
-from .pitch_estimator_majl import num_pitch_frames
+from .pitch_estimator_majl import likeliest_pitch, num_pitch_frames
+from .refiner_majl import HarmonicRefiner
 from .resampling_majl import resample, resampled_length
 
 # Names of checkpoints that an installation brings along, and their folders; filled by the package.
@@ -42,6 +44,13 @@ class MajlOutput(ModelOutput):
     vocals: torch.FloatTensor | None = None
     accompaniment: torch.FloatTensor | None = None
     pitch_logits: torch.FloatTensor | None = None
+
+
+def nearest_pitch_frames(config: MajlConfig, num_frames: int, first: int = 0) -> torch.Tensor:
+    """Numbers of the pitch frames next to the refiner's frames `first` to `first + num_frames - 1`, `(num_frames,)`."""
+    part = config.refiner_config
+    times_s = torch.arange(first, first + num_frames, dtype=torch.float64) * (part.hop_length / part.sampling_rate)
+    return (times_s / config.frame_hop_s).round().long()
 
 
 class _TwoTasks(torch.autograd.Function):
@@ -81,6 +90,7 @@ class MajlModel(PreTrainedModel):
         super().__init__(config)
         self.separator = AutoModel.from_config(config.separator_config)
         self.pitch_estimator = AutoModel.from_config(config.pitch_estimator_config)
+        self.refiner = None if config.refiner_config is None else HarmonicRefiner(config.refiner_config)
         self.post_init()
 
     def _init_weights(self, module):
@@ -98,7 +108,8 @@ class MajlModel(PreTrainedModel):
         Args:
             separator: A registered model that keeps the contract of `separator_majl.py`.
             pitch_estimator: A registered model that keeps the contract of `pitch_estimator_majl.py`.
-            config_arguments: Further arguments of `MajlConfig`.
+            config_arguments: Further arguments of `MajlConfig`; with `refiner_config`, a new refiner that changes
+                nothing until it is trained.
         """
         config = MajlConfig(
             separator_config=separator.config, pitch_estimator_config=pitch_estimator.config, **config_arguments
@@ -121,16 +132,30 @@ class MajlModel(PreTrainedModel):
             mono = resample(vocals.mean(dim=1), self.config.sampling_rate, rate)
         return self.pitch_estimator(mono).logits.to(vocals.dtype)  # under autocast they come in half precision
 
+    def refine(self, mixture: torch.Tensor, vocals: torch.Tensor, pitch_logits: torch.Tensor) -> torch.Tensor:
+        """The vocals, corrected by their pitch where the model has a refiner; waveforms `(batch_size, num_channels,
+        num_samples)` at the model's rate, logits `(batch_size, num_frames, num_bins)`."""
+        if self.refiner is None:
+            return vocals
+        num_frames = 1 + mixture.shape[2] // self.config.refiner_config.hop_length
+        nearest = nearest_pitch_frames(self.config, num_frames).clamp(max=pitch_logits.shape[1] - 1)
+        logits = pitch_logits[:, nearest.to(pitch_logits.device)].detach()
+        return self.refiner(mixture, vocals, *likeliest_pitch(logits, self.config.pitch_estimator_config))
+
     def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
         """Logits of a training batch. Items without a pitch label teach nothing there: the pitch estimator, which is
-        half of the work, leaves them out and their logits are zero."""
+        half of the work, leaves them out and their logits are zero; for a refiner they are read, without gradients."""
         if pitch_weight is None:
             return self.estimate_pitch(vocals)
-        labelled = torch.nonzero(pitch_weight.amax(dim=1) > 0)[:, 0]
-        if labelled.shape[0] == vocals.shape[0]:
+        is_labelled = pitch_weight.amax(dim=1) > 0
+        labelled, others = torch.nonzero(is_labelled)[:, 0], torch.nonzero(~is_labelled)[:, 0]
+        if others.shape[0] == 0:
             return self.estimate_pitch(vocals)
         config = self.config.pitch_estimator_config
         logits = vocals.new_zeros(vocals.shape[0], self.num_pitch_frames(vocals.shape[2]), config.num_bins)
+        if self.refiner is not None:
+            with torch.no_grad():
+                logits = logits.index_copy(0, others, self.estimate_pitch(vocals[others]))
         if labelled.shape[0] == 0:
             return logits
         return logits.index_copy(0, labelled, self.estimate_pitch(vocals[labelled]))
@@ -205,6 +230,7 @@ class MajlModel(PreTrainedModel):
                 estimate, config.separator_gradient_rule, config.separator_gradient_scale
             )
         logits = self._training_logits(entering, pitch_weight) if self.training else self.estimate_pitch(entering)
+        estimate = self.refine(mixture, estimate, logits)
 
         losses = {}
         if vocals is not None:

@@ -1,6 +1,8 @@
 """The engine behind every door: blocks of a song in; consecutive pieces of vocals, accompaniment and pitch out.
 
-    blocks at the file's rate -> separator's windows -> vocals -> pitch estimator's windows -> decoder
+    blocks at the file's rate -> separator's windows -> vocals -> pitch estimator's windows -> logits -> decoder
+
+A refiner comes behind both, where there is one: mixture, vocals, logits -> its windows -> vocals.
 
 Memory does not grow with the length of the song. The pieces keep the input's rate, channels and length, and
 `vocals + accompaniment` is the mixture to one float32 ulp of its peak. Where the model's rate is lower than the
@@ -14,9 +16,10 @@ import numpy as np
 import torch
 
 from .decoding_majl import PitchDecoder, PitchFrames
-from .modeling_majl import MajlModel
+from .modeling_majl import MajlModel, nearest_pitch_frames
+from .pitch_estimator_majl import likeliest_pitch
 from .resampling_majl import ResampleStream
-from .windows_majl import Window, WindowCutter, pitch_grid, separator_grid
+from .windows_majl import Window, WindowCutter, pitch_grid, refiner_grid, separator_grid
 
 MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000  # Hz
 
@@ -99,28 +102,80 @@ class _SeparatorStream:
 
 
 class _PitchStream:
-    """Vocals `(num_channels, num_samples)` at the model's rate to decoded pitch frames."""
+    """Vocals `(num_channels, num_samples)` at the model's rate to pitch logits `(num_frames, num_bins)`."""
 
-    def __init__(self, model: MajlModel, batch_size: int, decoder: PitchDecoder):
-        self.model, self.batch_size, self.decoder = model, batch_size, decoder
+    def __init__(self, model: MajlModel, batch_size: int):
+        self.model, self.batch_size = model, batch_size
         part = model.config.pitch_estimator_config
         self.hop_length = part.hop_length
         self.resampler = ResampleStream(model.config.sampling_rate, part.sampling_rate)
         self.queue = _WindowQueue(WindowCutter(pitch_grid(model.config)), batch_size)
 
-    def push(self, vocals: torch.Tensor, last: bool) -> PitchFrames:
+    def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
         windows = self.queue.push(self.resampler.push(vocals.mean(dim=0), last), last)
-        parts = [np.zeros((0, self.model.config.pitch_estimator_config.num_bins), dtype=np.float32)]
+        parts = [torch.zeros(0, self.model.config.pitch_estimator_config.num_bins)]
         for window, logits in _forward_windows(windows, self.batch_size, self._forward):
             # A frame belongs to the core that its centre lies in; one on the very end of the file to the last core.
             first = window.start // self.hop_length
             stop = window.stop // self.hop_length + 1 if window.is_last else window.stop // self.hop_length
-            parts.append(logits[first:stop].numpy())
-        return self.decoder.push(np.concatenate(parts), last)
+            parts.append(logits[first:stop])
+        return torch.cat(parts)
 
     def _forward(self, waveform: torch.Tensor) -> torch.Tensor:
         waveform = waveform.to(self.model.device, self.model.dtype)
         return self.model.pitch_estimator(waveform).logits.float().cpu()
+
+
+class _RefinerStream:
+    """Mixture, vocals (which trail it) and pitch logits (which trail these) to refined vocals; all waveforms are
+    `(num_channels, num_samples)` at the model's rate."""
+
+    def __init__(self, model: MajlModel):
+        self.model = model
+        self.cutter = WindowCutter(refiner_grid(model.config))
+        self.mixture: torch.Tensor | None = None  # what waits for its vocals
+        self.windows: list[Window] = []  # which wait for their pitch
+        self.core_start = 0  # of the first of them, in the stream
+        self.f0_hz, self.confidence = torch.zeros(0), torch.zeros(0)
+        self.first_frame = 0  # number of the first pitch frame that is kept
+
+    def push(self, mixture: torch.Tensor, vocals: torch.Tensor, logits: torch.Tensor, last: bool) -> torch.Tensor:
+        f0_hz, confidence = likeliest_pitch(logits[None], self.model.config.pitch_estimator_config)
+        self.f0_hz = torch.cat([self.f0_hz, f0_hz[0]])
+        self.confidence = torch.cat([self.confidence, confidence[0]])
+        waiting = mixture if self.mixture is None else torch.cat([self.mixture, mixture], dim=1)
+        num_samples = vocals.shape[1]
+        self.windows += self.cutter.push(torch.cat([waiting[:, :num_samples], vocals]), last)
+        self.mixture = waiting[:, num_samples:]
+        parts = [vocals[:, :0]]
+        while self.windows and (refined := self._refined(self.windows[0], last)) is not None:
+            parts.append(refined)
+            del self.windows[0]
+        return torch.cat(parts, dim=1)
+
+    def _refined(self, window: Window, last: bool) -> torch.Tensor | None:
+        """The refined core of the first window that waits; None while the pitch at its end is not known."""
+        part = self.model.config.refiner_config
+        start = self.core_start - window.start
+        num_frames = 1 + window.samples.shape[1] // part.hop_length
+        frames = nearest_pitch_frames(self.model.config, num_frames, start // part.hop_length) - self.first_frame
+        if not last and int(frames[-1]) >= len(self.f0_hz):
+            return None
+        frames = frames.clamp(max=len(self.f0_hz) - 1)
+        mixture, vocals = window.samples.to(self.model.device, self.model.dtype).chunk(2)
+        pitch = (values[frames].to(vocals.device, vocals.dtype)[None] for values in (self.f0_hz, self.confidence))
+        refined = self.model.refiner(mixture[None], vocals[None], *pitch)[0].float().cpu()
+        self._forget(self.core_start + self.cutter.grid.core)
+        return refined[:, window.start : window.stop]
+
+    def _forget(self, core_start: int) -> None:
+        """Go on to the next window; pitch that lies before it is dropped."""
+        part, grid = self.model.config.refiner_config, self.cutter.grid
+        self.core_start = core_start
+        first = nearest_pitch_frames(self.model.config, 1, max(0, core_start - grid.margin) // part.hop_length)
+        drop = min(int(first) - self.first_frame, len(self.f0_hz) - 1)  # the last one is held where there are no more
+        self.f0_hz, self.confidence = self.f0_hz[drop:], self.confidence[drop:]
+        self.first_frame += drop
 
 
 class _SameRate:
@@ -230,8 +285,10 @@ def separate_stream(
         )
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; at least 1 is needed.")
-    pitch = _PitchStream(model, batch_size, make_decoder(model.config, policy, threshold))
+    pitch = _PitchStream(model, batch_size)
+    decoder = make_decoder(model.config, policy, threshold)
     separator = _SeparatorStream(model, batch_size)
+    refiner = None if model.refiner is None or not separate else _RefinerStream(model)
     into = out_of = waiting = None
 
     for block, last in _with_last(_checked(blocks, sampling_rate)):
@@ -246,7 +303,10 @@ def separate_stream(
         waiting.push(block)
         mixture = torch.from_numpy(np.ascontiguousarray(into.push(block, last), dtype=np.float32))
         vocals = separator.push(mixture, last) if separate else mixture
-        frames = pitch.push(vocals, last)
+        logits = pitch.push(vocals, last)
+        frames = decoder.push(logits.numpy(), last)
+        if refiner is not None:
+            vocals = refiner.push(mixture, vocals, logits, last)
         vocals = out_of.push(vocals.numpy(), last) if separate else block
         if last:  # two conversions of the rate may round the length by a sample
             vocals = vocals[:, : waiting.length]

@@ -41,6 +41,12 @@ def pitch_grid(config: MajlConfig) -> WindowGrid:
     return WindowGrid.for_part(config.window_s, config.margin_s, part, part.hop_length)
 
 
+def refiner_grid(config: MajlConfig) -> WindowGrid:
+    """Window grid of the refiner, in samples at its rate."""
+    part = config.refiner_config
+    return WindowGrid.for_part(config.window_s, config.margin_s, part, part.alignment)
+
+
 @dataclass
 class Window:
     """A window of audio: `samples` of shape `(..., num_samples)`, of which `[start, stop)` is the core."""

@@ -166,16 +166,18 @@ class VocalsTeacher:
 
 
 class ModelVocalsTeacher(VocalsTeacher):
-    """A MajlModel's separator, run by the streaming engine; its pitch estimator rests."""
+    """A MajlModel's vocals by the streaming engine; its pitch estimator rests unless a refiner needs it."""
 
     def __init__(self, model: MajlModel, facts: dict, batch_size: int = 1):
         super().__init__(self._run, facts)
         config = model.config
+        self.model, self.batch_size = model.eval(), batch_size
+        if model.refiner is not None:  # it needs the model's own pitch
+            return
         # The engine reads pitch of whatever it separates; this part costs next to nothing and nobody listens to it.
         idle = TinyPitchEstimatorConfig(sampling_rate=8_000, hop_length=8_000, num_bins=1, n_fft=64, hidden_channels=1)
         windows = {"window_s": config.window_s, "margin_s": config.margin_s}
         self.model = MajlModel.from_parts(model.separator, TinyPitchEstimator(idle), **windows).to(model.device).eval()
-        self.batch_size = batch_size
 
     def _run(self, mixture: np.ndarray, sampling_rate: int) -> np.ndarray:
         chunks = separate_stream(

@@ -102,10 +102,15 @@ def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
             torch.manual_seed(seed)
             return MajlModel(model_config)
     model = MajlModel.from_pretrained(config.model)
+    is_refiner_new = model.refiner is None and overrides.get("refiner_config") is not None
     _override(model.config, overrides)
     if any(name in overrides for name in MajlConfig.sub_configs):
         weights = model.state_dict()
-        model = MajlModel(model.config)  # parts read their config when they are made
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = MajlModel(model.config)  # parts read their config when they are made
+        if is_refiner_new:
+            weights |= {f"refiner.{name}": tensor for name, tensor in model.refiner.state_dict().items()}
         model.load_state_dict(weights)
     return model
 
@@ -114,10 +119,12 @@ def _override(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
     """Set fields of a loaded model's config, and of its parts' configs, with the checks that a new one gets."""
     if unknown := sorted(set(overrides) - set(config.to_dict())):
         raise ValueError(f"model_config_overrides names {unknown}, which a {type(config).__name__} does not have.")
-    own = {name: value for name, value in overrides.items() if name not in config.sub_configs}
-    type(config)(**own)
-    config.update(own)
-    for name in config.sub_configs:
+    parts = [name for name in config.sub_configs if getattr(config, name) is not None]
+    own = {name: value for name, value in overrides.items() if name not in parts}
+    new = type(config)(**{**{name: getattr(config, name) for name in parts}, **own})
+    for name in own:
+        setattr(config, name, getattr(new, name))
+    for name in parts:
         if name in overrides:
             _override(getattr(config, name), overrides[name])
 

@@ -1,0 +1,231 @@
+"""A refiner: what the pitch estimator found tells the separator where the voice's harmonics are.
+
+The parts of MAJL form a cascade, mixture -> vocals -> pitch. The refiner adds the way back. A small U-Net sees the
+mixture's and the estimated vocals' spectra beside a comb, `cos(2 pi f / f0)` and `sin(2 pi f / f0)` over the bins'
+frequencies f, as strong as the pitch estimator is sure. It returns a complex correction of the vocals and of the
+mixture, the same for all channels. Its last layer is zero at first: a new refiner returns the vocals as they are.
+
+It takes waveforms and f0, so it fits any separator and any pitch estimator. No gradient goes through f0.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+
+from .stft_majl import istft, stft
+
+NUM_FEATURES = 7
+MIN_MAGNITUDE = 1e-2  # of an STFT bin, where a sine of full scale has n_fft / 4
+MAX_RATIO = 2.0  # of vocals and mixture, in a bin
+LEVEL_FRAMES = 16  # to each side, over which the level is the mean
+
+
+class RefinerConfig(PreTrainedConfig):
+    """Configuration of `HarmonicRefiner`.
+
+    Args:
+        sampling_rate (`int`): Rate in Hz at which it works: the separator's.
+        n_fft (`int`): STFT size in samples.
+        hop_length (`int`): STFT hop in samples.
+        num_bins (`int`): Number of lowest STFT bins that are refined; a multiple of 8.
+        hidden_channels (`int`): Channels of the first level; the second and third have two and three times as many.
+    """
+
+    model_type = "majl-refiner"
+
+    def __init__(self, sampling_rate=44_100, n_fft=4096, hop_length=1024, num_bins=768, hidden_channels=16, **kwargs):
+        if num_bins % 8 or not 0 < num_bins <= n_fft // 2:
+            raise ValueError(f"num_bins is {num_bins}; a multiple of 8 up to n_fft // 2 = {n_fft // 2} is needed.")
+        self.sampling_rate = sampling_rate
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.num_bins = num_bins
+        self.hidden_channels = hidden_channels
+        super().__init__(**kwargs)
+
+    @property
+    def alignment(self) -> int:
+        """A window must start at a multiple of this many samples for its output to equal that of a longer window."""
+        return self.hop_length * 4  # two levels halve time
+
+    @property
+    def context(self) -> int:
+        """Samples that the network looks to each side."""
+        # Convolutions see a frame to each side, the first one two; further down a frame lasts for two, then for four.
+        return self.hop_length * (LEVEL_FRAMES + (2 + 1 + 1) + 2 * 4 + 4 * 5) + self.n_fft
+
+
+class ConvBlock(nn.Module):
+    """Convolution, normalisation, leaky ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride=1):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return nn.functional.leaky_relu(self.norm(self.conv(hidden)), 0.1)
+
+
+class Residual(nn.Module):
+    """Convolution blocks beside their input."""
+
+    def __init__(self, num_channels: int, num_blocks: int):
+        super().__init__()
+        self.blocks = nn.Sequential(*(ConvBlock(num_channels, num_channels) for _ in range(num_blocks)))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden + self.blocks(hidden)
+
+
+class CorrectionHead(nn.ConvTranspose2d):
+    """Transposed convolution that doubles frequency and starts at zero."""
+
+    def __init__(self, in_channels: int):
+        super().__init__(in_channels, 4, kernel_size=(3, 4), stride=(1, 2), padding=(1, 1))
+
+
+class HarmonicRefiner(PreTrainedModel):
+    """Pitch-informed correction of separated vocals. See the file's head."""
+
+    config_class = RefinerConfig
+    base_model_prefix = "refiner"
+    main_input_name = "mixture"
+    input_modalities = "audio"
+
+    def __init__(self, config: RefinerConfig):
+        super().__init__(config)
+        width = config.hidden_channels
+        self.input_norm = nn.BatchNorm2d(NUM_FEATURES)
+        self.down = nn.ModuleList(
+            [
+                ConvBlock(NUM_FEATURES, width, kernel_size=5, stride=(1, 2)),
+                nn.Sequential(ConvBlock(width, 2 * width, stride=2), Residual(2 * width, 1)),
+                nn.Sequential(
+                    ConvBlock(2 * width, 3 * width, stride=2), Residual(3 * width, 2), Residual(3 * width, 2)
+                ),
+            ]
+        )
+        self.up = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(3 * width, 2 * width, kernel_size=4, stride=2, padding=1),
+                nn.ConvTranspose2d(2 * width, width, kernel_size=4, stride=2, padding=1),
+            ]
+        )
+        self.middle = Residual(2 * width, 1)
+        self.output_norm = nn.BatchNorm2d(width)
+        self.head = CorrectionHead(width)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if isinstance(module, CorrectionHead):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            init.kaiming_normal_(module.weight, nonlinearity="leaky_relu", a=0.1)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+            init.zeros_(module.num_batches_tracked)
+
+    def forward(
+        self,
+        mixture: torch.Tensor,
+        vocals: torch.Tensor,
+        f0_hz: torch.Tensor,
+        confidence: torch.Tensor,
+    ) -> torch.Tensor:
+        r"""
+        Args:
+            mixture, vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
+                Waveforms at `config.sampling_rate`, full scale at 1.
+            f0_hz (`torch.Tensor` of shape `(batch_size, 1 + num_samples // config.hop_length)`):
+                Pitch of each frame of the STFT, positive.
+            confidence (`torch.Tensor` of shape `(batch_size, 1 + num_samples // config.hop_length)`):
+                How sure the pitch is, in [0, 1]; 0 where nobody sings.
+
+        Returns:
+            Refined vocals, of the vocals' shape.
+        """
+        config = self.config
+        if mixture.ndim != 3 or mixture.shape != vocals.shape or mixture.shape[2] == 0:
+            raise ValueError(
+                "Mixture and vocals of one shape (batch_size, num_channels, num_samples) with at least one sample are "
+                f"needed, but the mixture has {tuple(mixture.shape)} and the vocals {tuple(vocals.shape)}."
+            )
+        both = stft(torch.cat([mixture, vocals], dim=1), config.n_fft, config.hop_length)
+        mixture_spectrum, spectrum = both.chunk(2, dim=1)
+        if f0_hz.shape != spectrum.shape[:3:2] or confidence.shape != f0_hz.shape:
+            raise ValueError(
+                f"f0 and confidence of the spectrum's shape {tuple(spectrum.shape[:3:2])}, batch by frames, are needed, "
+                f"but they have {tuple(f0_hz.shape)} and {tuple(confidence.shape)}."
+            )
+        features = self.features(
+            mixture_spectrum.mean(dim=1)[..., : config.num_bins],
+            spectrum.mean(dim=1)[..., : config.num_bins],
+            f0_hz,
+            confidence,
+        )
+        correction = torch.tanh(self._network(features).float())[:, :, None, : f0_hz.shape[1]]
+        of_vocals = torch.complex(1.0 + correction[:, 0], correction[:, 1])
+        of_mixture = torch.complex(correction[:, 2], correction[:, 3])
+        lower = of_vocals * spectrum[..., : config.num_bins] + of_mixture * mixture_spectrum[..., : config.num_bins]
+        refined = torch.cat([lower, spectrum[..., config.num_bins :]], dim=-1)
+        return istft(refined, config.n_fft, config.hop_length, mixture.shape[2])
+
+    def features(
+        self, mixture: torch.Tensor, vocals: torch.Tensor, f0_hz: torch.Tensor, confidence: torch.Tensor
+    ) -> torch.Tensor:
+        """What the network sees, `(batch_size, NUM_FEATURES, num_frames, num_bins)`: both magnitudes in nats over the
+        mixture's level around the frame, the ratio's real and imaginary part, the comb and the confidence.
+
+        Args:
+            mixture, vocals: Spectra, complex `(batch_size, num_frames, num_bins)`.
+            f0_hz, confidence: `(batch_size, num_frames)`.
+        """
+        magnitudes = mixture.abs()
+        log_mixture = torch.log(magnitudes + MIN_MAGNITUDE)
+        level = nn.functional.avg_pool1d(
+            log_mixture.mean(dim=2)[:, None], 2 * LEVEL_FRAMES + 1, 1, LEVEL_FRAMES, count_include_pad=False
+        )[:, 0, :, None]
+        ratio = vocals * mixture.conj() / magnitudes.square().clamp(min=MIN_MAGNITUDE**2)
+        ratio = ratio * (MAX_RATIO / ratio.abs().clamp(min=MAX_RATIO))
+        resolution_hz = self.config.sampling_rate / self.config.n_fft
+        frequencies_hz = torch.arange(self.config.num_bins, device=mixture.device) * resolution_hz
+        phase = 2.0 * math.pi * frequencies_hz / f0_hz.detach()[..., None]
+        sure = confidence.detach()[..., None]
+        return torch.stack(
+            [
+                log_mixture - level,
+                torch.log(vocals.abs() + MIN_MAGNITUDE) - level,
+                ratio.real,
+                ratio.imag,
+                torch.cos(phase) * sure,
+                torch.sin(phase) * sure,
+                sure.expand_as(phase),
+            ],
+            dim=1,
+        )
+
+    def _network(self, features: torch.Tensor) -> torch.Tensor:
+        """Features to the correction's four planes, `(batch_size, 4, time, num_bins)`, time rounded up to 4 frames."""
+        features = nn.functional.pad(features, (0, 0, 0, -features.shape[2] % 4))
+        hidden = self.input_norm(features.contiguous(memory_format=torch.channels_last))
+        first = self.down[0](hidden)
+        second = self.down[1](first)
+        third = self.down[2](second)
+        second = self.middle(second + nn.functional.leaky_relu(self.up[0](third), 0.1))
+        first = nn.functional.leaky_relu(self.output_norm(first + self.up[1](second)), 0.1)
+        return self.head(first)
+
+
+AutoConfig.register(RefinerConfig.model_type, RefinerConfig, exist_ok=True)
+AutoModel.register(RefinerConfig, HarmonicRefiner, exist_ok=True)
