@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from majl_hf.data import CorpusError, JointMixtureDataset, MixingConfig, collate
 from majl_hf.data.segments import active_rms_dbfs, fade_edges, read_segment, to_channels
 from majl_hf.data.tracks import AudioPart
-from majl_hf.data.transforms import FrameLabels, RandomEqualizer, Segment
+from majl_hf.data.transforms import DoubleMelody, FrameLabels, RandomEqualizer, Segment
 
 RATE = 22050
 SEGMENT = 32768  # 1.486 s
@@ -450,3 +450,40 @@ def test_equalizer_is_drawn_for_each_item(folders):
     music = [source(folders, "music")]
     plain, coloured = make(music), make(music, equalizer_probability=1.0)
     assert np.abs(plain.draw(0).accompaniment - coloured.draw(0).accompaniment).max() > 1e-3
+
+
+@pytest.mark.parametrize("octave", [-1, 0, 1])
+def test_a_doubled_melody_follows_the_label_in_its_octave_and_at_its_level(octave):
+    hop_s, num_frames = 0.01, 100
+    frames = FrameLabels.unknown(num_frames)
+    frames.f0_hz[10:50], frames.f0_hz[50:90] = 222.0, 331.5
+    frames.pitch_weight[:] = 1.0
+    audio = np.random.default_rng(0).standard_normal((2, 2, RATE)).astype(np.float32)
+    segment = Segment("a", audio[0], audio[1], frames)
+    double = DoubleMelody(1.0, -6.0, -6.0, hop_s, RATE)
+    for seed in range(100):
+        drawn = np.random.default_rng(seed)
+        drawn.random()
+        if drawn.choice((-1.0, 0.0, 1.0), p=(0.6, 0.2, 0.2)) == octave:
+            break
+    doubled = double(segment, np.random.default_rng(seed))
+    tone = (doubled.accompaniment - segment.accompaniment)[0]
+    assert np.array_equal(doubled.vocals, segment.vocals) and doubled.accompaniment.dtype == np.float32
+    assert np.square(tone).mean() == pytest.approx(np.square(segment.vocals).mean() * 10**-0.6, rel=1e-3)
+    assert np.abs(tone[: int(0.09 * RATE)]).max() < 1e-5 and np.abs(tone[int(0.91 * RATE) :]).max() < 1e-5
+    for begin_s, hz in ((0.15, 221.6), (0.55, 332.1)):  # seven semitones apart, half-way between
+        piece = tone[int(begin_s * RATE) : int((begin_s + 0.3) * RATE)]
+        spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 8 * RATE))
+        lowest = np.flatnonzero(spectrum > 0.3 * spectrum.max())[0]
+        peak = lowest + spectrum[lowest : lowest + 40].argmax()
+        assert peak / 8 == pytest.approx(hz * 2.0**octave, rel=0.005)
+
+
+def test_nothing_is_doubled_without_a_label(folders):
+    audio = np.ones((1, RATE), dtype=np.float32)
+    segment = Segment("a", audio, audio, FrameLabels.unknown(100))
+    assert DoubleMelody(1.0, -6.0, -6.0, 0.01, RATE)(segment, np.random.default_rng(0)) is segment
+    sources = [source(folders, "mir1k")]
+    plain, doubled = make(sources), make(sources, doubling_probability=1.0)
+    assert np.array_equal(plain.draw(0).vocals.shape, doubled.draw(0).vocals.shape)
+    assert any(np.abs(plain.draw(i).accompaniment - doubled.draw(i).accompaniment).max() > 1e-3 for i in range(3))

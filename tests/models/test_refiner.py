@@ -58,7 +58,7 @@ def test_bad_input_is_named():
     waveform, pitch = torch.zeros(1, 1, 1_000), torch.ones(1, 8)
     with pytest.raises(ValueError, match=r"one shape .* \(1, 1, 1000\) .* \(1, 1, 999\)"):
         refiner(waveform, waveform[..., :999], pitch, pitch)
-    with pytest.raises(ValueError, match=r"\(1, 8\), batch by frames, are needed, .* \(1, 7\)"):
+    with pytest.raises(ValueError, match=r"of shape \(1, 8\), .* have \(1, 7\)"):
         refiner(waveform, waveform, pitch[:, :7], pitch)
     with pytest.raises(ValueError, match="num_bins is 60"):
         RefinerConfig(num_bins=60)
@@ -160,3 +160,17 @@ def test_pitch_tells_two_voices_apart():
         f0, both = voices(16)
         assert error_db(refiner, f0, both, sure=1.0) < -6.0
         assert error_db(refiner, f0.flip(0), both, sure=1.0) > -4.0
+
+
+def test_training_reads_the_pitch_of_items_without_a_label():
+    """Their vocals are refined, too; their pitch teaches nothing."""
+    model = small_model().train()
+    mixture = torch.randn(2, model.config.num_channels, 8_000)
+    weight = torch.ones(2, model.num_pitch_frames(8_000))
+    weight[1] = 0.0
+    output = model(mixture, pitch_weight=weight)
+    model.refiner.eval()  # statistics aside, both items are refined as without weights
+    torch.testing.assert_close(output.pitch_logits, model(mixture).pitch_logits)
+    torch.testing.assert_close(model(mixture, pitch_weight=weight).vocals, model(mixture).vocals)
+    output.pitch_logits[1].sum().backward()
+    assert not model.pitch_estimator.head.weight.grad.any()

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from majl_hf import MajlConfig, MajlModel
 from majl_hf.models.backbones_majl import FcpeConfig, SpleeterConfig, SpleeterSeparator
 from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
-from majl_hf.models.tiny_separator_majl import TinySeparatorConfig
+from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
 from majl_hf.training import NonFiniteLossError, load_training_config, make_trainer, parameter_groups, train
 from majl_hf.training.config import STAGES, BalancingConfig, WeightingConfig
 from majl_hf.training.run import last_checkpoint, training_arguments
@@ -335,6 +335,34 @@ def test_items_are_read_in_order(config_file, tmp_path):
     batches = [batch["ids"] for batch in trainer.get_train_dataloader()]
     expected = [trainer.train_dataset[index]["id"] for index in range(len(trainer.train_dataset))]
     assert [item for batch in batches for item in batch] == expected
+
+
+def test_a_refiner_is_added_to_a_trained_model(tmp_path, config_file):
+    model = MajlModel.from_parts(TinySeparator(TinySeparatorConfig()), TinyPitchEstimator(TinyPitchEstimatorConfig()))
+    model.save_pretrained(tmp_path / "model")
+    values = yaml.safe_load(config_file.read_text()) | {
+        "model": str(tmp_path / "model"),
+        "model_config_overrides": {
+            "refiner_config": {"n_fft": 512, "hop_length": 128, "num_bins": 64, "hidden_channels": 4},
+            "window_s": 2.0,
+        },
+        "learning_rates": {"separator": 0, "pitch_estimator": 0, "refiner": 1e-2},
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    trainer = train(load_training_config(path))
+    trained = MajlModel.from_pretrained(trainer.args.output_dir)
+    assert trained.config.refiner_config.sampling_rate == model.config.sampling_rate and trained.config.window_s == 2.0
+    for name, weight in trained.state_dict().items():
+        if not name.startswith("refiner."):
+            assert torch.equal(weight, model.state_dict()[name])
+    assert trained.refiner.head.weight.any()
+
+    values["model"] = trainer.args.output_dir  # and from there it goes on
+    values["model_config_overrides"] = {"refiner_config": {"num_bins": 64}}
+    path.write_text(yaml.safe_dump(values))
+    again = make_trainer(load_training_config(path)).model
+    assert torch.equal(again.refiner.head.weight, trained.refiner.head.weight)
 
 
 def test_overrides_reach_the_parts(tmp_path, config_file):

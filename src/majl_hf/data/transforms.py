@@ -119,9 +119,9 @@ class RandomRatio:
 class DoubleMelody:
     """Let an instrument play the melody along in the accompaniment, as karaoke tracks and bands do.
 
-    It plays the label's pitch, rounded to semitones, an octave below, at or an octave above the voice, with a random
-    number and decay of harmonics. Its level is uniform from `min_db` to `max_db` of the vocals'. Segments without a
-    label stay as they are. A probability of 0 draws nothing.
+    It plays the label's pitch, rounded to semitones in the voice's own tuning, an octave below, at or an octave above
+    the voice, with a random number and decay of harmonics. Its level is uniform from `min_db` to `max_db` of the
+    vocals'. Segments without a label stay as they are. A probability of 0 draws nothing.
     """
 
     probability: float
@@ -149,14 +149,16 @@ class DoubleMelody:
 
     def _play(self, f0_hz: np.ndarray, amplitudes: np.ndarray, decay_s: float, num_samples: int) -> np.ndarray:
         """`(num_samples,)`: notes that die away from their beginning, of the given amplitudes of their harmonics."""
-        notes = np.round(12.0 * np.log2(np.maximum(f0_hz, 1.0)))
+        semitones = 12.0 * np.log2(np.maximum(f0_hz, 1.0))
+        tuning = np.angle(np.exp(2j * np.pi * semitones[f0_hz > 0]).mean()) / (2.0 * np.pi)
+        notes = np.round(semitones - tuning)
         changes = np.concatenate([[True], notes[1:] != notes[:-1]])
         begins = np.maximum.accumulate(np.where(changes, np.arange(len(notes)), 0))
         age_s = (np.arange(len(notes)) - begins) * self.hop_s
         loudness = np.where(f0_hz > 0, np.exp(-age_s / decay_s), 0.0)
         position = np.arange(num_samples) / (self.hop_s * self.sampling_rate)
         frame = np.minimum(np.round(position).astype(int), len(notes) - 1)
-        hz = np.where(f0_hz > 0, 2.0 ** (notes / 12.0), 0.0)[frame]
+        hz = np.where(f0_hz > 0, 2.0 ** ((notes + tuning) / 12.0), 0.0)[frame]
         phase = 2.0 * np.pi * np.cumsum(hz) / self.sampling_rate
         tone = np.zeros(num_samples)
         for number, amplitude in enumerate(amplitudes, start=1):

@@ -165,8 +165,8 @@ class HarmonicRefiner(PreTrainedModel):
         mixture_spectrum, spectrum = both.chunk(2, dim=1)
         if f0_hz.shape != spectrum.shape[:3:2] or confidence.shape != f0_hz.shape:
             raise ValueError(
-                f"f0 and confidence of the spectrum's shape {tuple(spectrum.shape[:3:2])}, batch by frames, are needed, "
-                f"but they have {tuple(f0_hz.shape)} and {tuple(confidence.shape)}."
+                f"f0 and confidence of shape {tuple(spectrum.shape[:3:2])}, one a frame of the spectrum, are "
+                f"needed, but they have {tuple(f0_hz.shape)} and {tuple(confidence.shape)}."
             )
         features = self.features(
             mixture_spectrum.mean(dim=1)[..., : config.num_bins],
