@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from majl_hf.errors import ConfigError
 from majl_hf.evaluation.systems import PitchTrack, checkpoint_sha256
@@ -98,6 +99,17 @@ def test_a_packages_tracker_by_its_name(monkeypatch, audio):
 
 
 TRACK = PitchTrack(np.arange(10) * 0.01, np.full(10, 200.0), np.ones(10, dtype=bool), np.ones(10))
+
+
+def test_a_teacher_with_a_refiner_gives_refined_vocals(tiny_model_folder, tmp_path, audio):
+    tiny = MajlModel.from_pretrained(tiny_model_folder)
+    refiner = {"n_fft": 256, "hop_length": 64, "num_bins": 64, "hidden_channels": 4}
+    model = MajlModel.from_parts(tiny.separator, tiny.pitch_estimator, refiner_config=refiner).eval()
+    torch.nn.init.normal_(model.refiner.head.weight, std=0.2, generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(tmp_path)
+    vocals = load_vocals_teacher(str(tmp_path)).separate(audio[None], RATE)
+    assert np.array_equal(vocals, separate_array(model, audio[None], RATE).vocals)
+    assert np.abs(vocals - load_vocals_teacher(tiny_model_folder).separate(audio[None], RATE)).max() > 1e-3
 
 
 @pytest.mark.parametrize(

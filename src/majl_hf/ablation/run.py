@@ -106,16 +106,18 @@ def carry_out(config: AblationConfig, run: Run, test: bool = False, say: Callabl
             say(f"{run.cell}, seed {run.seed}: scored on {split}")
 
 
+def _part(config: MajlConfig, name: str) -> dict | None:
+    """What a part's config says that is not a default; None where there is no such part."""
+    part = getattr(config, name)
+    return None if part is None else part.to_diff_dict()
+
+
 def _make_start(parts: dict, seed: int, folder: Path) -> None:
     """A model with random weights drawn from `seed`, saved in `folder` unless it is there."""
     config = MajlConfig(**parts)
     if folder.is_dir():
         there = MajlConfig.from_pretrained(folder)
-        same = all(
-            getattr(there, part).to_diff_dict() == getattr(config, part).to_diff_dict()
-            for part in MajlConfig.sub_configs
-        )
-        if not same:
+        if any(_part(there, name) != _part(config, name) for name in MajlConfig.sub_configs):
             raise ConfigError(f"{folder} holds other parts than `start.parts` says. Choose another `out`.")
         return
     with torch.random.fork_rng(devices=[]):

@@ -170,14 +170,14 @@ class ModelVocalsTeacher(VocalsTeacher):
 
     def __init__(self, model: MajlModel, facts: dict, batch_size: int = 1):
         super().__init__(self._run, facts)
-        config = model.config
-        self.model, self.batch_size = model.eval(), batch_size
-        if model.refiner is not None:  # it needs the model's own pitch
-            return
-        # The engine reads pitch of whatever it separates; this part costs next to nothing and nobody listens to it.
-        idle = TinyPitchEstimatorConfig(sampling_rate=8_000, hop_length=8_000, num_bins=1, n_fft=64, hidden_channels=1)
-        windows = {"window_s": config.window_s, "margin_s": config.margin_s}
-        self.model = MajlModel.from_parts(model.separator, TinyPitchEstimator(idle), **windows).to(model.device).eval()
+        self.model, self.batch_size = model, batch_size
+        if model.refiner is None:
+            # The engine reads pitch of whatever it separates; here nobody listens to it, so it is made to cost nothing.
+            idle = TinyPitchEstimator(
+                TinyPitchEstimatorConfig(sampling_rate=8_000, hop_length=8_000, num_bins=1, n_fft=64, hidden_channels=1)
+            )
+            windows = {"window_s": model.config.window_s, "margin_s": model.config.margin_s}
+            self.model = MajlModel.from_parts(model.separator, idle, **windows).to(model.device).eval()
 
     def _run(self, mixture: np.ndarray, sampling_rate: int) -> np.ndarray:
         chunks = separate_stream(
