@@ -6,8 +6,8 @@
 
 `--start` and `--share` put the weights between those that training started from and those it reached, which forgets
 less of what the start knew (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022); choose the share on
-validation data. `--pitch-estimator` takes that part from another run, as when it and a refiner were trained side by side
-behind one frozen separator.
+validation data. `--pitch-estimator` takes that part from another run, as when it and a refiner were trained side by
+side behind one frozen separator.
 
 Weights are written as float16 (half the wheel); the config says float32, which is what they are loaded as. The code
 files that a saved model carries for use without the package are left out: the package has them.
