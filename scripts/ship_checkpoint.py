@@ -29,11 +29,14 @@ MAX_PARAMETERS = 24_000_000
 
 
 def between(start: MajlModel, end: MajlModel, share: float) -> None:
-    """Move the weights of `end` back towards `start`: `share` of the way from there is kept."""
+    """Move the weights of `end` back towards `start`: `share` of the way from there is kept. A refiner that `start`
+    does not have began with a last layer of zeros."""
     origin = start.state_dict()
     with torch.no_grad():
         for name, tensor in end.state_dict().items():
-            if tensor.is_floating_point() and name in origin:  # a refiner may be new
+            if name.startswith("refiner.head.") and start.refiner is None:
+                tensor.mul_(share)
+            elif tensor.is_floating_point() and name in origin:
                 tensor.copy_(torch.lerp(origin[name], tensor, share))
 
 
