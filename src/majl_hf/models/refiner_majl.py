@@ -66,7 +66,7 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return nn.functional.leaky_relu(self.conv(hidden), 0.1)
+        return nn.functional.leaky_relu_(self.conv(hidden), 0.1)
 
 
 class Residual(nn.Module):
@@ -192,7 +192,7 @@ class HarmonicRefiner(PreTrainedModel):
         frequencies_hz = torch.arange(self.config.num_bins, device=mixture.device) * resolution_hz
         phase = 2.0 * math.pi * frequencies_hz / f0_hz.detach()[..., None]
         sure = confidence.detach()[..., None]
-        return torch.stack(
+        features = torch.stack(  # features last in memory, as the convolutions want them
             [
                 (log_mixture - level) / 2.0,
                 (torch.log(vocals.abs() + MIN_MAGNITUDE) - level) / 2.0,
@@ -202,17 +202,18 @@ class HarmonicRefiner(PreTrainedModel):
                 torch.sin(phase) * sure,
                 sure.expand_as(phase),
             ],
-            dim=1,
+            dim=-1,
         )
+        return features.permute(0, 3, 1, 2)
 
     def _network(self, features: torch.Tensor) -> torch.Tensor:
         """Features to the correction's four planes, `(batch_size, 4, time, num_bins)`, time rounded up to 4 frames."""
         features = nn.functional.pad(features, (0, 0, 0, -features.shape[2] % 4))
-        first = self.down[0](features.contiguous(memory_format=torch.channels_last))
+        first = self.down[0](features)
         second = self.down[1](first)
         third = self.down[2](second)
-        second = self.middle(second + nn.functional.leaky_relu(self.up[0](third), 0.1))
-        first = nn.functional.leaky_relu(first + self.up[1](second), 0.1)
+        second = self.middle(second + nn.functional.leaky_relu_(self.up[0](third), 0.1))
+        first = nn.functional.leaky_relu_(first + self.up[1](second), 0.1)
         return self.head(first)
 
 
