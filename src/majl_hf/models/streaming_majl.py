@@ -133,20 +133,23 @@ class _RefinerStream:
     def __init__(self, model: MajlModel):
         self.model = model
         self.cutter = WindowCutter(refiner_grid(model.config))
-        self.mixture: torch.Tensor | None = None  # what waits for its vocals
+        self.mixture: list[torch.Tensor] = []  # what waits for its vocals
         self.windows: list[Window] = []  # which wait for their pitch
         self.core_start = 0  # of the first of them, in the stream
         self.f0_hz, self.confidence = torch.zeros(0), torch.zeros(0)
         self.first_frame = 0  # number of the first pitch frame that is kept
 
     def push(self, mixture: torch.Tensor, vocals: torch.Tensor, logits: torch.Tensor, last: bool) -> torch.Tensor:
+        self.mixture.append(mixture)
+        num_samples = vocals.shape[1]
+        if not (num_samples or len(logits) or last):
+            return vocals
         f0_hz, confidence = likeliest_pitch(logits[None], self.model.config.pitch_estimator_config)
         self.f0_hz = torch.cat([self.f0_hz, f0_hz[0]])
         self.confidence = torch.cat([self.confidence, confidence[0]])
-        waiting = mixture if self.mixture is None else torch.cat([self.mixture, mixture], dim=1)
-        num_samples = vocals.shape[1]
+        waiting = torch.cat(self.mixture, dim=1)
         self.windows += self.cutter.push(torch.cat([waiting[:, :num_samples], vocals]), last)
-        self.mixture = waiting[:, num_samples:]
+        self.mixture = [waiting[:, num_samples:]]
         parts = [vocals[:, :0]]
         while self.windows and (refined := self._refined(self.windows[0], last)) is not None:
             parts.append(refined)
