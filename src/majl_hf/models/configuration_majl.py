@@ -124,10 +124,12 @@ class MajlConfig(PreTrainedConfig):
 
     def _refiner_config(self, value) -> RefinerConfig | None:
         """The refiner's config from what a caller or a config.json gives; ValueError where it has another rate."""
+        if value is None:
+            return None
         rate = self.separator_config.sampling_rate
         if isinstance(value, dict):
             value = RefinerConfig(**{"sampling_rate": rate, **value, "model_type": RefinerConfig.model_type})
-        if value is not None and value.sampling_rate != rate:
+        if value.sampling_rate != rate:
             raise ValueError(
                 f"The refiner works at {value.sampling_rate} Hz and the separator at {rate} Hz; they share one rate."
             )
