@@ -7,9 +7,9 @@ from transformers import AutoModel
 
 from majl_hf import MajlConfig, MajlModel
 from majl_hf.models import backbones_majl
-from majl_hf.models.pitch_estimator_majl import PitchEstimator
+from majl_hf.models.pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig
 from majl_hf.models.presets_majl import PRESETS, preset_config, preset_names, register_presets
-from majl_hf.models.separator_majl import Separator
+from majl_hf.models.separator_majl import Separator, SeparatorConfig
 
 SEPARATORS = preset_names("separator", for_tests=True)
 PITCH_ESTIMATORS = preset_names("pitch_estimator", for_tests=True)
@@ -294,3 +294,19 @@ def test_absent_torchaudio_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchaudio.models", None)
     with pytest.raises(ImportError, match="pip install torchaudio"):
         AutoModel.from_config(preset_config("convtasnet-tiny"))
+
+
+@pytest.mark.parametrize("base", [SeparatorConfig, PitchEstimatorConfig])
+def test_a_config_without_an_init_of_its_own_keeps_the_bases_arguments(base):
+    class Bare(base):
+        model_type = f"bare-{base.model_type}"
+
+    class Barer(Bare):
+        model_type = f"barer-{base.model_type}"
+
+    for config_class in (Bare, Barer):
+        assert config_class().sampling_rate == base().sampling_rate
+        config = config_class(sampling_rate=8_000, context=5)
+        assert (config.sampling_rate, config.context) == (8_000, 5)
+        again = config_class.from_dict(config.to_dict())
+        assert (again.sampling_rate, again.context, again.model_type) == (8_000, 5, config_class.model_type)

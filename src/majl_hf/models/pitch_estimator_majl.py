@@ -11,13 +11,15 @@ A pitch estimator is a registered `PreTrainedModel` whose config is a `PitchEsti
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
+
+from .part_config_majl import PartConfig
 
 MEAN_CENTS = 60.0  # to each side of the highest bin, over which f0 is the mean
 
 
-class PitchEstimatorConfig(PreTrainedConfig):
+class PitchEstimatorConfig(PartConfig):
     """What a pitch estimator declares about itself, its grid of bins above all.
 
     Args:

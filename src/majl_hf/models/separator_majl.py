@@ -9,11 +9,13 @@ A separator is a registered `PreTrainedModel` whose config is a `SeparatorConfig
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .part_config_majl import PartConfig
 
-class SeparatorConfig(PreTrainedConfig):
+
+class SeparatorConfig(PartConfig):
     """What a separator declares about itself.
 
     Args:
