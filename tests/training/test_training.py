@@ -348,6 +348,7 @@ def test_a_refiner_is_added_to_a_trained_model(tmp_path, config_file):
         },
         "learning_rates": {"separator": 0, "pitch_estimator": 0, "refiner": 1e-2},
     }
+    values["arguments"]["output_dir"] = str(tmp_path / "out")
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(values))
     trainer = train(load_training_config(path))
