@@ -31,7 +31,7 @@ from ..evaluation.systems import MajlSystem, checkpoint_sha256
 from ..models.configuration_majl import MajlConfig
 from ..models.modeling_majl import MajlModel
 from ..pseudo_labels import run_pseudo_labels
-from ..training.run import last_checkpoint, train
+from ..training.run import last_checkpoint, seeded_model, train
 from .config import AblationConfig
 from .plan import Run, Stage, corpus_folder, plan_run, start_folder
 from .reduced import make_reduced_corpus
@@ -120,9 +120,7 @@ def _make_start(parts: dict, seed: int, folder: Path) -> None:
         if any(_part(there, name) != _part(config, name) for name in MajlConfig.sub_configs):
             raise ConfigError(f"{folder} holds other parts than `start.parts` says. Choose another `out`.")
         return
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MajlModel(config)
+    model = seeded_model(config, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:

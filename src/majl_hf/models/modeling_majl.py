@@ -46,10 +46,13 @@ class MajlOutput(ModelOutput):
     pitch_logits: torch.FloatTensor | None = None
 
 
-def nearest_pitch_frames(config: MajlConfig, num_frames: int, first: int = 0) -> torch.Tensor:
-    """Numbers of the pitch frames next to the refiner's frames `first` to `first + num_frames - 1`, `(num_frames,)`."""
+def nearest_pitch_frames(config: MajlConfig, num_samples: int, offset: int = 0) -> torch.Tensor:
+    """Numbers of the pitch frames next to the frames in which the refiner sees `num_samples` from sample `offset` on (a
+    multiple of its hop), `(1 + num_samples // hop_length,)`."""
     part = config.refiner_config
-    times_s = torch.arange(first, first + num_frames, dtype=torch.float64) * (part.hop_length / part.sampling_rate)
+    first = offset // part.hop_length
+    frames = torch.arange(first, first + 1 + num_samples // part.hop_length, dtype=torch.float64)
+    times_s = frames * (part.hop_length / part.sampling_rate)
     return (times_s / config.frame_hop_s).round().long()
 
 
@@ -137,8 +140,7 @@ class MajlModel(PreTrainedModel):
         num_samples)` at the model's rate, logits `(batch_size, num_frames, num_bins)`."""
         if self.refiner is None:
             return vocals
-        num_frames = 1 + mixture.shape[2] // self.config.refiner_config.hop_length
-        nearest = nearest_pitch_frames(self.config, num_frames).clamp(max=pitch_logits.shape[1] - 1)
+        nearest = nearest_pitch_frames(self.config, mixture.shape[2]).clamp(max=pitch_logits.shape[1] - 1)
         logits = pitch_logits[:, nearest.to(pitch_logits.device)].detach()
         return self.refiner(mixture, vocals, *likeliest_pitch(logits, self.config.pitch_estimator_config))
 

@@ -12,9 +12,10 @@ import math
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 
+from .part_config_majl import PartConfig
 from .stft_majl import istft, stft
 
 NUM_FEATURES = 7
@@ -23,7 +24,7 @@ MAX_RATIO = 2.0  # of vocals and mixture, in a bin
 LEVEL_FRAMES = 16  # to each side, over which the level is the mean
 
 
-class RefinerConfig(PreTrainedConfig):
+class RefinerConfig(PartConfig):
     """Configuration of `HarmonicRefiner`.
 
     Args:
@@ -152,23 +153,19 @@ class HarmonicRefiner(PreTrainedModel):
                 f"needed, but the mixture has {tuple(mixture.shape)} and the vocals {tuple(vocals.shape)}."
             )
         both = stft(torch.cat([mixture, vocals], dim=1), config.n_fft, config.hop_length)
-        mixture_spectrum, spectrum = both.chunk(2, dim=1)
+        spectrum = both[:, mixture.shape[1] :]
         if f0_hz.shape != spectrum.shape[:3:2] or confidence.shape != f0_hz.shape:
             raise ValueError(
                 f"f0 and confidence of shape {tuple(spectrum.shape[:3:2])}, one a frame of the spectrum, are "
                 f"needed, but they have {tuple(f0_hz.shape)} and {tuple(confidence.shape)}."
             )
-        features = self.features(
-            mixture_spectrum.mean(dim=1)[..., : config.num_bins],
-            spectrum.mean(dim=1)[..., : config.num_bins],
-            f0_hz,
-            confidence,
-        )
+        lower_mixture, lower = both[..., : config.num_bins].chunk(2, dim=1)
+        features = self.features(lower_mixture.mean(dim=1), lower.mean(dim=1), f0_hz, confidence)
         correction = torch.tanh(self._network(features).float())[:, :, None, : f0_hz.shape[1]]
         of_vocals = torch.complex(1.0 + correction[:, 0], correction[:, 1])
         of_mixture = torch.complex(correction[:, 2], correction[:, 3])
-        lower = of_vocals * spectrum[..., : config.num_bins] + of_mixture * mixture_spectrum[..., : config.num_bins]
-        refined = torch.cat([lower, spectrum[..., config.num_bins :]], dim=-1)
+        corrected = of_vocals * lower + of_mixture * lower_mixture
+        refined = torch.cat([corrected, spectrum[..., config.num_bins :]], dim=-1)
         return istft(refined, config.n_fft, config.hop_length, mixture.shape[2])
 
     def features(

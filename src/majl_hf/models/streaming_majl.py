@@ -135,7 +135,6 @@ class _RefinerStream:
         self.cutter = WindowCutter(refiner_grid(model.config))
         self.mixture: list[torch.Tensor] = []  # what waits for its vocals
         self.windows: list[Window] = []  # which wait for their pitch
-        self.core_start = 0  # of the first of them, in the stream
         self.f0_hz, self.confidence = torch.zeros(0), torch.zeros(0)
         self.first_frame = 0  # number of the first pitch frame that is kept
 
@@ -158,27 +157,17 @@ class _RefinerStream:
 
     def _refined(self, window: Window, last: bool) -> torch.Tensor | None:
         """The refined core of the first window that waits; None while the pitch at its end is not known."""
-        part = self.model.config.refiner_config
-        start = self.core_start - window.start
-        num_frames = 1 + window.samples.shape[1] // part.hop_length
-        frames = nearest_pitch_frames(self.model.config, num_frames, start // part.hop_length) - self.first_frame
-        if not last and int(frames[-1]) >= len(self.f0_hz):
+        numbers = nearest_pitch_frames(self.model.config, window.samples.shape[1], window.offset)
+        if not last and int(numbers[-1]) >= self.first_frame + len(self.f0_hz):
             return None
-        frames = frames.clamp(max=len(self.f0_hz) - 1)
+        passed = int(numbers[0]) - self.first_frame  # windows come in order, so nobody asks for these frames again
+        self.f0_hz, self.confidence = self.f0_hz[passed:], self.confidence[passed:]
+        self.first_frame += passed
+        frames = (numbers - self.first_frame).clamp(max=len(self.f0_hz) - 1)
         mixture, vocals = window.samples.to(self.model.device, self.model.dtype).chunk(2)
         pitch = (values[frames].to(vocals.device, vocals.dtype)[None] for values in (self.f0_hz, self.confidence))
         refined = self.model.refiner(mixture[None], vocals[None], *pitch)[0].float().cpu()
-        self._forget(self.core_start + self.cutter.grid.core)
         return refined[:, window.start : window.stop]
-
-    def _forget(self, core_start: int) -> None:
-        """Go on to the next window; pitch that lies before it is dropped."""
-        part, grid = self.model.config.refiner_config, self.cutter.grid
-        self.core_start = core_start
-        first = nearest_pitch_frames(self.model.config, 1, max(0, core_start - grid.margin) // part.hop_length)
-        drop = min(int(first) - self.first_frame, len(self.f0_hz) - 1)  # the last one is held where there are no more
-        self.f0_hz, self.confidence = self.f0_hz[drop:], self.confidence[drop:]
-        self.first_frame += drop
 
 
 class _SameRate:

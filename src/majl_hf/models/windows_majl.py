@@ -49,9 +49,11 @@ def refiner_grid(config: MajlConfig) -> WindowGrid:
 
 @dataclass
 class Window:
-    """A window of audio: `samples` of shape `(..., num_samples)`, of which `[start, stop)` is the core."""
+    """A window of audio: `samples` of shape `(..., num_samples)`, the first of which is sample `offset` of the stream;
+    `[start, stop)` of them is the core."""
 
     samples: torch.Tensor
+    offset: int
     start: int
     stop: int
     is_last: bool
@@ -87,6 +89,7 @@ class WindowCutter:
         core_stop = min(self.core_start + grid.core, stop)
         window = Window(
             samples=self.pending[..., start - self.offset : stop - self.offset],
+            offset=start,
             start=self.core_start - start,
             stop=core_stop - start,
             is_last=is_last,

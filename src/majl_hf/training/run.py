@@ -92,23 +92,26 @@ def training_arguments(config: TrainingConfig) -> TrainingArguments:
     )
 
 
+def seeded_model(config: MajlConfig, seed: int) -> MajlModel:
+    """A new model with the random weights of `seed`; the state of torch's generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MajlModel(config)
+
+
 def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
     """The model that training starts from: a saved one, or parts with the random weights of `seed`."""
     overrides = config.model_config_overrides
     if config.model is None:
         model_config = MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator)
         _override(model_config, overrides)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return MajlModel(model_config)
+        return seeded_model(model_config, seed)
     model = MajlModel.from_pretrained(config.model)
     is_refiner_new = model.refiner is None and overrides.get("refiner_config") is not None
     _override(model.config, overrides)
     if any(name in overrides for name in MajlConfig.sub_configs):
         weights = model.state_dict()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = MajlModel(model.config)  # parts read their config when they are made
+        model = seeded_model(model.config, seed)  # parts read their config when they are made
         if is_refiner_new:
             weights |= {f"refiner.{name}": tensor for name, tensor in model.refiner.state_dict().items()}
         model.load_state_dict(weights)
