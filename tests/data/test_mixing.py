@@ -11,7 +11,15 @@ from torch.utils.data import DataLoader
 from majl_hf.data import CorpusError, JointMixtureDataset, MixingConfig, collate
 from majl_hf.data.segments import active_rms_dbfs, fade_edges, read_segment, to_channels
 from majl_hf.data.tracks import AudioPart
-from majl_hf.data.transforms import DoubleMelody, FrameLabels, RandomEqualizer, Segment
+from majl_hf.data.transforms import (
+    DOUBLE_OCTAVES,
+    DOUBLE_SHARES,
+    DoubleMelody,
+    FrameLabels,
+    MoveFormants,
+    RandomEqualizer,
+    Segment,
+)
 
 RATE = 22050
 SEGMENT = 32768  # 1.486 s
@@ -452,6 +460,59 @@ def test_equalizer_is_drawn_for_each_item(folders):
     assert np.abs(plain.draw(0).accompaniment - coloured.draw(0).accompaniment).max() > 1e-3
 
 
+def vowel(f0_hz, formant_hz, num_samples=2 * RATE):
+    """Harmonics of `f0_hz` under one resonance at `formant_hz`, two channels of which the second is half as loud."""
+    times_s = np.arange(num_samples) / RATE
+    harmonics_hz = f0_hz * np.arange(1, int(0.45 * RATE / f0_hz))
+    loudness = np.exp(-0.5 * (np.log2(harmonics_hz / formant_hz) / 0.3) ** 2) + 1e-3
+    phases = np.random.default_rng(0).uniform(0, 2 * np.pi, len(harmonics_hz))[:, None]
+    voice = (loudness[:, None] * np.sin(2 * np.pi * harmonics_hz[:, None] * times_s + phases)).sum(axis=0)
+    return np.stack([0.1 * voice, 0.05 * voice]).astype(np.float32)
+
+
+def centroid_hz(audio):
+    power = np.square(np.abs(np.fft.rfft(audio[0])))
+    return (power * np.fft.rfftfreq(audio.shape[1], 1 / RATE)).sum() / power.sum()
+
+
+@pytest.mark.parametrize("factor", [0.84, 1.0, 1.19])
+def test_moved_formants_keep_pitch_level_and_channels(factor):
+    f0_hz, formant_hz = 150.0, 1200.0
+    vocals = vowel(f0_hz, formant_hz)
+    moved = MoveFormants(1.0, 3.0, RATE)._moved(vocals, factor)
+    assert moved.shape == vocals.shape and moved.dtype == np.float32
+    assert centroid_hz(moved) / centroid_hz(vocals) == pytest.approx(factor, rel=0.05)
+    assert np.abs(moved[1] - 0.5 * moved[0]).max() < 1e-6
+    power = np.square(np.abs(np.fft.rfft(moved[0])))  # over 2 s: every harmonic is a bin of its own
+    harmonics = np.arange(2 * 150, len(power), 2 * 150)
+    near = sum(power[harmonics + offset].sum() for offset in (-2, -1, 0, 1, 2))
+    assert near / power.sum() > 0.98
+    if factor == 1.0:
+        assert np.abs(moved - vocals).max() < 1e-5
+
+
+def test_moved_formants_are_drawn_for_the_vocals_alone():
+    vocals = vowel(220.0, 900.0)
+    frames = FrameLabels.unknown(10)
+    segment = Segment("a", vocals, vocals[::-1].copy(), frames)
+    move = MoveFormants(1.0, 3.0, RATE)
+    results = [move(segment, np.random.default_rng(seed)) for seed in range(8)]
+    ratios = [centroid_hz(result.vocals) / centroid_hz(vocals) for result in results]
+    assert min(ratios) < 0.97 and max(ratios) > 1.03 and min(ratios) > 0.8 and max(ratios) < 1.25
+    for result in results:
+        assert np.array_equal(result.accompaniment, segment.accompaniment) and result.frames is frames
+        assert np.square(result.vocals).mean() == pytest.approx(np.square(vocals).mean(), rel=1e-4)
+    silent = replace(segment, vocals=0 * vocals)
+    assert move(silent, np.random.default_rng(0)) is silent
+    assert MoveFormants(0.0, 3.0, RATE)(segment, np.random.default_rng(0)) is segment
+
+
+def test_formants_are_drawn_for_each_item(folders):
+    clips = [source(folders, "mir1k")]
+    plain, moved = make(clips), make(clips, formant_probability=1.0)
+    assert np.abs(plain.draw(0).vocals - moved.draw(0).vocals).max() > 1e-3
+
+
 @pytest.mark.parametrize("octave", [-1, 0, 1])
 def test_a_doubled_melody_follows_the_label_in_its_octave_and_at_its_level(octave):
     hop_s, num_frames = 0.01, 100
@@ -464,7 +525,7 @@ def test_a_doubled_melody_follows_the_label_in_its_octave_and_at_its_level(octav
     for seed in range(100):
         drawn = np.random.default_rng(seed)
         drawn.random()
-        if drawn.choice((-1.0, 0.0, 1.0), p=(0.6, 0.2, 0.2)) == octave:
+        if drawn.choice(DOUBLE_OCTAVES, p=DOUBLE_SHARES) == octave:
             break
     doubled = double(segment, np.random.default_rng(seed))
     tone = (doubled.accompaniment - segment.accompaniment)[0]

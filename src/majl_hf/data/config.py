@@ -192,6 +192,8 @@ class MixingConfig(Section):
             moves pitch and time together, by up to this many semitones.
         doubling_probability, doubling_min_db, doubling_max_db: an instrument plays the label's melody along, at a level
             within these limits of the vocals'.
+        formant_probability, formant_semitones: the vocals' formants move by up to this many semitones either way, their
+            pitch and timing stay: another singer sings the same. 0 draws nothing.
         equalizer_probability, equalizer_db: each part, vocals and accompaniment, is coloured by a smooth random
             equaliser of up to so many dB, at its RMS level. 0 draws nothing.
         gain_db: the mixture's level moves by up to this much either way.
@@ -220,6 +222,8 @@ class MixingConfig(Section):
     doubling_probability: Probability = 0.0
     doubling_min_db: float = -20.0
     doubling_max_db: float = 0.0
+    formant_probability: Probability = 0.0
+    formant_semitones: float = Field(default=3.0, ge=0)
     equalizer_probability: Probability = 0.0
     equalizer_db: float = Field(default=6.0, ge=0)
     gain_db: float = Field(default=6.0, ge=0)

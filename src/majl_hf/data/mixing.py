@@ -25,6 +25,7 @@ from .transforms import (
     DoubleMelody,
     FrameLabels,
     KeepLabel,
+    MoveFormants,
     RandomEqualizer,
     RandomGain,
     RandomRatio,
@@ -105,7 +106,7 @@ class Mixer:
 
     Args:
         config: how segments are read and mixed; its sources are not used.
-        transforms: instead of the configuration's equaliser, gain, channel swap and label dropping.
+        transforms: instead of the configuration's doubling, formants, equaliser, gain, channel swap and label dropping.
     """
 
     def __init__(self, config: MixingConfig, transforms: Sequence[Transform] | None = None) -> None:
@@ -123,6 +124,7 @@ class Mixer:
                     config.hop_s,
                     config.sampling_rate,
                 ),
+                MoveFormants(config.formant_probability, config.formant_semitones, config.sampling_rate),
                 RandomEqualizer(config.equalizer_probability, config.equalizer_db, config.sampling_rate),
                 RandomGain(config.gain_db),
                 SwapChannels(config.swap_probability),

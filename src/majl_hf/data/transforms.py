@@ -20,6 +20,10 @@ from .tracks import Track
 
 MAX_BALANCE_DB = 30.0
 EQUALIZER_HZ = 80.0 * 2.0 ** np.arange(8)  # 80 Hz to 10.24 kHz; what lies beyond follows the nearest
+DOUBLE_OCTAVES, DOUBLE_SHARES = (-1.0, 0.0, 1.0), (0.4, 0.2, 0.4)
+ENVELOPE_S = 0.0012  # quefrencies of a spectral envelope: shorter than the period of an f0 of 800 Hz
+ENVELOPE_FRAME_S = 0.046
+MAX_FORMANT_GAIN_DB = 20.0
 
 
 @dataclass
@@ -133,7 +137,7 @@ class DoubleMelody:
     def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
         if self.probability == 0 or rng.random() >= self.probability:
             return segment
-        octave = rng.choice((-1.0, 0.0, 1.0), p=(0.6, 0.2, 0.2))
+        octave = rng.choice(DOUBLE_OCTAVES, p=DOUBLE_SHARES)
         amplitudes = rng.uniform(0.4, 0.95) ** np.arange(rng.integers(3, 16)) * rng.uniform(0.3, 1.0)
         amplitudes[0] = 1.0
         decay_s = rng.uniform(0.2, 2.0)
@@ -164,6 +168,63 @@ class DoubleMelody:
         for number, amplitude in enumerate(amplitudes, start=1):
             tone += np.where(number * hz < self.sampling_rate / 2, amplitude, 0.0) * np.sin(number * phase)
         return tone * np.interp(position, np.arange(len(notes)), loudness)
+
+
+@dataclass(frozen=True)
+class MoveFormants:
+    """Make another singer of the vocals: their formants move by a random factor, their pitch and timing stay.
+
+    In each STFT frame the spectral envelope (the cepstrum up to `ENVELOPE_S`) is stretched along frequency and the
+    spectrum filtered from the old envelope to the new one, by at most `MAX_FORMANT_GAIN_DB`; phase and RMS level stay.
+    The factor is uniform in semitones, up to `limit_semitones` either way. A probability of 0 draws nothing.
+    """
+
+    probability: float
+    limit_semitones: float
+    sampling_rate: int
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        if self.probability == 0 or rng.random() >= self.probability:
+            return segment
+        factor = 2.0 ** (rng.uniform(-self.limit_semitones, self.limit_semitones) / 12.0)
+        vocals = segment.vocals
+        if not vocals.any():
+            return segment
+        moved = self._moved(vocals, factor)
+        moved *= np.sqrt(np.mean(np.square(vocals)) / np.mean(np.square(moved)))
+        return replace(segment, vocals=moved)
+
+    def _moved(self, audio: np.ndarray, factor: float) -> np.ndarray:
+        """`(num_channels, num_samples)` float32 with its envelope at frequency f taken from f / `factor`."""
+        num_samples = audio.shape[1]
+        n_fft = 2 ** round(math.log2(ENVELOPE_FRAME_S * self.sampling_rate))
+        hop_length = n_fft // 2
+        window = np.sqrt(np.hanning(n_fft + 1)[:-1]).astype(np.float32)  # squared, two of them sum to 1
+        padded = np.pad(audio, ((0, 0), (hop_length, n_fft + -num_samples % hop_length)))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=1)[:, ::hop_length] * window
+        spectra = np.fft.rfft(frames)
+        spectra *= self._gains(np.abs(spectra).mean(axis=0), n_fft, factor)
+        frames = np.fft.irfft(spectra, n=n_fft) * window
+        result = np.zeros_like(padded)
+        for parity in range(2):  # frames that do not overlap, at once
+            part = frames[:, parity::2].reshape(len(audio), -1)
+            begin = parity * hop_length
+            result[:, begin : begin + part.shape[1]] += part
+        return np.ascontiguousarray(result[:, hop_length : hop_length + num_samples])
+
+    def _gains(self, magnitudes: np.ndarray, n_fft: int, factor: float) -> np.ndarray:
+        """What to multiply spectra `(num_frames, num_bins)` by."""
+        floor = 1e-4 * magnitudes.max()  # of what is 80 dB below the loudest there is no envelope
+        cepstrum = np.fft.irfft(np.log(magnitudes + floor), n=n_fft)
+        quefrency_s = np.minimum(np.arange(n_fft), n_fft - np.arange(n_fft)) / self.sampling_rate
+        lifter = np.cos(0.5 * np.pi * np.minimum(quefrency_s / ENVELOPE_S, 1.0)) ** 2
+        envelope = np.fft.rfft(cepstrum * lifter.astype(cepstrum.dtype)).real
+        source = np.minimum(np.arange(envelope.shape[1]) / factor, envelope.shape[1] - 1)
+        below = np.minimum(source.astype(int), envelope.shape[1] - 2)
+        share = (source - below).astype(envelope.dtype)
+        stretched = envelope[:, below] * (1 - share) + envelope[:, below + 1] * share
+        limit = MAX_FORMANT_GAIN_DB * math.log(10.0) / 20.0
+        return np.exp(np.clip(stretched - envelope, -limit, limit))
 
 
 @dataclass(frozen=True)
