@@ -540,6 +540,11 @@ def test_a_doubled_melody_follows_the_label_in_its_octave_and_at_its_level(octav
         assert peak / 8 == pytest.approx(hz * 2.0**octave, rel=0.005)
 
 
+def test_levels_of_doubles_the_wrong_way_round_are_refused(folders):
+    with pytest.raises(ValueError, match=r"doubling_min_db is 3\.0 and doubling_max_db 0\.0"):
+        make([source(folders, "music")], doubling_min_db=3.0)
+
+
 def test_nothing_is_doubled_without_a_label(folders):
     audio = np.ones((1, RATE), dtype=np.float32)
     segment = Segment("a", audio, audio, FrameLabels.unknown(100))

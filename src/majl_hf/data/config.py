@@ -254,6 +254,15 @@ class MixingConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_doubling(self) -> MixingConfig:
+        if self.doubling_min_db > self.doubling_max_db:
+            raise ValueError(
+                f"doubling_min_db is {self.doubling_min_db} and doubling_max_db {self.doubling_max_db}; the first must "
+                "not be above the second."
+            )
+        return self
+
     @property
     def segment_s(self) -> float:
         return self.segment_samples / self.sampling_rate
