@@ -280,9 +280,10 @@ def test_configurations_that_come_along_are_valid(path, monkeypatch, tmp_path):
     has_stages = "\nstage_1:" in path.read_text()
     for stage in STAGES if has_stages else (None,):
         config = load_training_config(path, stage)
-        assert "use_cpu" in config.arguments or path.stem == "majl_base_joint"  # made for a GPU, and says so
+        assert config.arguments.get("use_cpu", False) == (path.stem != "majl_base_joint")  # made for a GPU, and says so
         on_cpu = {**config.arguments, "use_cpu": True}  # half precision is refused where a GPU is meant and missing
-        assert training_arguments(config.model_copy(update={"arguments": on_cpu})).max_steps > 0
+        arguments = training_arguments(config.model_copy(update={"arguments": on_cpu}))
+        assert arguments.max_steps > 0 and arguments.device.type == "cpu"
         assert config.mixing(length=1).segment_samples > 0
 
 

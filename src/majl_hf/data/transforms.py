@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from .segments import active_rms_dbfs
 from .tracks import Track
@@ -77,6 +78,11 @@ class Segment:
     @property
     def mixture(self) -> np.ndarray:
         return self.vocals + self.accompaniment
+
+
+def _at_level_of(audio: np.ndarray, filtered: np.ndarray) -> np.ndarray:
+    """What was made of `audio`, at its RMS level."""
+    return filtered * np.sqrt(np.mean(np.square(audio)) / np.mean(np.square(filtered)))
 
 
 class Transform(Protocol):
@@ -190,27 +196,18 @@ class MoveFormants:
         vocals = segment.vocals
         if not vocals.any():
             return segment
-        moved = self._moved(vocals, factor)
-        moved *= np.sqrt(np.mean(np.square(vocals)) / np.mean(np.square(moved)))
-        return replace(segment, vocals=moved)
+        return replace(segment, vocals=_at_level_of(vocals, self._moved(vocals, factor)))
 
     def _moved(self, audio: np.ndarray, factor: float) -> np.ndarray:
         """`(num_channels, num_samples)` float32 with its envelope at frequency f taken from f / `factor`."""
         num_samples = audio.shape[1]
         n_fft = 2 ** round(math.log2(ENVELOPE_FRAME_S * self.sampling_rate))
         hop_length = n_fft // 2
-        window = np.sqrt(np.hanning(n_fft + 1)[:-1]).astype(np.float32)  # squared, two of them sum to 1
-        padded = np.pad(audio, ((0, 0), (hop_length, n_fft + -num_samples % hop_length)))
-        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=1)[:, ::hop_length] * window
-        spectra = np.fft.rfft(frames)
-        spectra *= self._gains(np.abs(spectra).mean(axis=0), n_fft, factor)
-        frames = np.fft.irfft(spectra, n=n_fft) * window
-        result = np.zeros_like(padded)
-        for parity in range(2):  # frames that do not overlap, at once
-            part = frames[:, parity::2].reshape(len(audio), -1)
-            begin = parity * hop_length
-            result[:, begin : begin + part.shape[1]] += part
-        return np.ascontiguousarray(result[:, hop_length : hop_length + num_samples])
+        settings = {"n_fft": n_fft, "hop_length": hop_length, "window": torch.hann_window(n_fft).sqrt()}
+        padded = torch.from_numpy(np.pad(audio, ((0, 0), (0, -num_samples % hop_length))))
+        spectra = torch.stft(padded, **settings, pad_mode="constant", return_complex=True)
+        gains = self._gains(spectra.abs().mean(dim=0).T.numpy(), n_fft, factor)
+        return torch.istft(spectra * torch.from_numpy(gains.T), **settings, length=num_samples).numpy()
 
     def _gains(self, magnitudes: np.ndarray, n_fft: int, factor: float) -> np.ndarray:
         """What to multiply spectra `(num_frames, num_bins)` by."""
@@ -251,9 +248,7 @@ class RandomEqualizer:
             return audio
         hz = np.fft.rfftfreq(audio.shape[-1], 1.0 / self.sampling_rate)
         gain = 10.0 ** (np.interp(np.log2(np.maximum(hz, 1.0)), np.log2(EQUALIZER_HZ), gains_db) / 20.0)
-        result = np.fft.irfft(gain * np.fft.rfft(audio), n=audio.shape[-1])
-        result *= np.sqrt(np.mean(np.square(audio)) / np.mean(np.square(result)))
-        return result.astype(np.float32)
+        return _at_level_of(audio, np.fft.irfft(gain * np.fft.rfft(audio), n=audio.shape[-1])).astype(np.float32)
 
 
 @dataclass(frozen=True)
