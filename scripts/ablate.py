@@ -59,9 +59,10 @@ def choose(config, options: argparse.Namespace) -> tuple[list[str], list[int]]:
 
 
 def print_plan(config, cells: list[str], seeds: list[int]) -> None:
-    from majl_hf.ablation import budgets, plan_run, prepare
-    from majl_hf.ablation.plan import start_folder
-    from majl_hf.ablation.timing import estimate_minutes
+    from ablation import budgets, plan_run, prepare
+    from ablation.plan import start_folder
+    from ablation.timing import estimate_minutes
+
     from majl_hf.checkpoints import find_checkpoint
     from majl_hf.models.configuration_majl import MajlConfig
 
@@ -90,14 +91,7 @@ def print_plan(config, cells: list[str], seeds: list[int]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        from majl_hf.ablation import (
-            collect_results,
-            load_ablation_config,
-            results_path,
-            run_matrix,
-            write_card,
-            write_results,
-        )
+        from ablation import collect_results, load_ablation_config, results_path, run_matrix, write_card, write_results
     except ModuleNotFoundError as error:
         print(f"error: this needs {error.name}; run: pip install 'majl_hf[train,evaluate]'", file=sys.stderr)
         return 1

@@ -16,11 +16,11 @@ import platform
 from pathlib import Path
 
 import torch
+from ablation.card import read_all
 
 import majl_hf  # noqa: F401
-from majl_hf.ablation.card import read_all
-from majl_hf.audio import write_atomically
 from majl_hf.backbone_facts import SECONDS, describe_presets, gmac_per_second, real_time_factor
+from majl_hf.system.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
 TITLES = {"separator": "Separators", "pitch_estimator": "Pitch estimators"}

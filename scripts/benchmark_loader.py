@@ -41,7 +41,9 @@ def memory_mib(pids: list[int]) -> dict[str, float | None]:
 
 
 def make_dataset(kind: str, options: dict):
-    from majl_hf.data import JointMixtureDataset, MixingConfig, StreamingMixtureDataset
+    from majl_hf.mixing.config import MixingConfig
+    from majl_hf.mixing.items import JointMixtureDataset
+    from majl_hf.mixing.streaming import StreamingMixtureDataset
 
     values = {"length": options["items"], "segment_samples": options["segment_samples"], "sampling_rate": 44100}
     if kind == "folders":
@@ -61,7 +63,7 @@ def measure(kind: str, num_workers: int, options: dict) -> dict:
     from torch.utils.data import DataLoader
 
     import majl_hf  # noqa: F401  (first: prepares what transformers imports)
-    from majl_hf.data import collate
+    from majl_hf.mixing.items import collate
 
     torch.set_num_threads(1)
     start = time.perf_counter()

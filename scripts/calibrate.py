@@ -17,8 +17,9 @@ import torch
 
 from majl_hf import MajlModel
 from majl_hf.audio import StreamResampler
-from majl_hf.data import Mir1kCorpus, ValidationClip, iter_validation_clips
-from majl_hf.evaluation.melody import melody_scores
+from majl_hf.metrics.melody import melody_scores
+from majl_hf.mixing.clips import ValidationClip, iter_validation_clips
+from majl_hf.mixing.config import Mir1kCorpus
 from majl_hf.models.decoding_majl import PitchDecoder, PitchFrames, decode
 from majl_hf.models.streaming_majl import separate_array
 

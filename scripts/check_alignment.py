@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from majl_hf.data import Track
-from majl_hf.data.rows import row_to_track
+from majl_hf.corpora.tracks import Track
 from majl_hf.errors import MajlError
-from majl_hf.evaluation.melody import melody_scores
 from majl_hf.evaluation.rivals import FcpeTracker, SwiftTracker
-from majl_hf.evaluation.statistics import summarise
 from majl_hf.evaluation.systems import PitchTrack
+from majl_hf.metrics.melody import melody_scores
+from majl_hf.metrics.statistics import summarise
+from majl_hf.rows.convert import row_to_track
 
 TRACKERS = {"swift-f0": SwiftTracker, "torchfcpe": FcpeTracker}
 SHIFTS = (-2, -1, 0, 1, 2)  # label frames

@@ -23,10 +23,10 @@ from transformers.utils import logging
 
 from majl_hf.audio import AudioWriter, read_audio
 from majl_hf.errors import MajlError
-from majl_hf.evaluation import sdr_db
 from majl_hf.evaluation.stem_file import read_stem_file
 from majl_hf.export import F0CsvWriter
 from majl_hf.export.plot import plot_pitch
+from majl_hf.metrics.separation import sdr_db
 from majl_hf.models.decoding_majl import PitchFrames
 
 WHEEL = "stempeg-0.2.6-py3-none-any.whl"

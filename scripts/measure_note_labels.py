@@ -24,10 +24,9 @@ from pathlib import Path
 import numpy as np
 import swift_f0
 
-from majl_hf.data import Track
-from majl_hf.data.ssvd import load_ssvd
-from majl_hf.data.tracks import AudioPart, find_audio
-from majl_hf.data.ultrastar import load_ultrastar
+from majl_hf.corpora.ssvd import load_ssvd
+from majl_hf.corpora.tracks import AudioPart, Track, find_audio
+from majl_hf.corpora.ultrastar import load_ultrastar
 
 READERS = {"ssvd": load_ssvd, "ultrastar": partial(load_ultrastar, delay_s=0.0)}
 EDGES_S = (0.0, 0.02, 0.05, 0.1, np.inf)  # of the bins of distance

@@ -21,25 +21,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from pseudo_label_calibration import calibration_curve, calibration_error, kept_above, rank_correlation, ranking
 
 import majl_hf  # noqa: F401  (before transformers)
-from majl_hf.data import Track
-from majl_hf.data.rows import row_to_track
+from majl_hf.corpora.tracks import Track
 from majl_hf.errors import MajlError
-from majl_hf.evaluation.melody import melody_scores
 from majl_hf.evaluation.results import code_revision, package_versions
-from majl_hf.evaluation.statistics import summarise
-from majl_hf.pseudo_labels.calibration import (
-    calibration_curve,
-    calibration_error,
-    kept_above,
-    rank_correlation,
-    ranking,
-)
+from majl_hf.metrics.melody import melody_scores
+from majl_hf.metrics.statistics import summarise
 from majl_hf.pseudo_labels.labelling import Settings, estimate_vocals, read_pitch
 from majl_hf.pseudo_labels.reading import cents_between
 from majl_hf.pseudo_labels.sources import find_files, scan
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher, load_pitch_teacher, load_vocals_teacher
+from majl_hf.rows.convert import row_to_track
 
 RIGHT_CENTS = 50.0
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -29,7 +29,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     with c.extra("data", "Working with datasets"):
-        from majl_hf.data.prepare import load_prepare_config
+        from majl_hf.rows.prepare import load_prepare_config
 
         config = load_prepare_config(arguments.config)
         settings = {"skip_bad": arguments.skip_bad, "overwrite": arguments.overwrite}

@@ -68,7 +68,7 @@ def run_line(words: list[str], line: str) -> None:
         case ["python", "scripts/push_to_hub.py", *arguments]:
             run_majl(["push", *arguments])
         case ["python", "-m", "majl_hf.evaluation.report", *arguments]:
-            from majl_hf.evaluation.report import main
+            from majl_hf.evaluation.model_card import main
 
             check_options(main, "report.py", arguments)
         case ["python", script, *arguments]:

@@ -14,10 +14,8 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))  # row_files, which the corpora's tests use, too
 
-from row_files import make_rows, write_built
-
-import majl_hf.ablation.run as ablation_run
-from majl_hf.ablation import (
+import ablation.run as ablation_run
+from ablation import (
     assign_songs,
     budgets,
     collect_results,
@@ -29,10 +27,12 @@ from majl_hf.ablation import (
     run_matrix,
     write_results,
 )
-from majl_hf.ablation.config import ReducedConfig
-from majl_hf.ablation.statistics import estimate
-from majl_hf.ablation.timing import estimate_minutes
-from majl_hf.data import AudioPart
+from ablation.config import ReducedConfig
+from ablation.statistics import estimate
+from ablation.timing import estimate_minutes
+from row_files import make_rows, write_built
+
+from majl_hf.corpora.tracks import AudioPart
 from majl_hf.errors import ConfigError, MajlError
 from majl_hf.evaluation.errors import EvaluationError
 from majl_hf.training import make_trainer

@@ -10,8 +10,9 @@ import pytest
 import soundfile
 from audio_files import WITHOUT_MODELS
 
-from majl_hf.audio import ENCODINGS, AudioError, AudioWriter, commit_together, read_audio, to_24_bit_grid
+from majl_hf.audio import ENCODINGS, AudioError, AudioWriter, read_audio, to_24_bit_grid
 from majl_hf.audio import writer as writer_module
+from majl_hf.system.files import commit_together
 
 RATE = 44100
 

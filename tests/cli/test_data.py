@@ -13,7 +13,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from majl_hf.cli import app
-from majl_hf.data import build as build_module
+from majl_hf.rows import build as build_module
 
 RATE = 8_000
 

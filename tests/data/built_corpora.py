@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from majl_hf.data import AudioPart, Note, PitchLabel, Track
-from majl_hf.data.rows import track_to_row
-from majl_hf.data.schema import ROW_FEATURES
+from majl_hf.corpora.labels import Note, PitchLabel
+from majl_hf.corpora.tracks import AudioPart, Track
+from majl_hf.rows.convert import track_to_row
+from majl_hf.rows.schema import ROW_FEATURES
 
 RATE = 8_000
 

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from majl_hf.data import AudioPart, PitchLabel, Track
-from majl_hf.data.rows import track_to_row
-from majl_hf.data.schema import ROW_FEATURES
+from majl_hf.corpora.labels import PitchLabel
+from majl_hf.corpora.tracks import AudioPart, Track
+from majl_hf.rows.convert import track_to_row
+from majl_hf.rows.schema import ROW_FEATURES
 
 RATE = 16000
 CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: data/train-*.parquet}\n---\n"

@@ -17,11 +17,12 @@ import pytest
 import soundfile
 from killed import forks, run_and_kill
 
-from majl_hf.data import AudioPart, CorpusError, PitchLabel, Track
-from majl_hf.data.build import BuildFailed, assign_splits, build_corpus, plan_shards
-from majl_hf.data.processes import map_in_order
-from majl_hf.data.rows import track_to_row
+from majl_hf.corpora.labels import PitchLabel
+from majl_hf.corpora.tracks import AudioPart, CorpusError, Track
 from majl_hf.errors import MajlError
+from majl_hf.rows.build import BuildFailed, assign_splits, build_corpus, plan_shards
+from majl_hf.rows.convert import track_to_row
+from majl_hf.system.processes import map_in_order
 
 RATE = 8_000
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")

@@ -4,9 +4,9 @@ import pytest
 from built_corpora import make_track, write_built
 from huggingface_hub import DatasetCard
 
-from majl_hf.data import CorpusError
-from majl_hf.data.cards import make_dataset_card, write_dataset_card
-from majl_hf.data.combine import combine_corpora
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.rows.cards import make_dataset_card, write_dataset_card
+from majl_hf.rows.combine import combine_corpora
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from majl_hf.data import AudioPart, Note, PitchLabel, Track
-from majl_hf.data.build import ShardWriter, build_corpus
-from majl_hf.data.check import check_dataset, check_row
-from majl_hf.data.rows import _encode, track_to_row
-from majl_hf.data.schema import ROW_FEATURES
+from majl_hf.corpora.labels import Note, PitchLabel
+from majl_hf.corpora.tracks import AudioPart, Track
 from majl_hf.errors import MajlError
+from majl_hf.rows.build import ShardWriter, build_corpus
+from majl_hf.rows.check import check_dataset, check_row
+from majl_hf.rows.convert import _encode, track_to_row
+from majl_hf.rows.schema import ROW_FEATURES
 
 RATE = 8_000
 SCHEMA = ROW_FEATURES.arrow_schema

@@ -7,7 +7,8 @@ import pytest
 import soundfile
 from built_corpora import write_built
 
-from majl_hf.data import AudioPart, PitchLabel, Track
+from majl_hf.corpora.labels import PitchLabel
+from majl_hf.corpora.tracks import AudioPart, Track
 from majl_hf.evaluation.systems import PitchTrack
 
 RATE, HOP_S = 8_000, 0.02

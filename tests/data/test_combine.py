@@ -10,10 +10,11 @@ import pytest
 from built_corpora import make_track, read_rows, write_built
 from killed import forks, run_and_kill
 
-from majl_hf.data import CorpusError, combine
-from majl_hf.data.combine import combine_corpora, fold_name
-from majl_hf.data.sampling import SamplingConfig
+from majl_hf.corpora.tracks import CorpusError
 from majl_hf.errors import MajlError
+from majl_hf.rows import combine
+from majl_hf.rows.combine import combine_corpora, fold_name
+from majl_hf.rows.sampling import SamplingConfig
 
 
 def build(tmp_path, **corpora):

@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 from corpus_files import MIR1K_RATE, steady_clip, tone, write, write_label, write_mir1k
 
-from majl_hf.data import CorpusError, load_mir1k, load_music, load_stems, load_voices
+from majl_hf.corpora.mir1k import load_mir1k
+from majl_hf.corpora.music import load_music
+from majl_hf.corpora.stems import load_stems
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.corpora.voices import load_voices
 
 HEADER = "clip,singer,sex,song,duration_s,clip_split,singer_split\n"
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from built_corpora import RATE, make_track, part, tune
 
-from majl_hf.data.fingerprint import find_matches, fingerprint, part_to_fingerprint, track_to_fingerprint
+from majl_hf.rows.fingerprint import find_matches, fingerprint, part_to_fingerprint, track_to_fingerprint
 
 TUNE = tune(1, 8.0)
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from corpus_files import tone, write
 
-from majl_hf.data import CorpusError, Note
-from majl_hf.data.folder import load_folder, read_f0
-from majl_hf.data.rows import row_to_track, track_to_row
+from majl_hf.corpora.folder import load_folder, read_f0
+from majl_hf.corpora.labels import Note
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.rows.convert import row_to_track, track_to_row
 
 RATE = 8000
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from majl_hf.data import PitchLabel, semitones_to_hz
+from majl_hf.corpora.labels import PitchLabel, semitones_to_hz
 from majl_hf.errors import MajlError
 
 

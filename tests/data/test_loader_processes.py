@@ -15,7 +15,7 @@ from row_files import RATE, make_rows, write_built
 from safetensors.torch import load_file
 from test_streaming import run_two_processes
 
-from majl_hf.data import StreamingMixtureDataset
+from majl_hf.mixing.streaming import StreamingMixtureDataset
 from majl_hf.training import TrainingConfig, make_trainer, train
 
 ROOT = Path(__file__).parents[2]

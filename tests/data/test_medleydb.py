@@ -7,9 +7,9 @@ import pytest
 import yaml
 from corpus_files import tone, write
 
-from majl_hf.data import CorpusError
-from majl_hf.data.medleydb import HOP_S, load_medleydb
-from majl_hf.data.rows import row_to_track, track_to_row
+from majl_hf.corpora.medleydb import HOP_S, load_medleydb
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.rows.convert import row_to_track, track_to_row
 
 RATE, DURATION_S = 44100, 0.5
 FRAMES = round(DURATION_S / HOP_S)

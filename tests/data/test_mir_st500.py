@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from corpus_files import tone, write
 
-from majl_hf.data import CorpusError, Note
-from majl_hf.data.mir_st500 import load_mir_st500
-from majl_hf.data.rows import row_to_track, track_to_row
+from majl_hf.corpora.labels import Note
+from majl_hf.corpora.mir_st500 import load_mir_st500
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.rows.convert import row_to_track, track_to_row
 
 RATE = 8000
 NOTES = {"2": [[0.1, 0.4, 60]], "401": [[0.2, 0.5, 62], [0.5, 0.9, 64]]}

@@ -8,10 +8,11 @@ from corpus_files import MIR1K_RATE, VOICE_HZ, cents, dominant_hz, steady_clip, 
 from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
-from majl_hf.data import CorpusError, JointMixtureDataset, MixingConfig, collate
-from majl_hf.data.segments import active_rms_dbfs, fade_edges, read_segment, to_channels
-from majl_hf.data.tracks import AudioPart
-from majl_hf.data.transforms import (
+from majl_hf.corpora.tracks import AudioPart, CorpusError
+from majl_hf.mixing.config import MixingConfig
+from majl_hf.mixing.items import JointMixtureDataset, collate
+from majl_hf.mixing.segments import active_rms_dbfs, fade_edges, read_segment, to_channels
+from majl_hf.mixing.transforms import (
     DOUBLE_OCTAVES,
     DOUBLE_SHARES,
     DoubleMelody,

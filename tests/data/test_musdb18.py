@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from corpus_files import tone, write
 
-from majl_hf.data import CorpusError
-from majl_hf.data.musdb18 import STREAMS, VALIDATION_TRACKS, load_musdb18, open_streams
-from majl_hf.data.musdb18_hq import load_musdb18_hq
-from majl_hf.data.rows import row_to_track, track_to_row
+from majl_hf.corpora.musdb18 import STREAMS, VALIDATION_TRACKS, load_musdb18, open_streams
+from majl_hf.corpora.musdb18_hq import load_musdb18_hq
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.rows.convert import row_to_track, track_to_row
 
 RATE = 44100
 HZ = {"mixture": 1000.0, "drums": 3000.0, "bass": 110.0, "other": 700.0, "vocals": 440.0}

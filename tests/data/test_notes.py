@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from majl_hf.data import CorpusError, Note
-from majl_hf.data.notes import KARAOKE_NOTES, SUNG_NOTES, NoteTrust, check_notes, notes_to_label, read_notes
+from majl_hf.corpora.labels import Note
+from majl_hf.corpora.notes import KARAOKE_NOTES, SUNG_NOTES, NoteTrust, check_notes, notes_to_label, read_notes
+from majl_hf.corpora.tracks import CorpusError
 
 TRUST = NoteTrust(note=0.9, note_border=0.6, gap=0.8, gap_border=0.3, border_s=0.05)
 PATH = Path("song.txt")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from majl_hf.data.prepare import load_prepare_config
 from majl_hf.errors import MajlError
+from majl_hf.rows.prepare import load_prepare_config
 
 RATE = 8_000
 CONFIG = """

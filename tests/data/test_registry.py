@@ -5,9 +5,9 @@ import inspect
 import pytest
 from corpus_files import steady_clip, tone, write, write_mir1k
 
-from majl_hf.data import LABEL_KINDS, CorpusError
-from majl_hf.data.corpora import CORPORA
-from majl_hf.data.rows import track_to_row
+from majl_hf.corpora.registry import CORPORA
+from majl_hf.corpora.tracks import LABEL_KINDS, CorpusError
+from majl_hf.rows.convert import track_to_row
 
 NAMES = "folder medleydb mir1k mir_st500 musdb18 musdb18_hq music ssvd stems ultrastar voices"
 

@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from row_files import RATE, make_rows, make_track, write_built
 from torch.utils.data import DataLoader
 
-from majl_hf.data import CorpusError, JointMixtureDataset, MixingConfig, collate
-from majl_hf.data.row_tracks import ParquetRows, find_row_files
-from majl_hf.data.transforms import RandomGain
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.mixing.config import MixingConfig
+from majl_hf.mixing.items import JointMixtureDataset, collate
+from majl_hf.mixing.transforms import RandomGain
+from majl_hf.rows.reading import ParquetRows, find_row_files
 
 COUNTS = {"full": 3, "separation": 2, "pitch": 2, "vocals": 3, "accompaniment": 2}
 

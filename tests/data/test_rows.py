@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from majl_hf.data import AudioPart, CorpusError, Note, PitchLabel, SumPart, Track
-from majl_hf.data.rows import row_to_track, track_to_row
+from majl_hf.corpora.labels import Note, PitchLabel
+from majl_hf.corpora.tracks import AudioPart, CorpusError, SumPart, Track
+from majl_hf.rows.convert import row_to_track, track_to_row
 
 RATE = 8_000
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from majl_hf.data.sampling import SamplingConfig, sampling_weights
 from majl_hf.errors import MajlError
+from majl_hf.rows.sampling import SamplingConfig, sampling_weights
 
 KINDS = ["full", "full", "full", "pitch", "vocals"]
 CORPORA = ["a", "a", "b", "c", "a"]

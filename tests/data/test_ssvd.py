@@ -3,9 +3,10 @@
 import pytest
 from corpus_files import tone, write
 
-from majl_hf.data import CorpusError, Note
-from majl_hf.data.rows import row_to_track, track_to_row
-from majl_hf.data.ssvd import load_ssvd
+from majl_hf.corpora.labels import Note
+from majl_hf.corpora.ssvd import load_ssvd
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.rows.convert import row_to_track, track_to_row
 
 RATE = 16000
 

@@ -15,8 +15,11 @@ import torch
 from row_files import RATE, make_rows, write_built
 from torch.utils.data import DataLoader
 
-from majl_hf.data import CorpusError, MixingConfig, StreamingMixtureDataset, collate
-from majl_hf.data.row_tracks import ParquetRows
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.mixing.config import MixingConfig
+from majl_hf.mixing.items import collate
+from majl_hf.mixing.streaming import StreamingMixtureDataset
+from majl_hf.rows.reading import ParquetRows
 
 COUNTS = {"full": 3, "separation": 3, "pitch": 3, "vocals": 3, "accompaniment": 3}
 NAMES = ("mixture", "vocals", "f0_hz", "pitch_weight", "octave_reliable", "vocals_weight")

@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from corpus_files import MIR1K_RATE, write_mir1k
 
-from majl_hf.data import CorpusError, PitchLabel, load_mir1k
-from majl_hf.data.build import BuildFailed, build_corpus
-from majl_hf.data.check import check_dataset, check_row
-from majl_hf.data.rows import row_to_track, track_to_row
-from majl_hf.data.swapped import find_exchange, label_fit
+from majl_hf.corpora.labels import PitchLabel
+from majl_hf.corpora.mir1k import load_mir1k
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.rows.build import BuildFailed, build_corpus
+from majl_hf.rows.check import check_dataset, check_row
+from majl_hf.rows.convert import row_to_track, track_to_row
+from majl_hf.rows.swapped import find_exchange, label_fit
 
 DURATION_S = 4.0
 HOP_S = 0.02

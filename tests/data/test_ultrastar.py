@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from corpus_files import tone, write
 
-from majl_hf.data import CorpusError
-from majl_hf.data.rows import row_to_track, track_to_row
-from majl_hf.data.ultrastar import load_ultrastar, read_song
+from majl_hf.corpora.tracks import CorpusError
+from majl_hf.corpora.ultrastar import load_ultrastar, read_song
+from majl_hf.rows.convert import row_to_track, track_to_row
 
 RATE = 8000
 HEADER = "#TITLE:Lied\n#ARTIST:Ädele\n#MP3:audio.mp3\n#BPM:150\n#GAP:1500\n"  # a beat is 0.1 s

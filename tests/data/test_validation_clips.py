@@ -2,9 +2,10 @@ import numpy as np
 from corpus_files import steady_clip, tone, write, write_mir1k
 from row_files import RATE, make_rows, write_built
 
-from majl_hf.data import Mir1kCorpus, RowsCorpus, StemsCorpus, iter_validation_clips
 from majl_hf.evaluation.runner import score_clip
 from majl_hf.evaluation.systems import SystemOutput
+from majl_hf.mixing.clips import iter_validation_clips
+from majl_hf.mixing.config import Mir1kCorpus, RowsCorpus, StemsCorpus
 
 
 def test_mir1k_clips_are_whole_and_unscaled(tmp_path):

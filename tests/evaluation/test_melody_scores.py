@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from majl_hf.evaluation import EvaluationError, melody_scores
+from majl_hf.evaluation import EvaluationError
+from majl_hf.metrics.melody import melody_scores
 
 TIMES_S = np.arange(4) * 0.02
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import majl_hf.evaluation
-from majl_hf.evaluation import EvaluationError, load_metric, melody_scores, separation_scores
+from majl_hf.evaluation import EvaluationError
+from majl_hf.metrics.melody import melody_scores
+from majl_hf.metrics.modules import load_metric
+from majl_hf.metrics.separation import separation_scores
 
 
 @pytest.fixture(scope="module", params=["separation", "melody"])

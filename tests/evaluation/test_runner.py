@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from evaluation_signals import RATE
 
-from majl_hf.data.tracks import CorpusError
+from majl_hf.corpora.tracks import CorpusError
 from majl_hf.evaluation import (
     EvaluationError,
     MixtureSystem,

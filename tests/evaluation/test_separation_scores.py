@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from majl_hf.evaluation import EvaluationError, is_silent, nsdr_db, sdr_db, separation_scores, si_sdr_db
+from majl_hf.evaluation import EvaluationError
+from majl_hf.metrics.separation import is_silent, nsdr_db, sdr_db, separation_scores, si_sdr_db
 
 S = np.array([[3.0, 0.0, -3.0, 0.0]])
 N = np.array([[0.0, 3.0, 0.0, -3.0]])  # orthogonal to S, of equal energy

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from majl_hf.evaluation import EvaluationError, bootstrap_interval, paired_difference, summarise
-from majl_hf.evaluation.statistics import mean_scores, ratio_interval
+from majl_hf.evaluation import EvaluationError
+from majl_hf.metrics.statistics import bootstrap_interval, mean_scores, paired_difference, ratio_interval, summarise
 
 
 def test_summary_of_known_values():

@@ -17,9 +17,9 @@ from majl_hf.evaluation import (
     SystemOutput,
     build_system,
     rivals,
-    sdr_db,
 )
 from majl_hf.evaluation.systems import checkpoint_sha256
+from majl_hf.metrics.separation import sdr_db
 
 
 def installed(*modules):

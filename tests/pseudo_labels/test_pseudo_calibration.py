@@ -4,14 +4,7 @@ import json
 
 import numpy as np
 import pytest
-
-from majl_hf.pseudo_labels.calibration import (
-    calibration_curve,
-    calibration_error,
-    kept_above,
-    rank_correlation,
-    ranking,
-)
+from pseudo_label_calibration import calibration_curve, calibration_error, kept_above, rank_correlation, ranking
 
 
 def test_a_curve_counts_frames_and_draws_songs():

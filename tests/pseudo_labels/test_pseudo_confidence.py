@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from majl_hf.data.labels import PitchLabel
+from majl_hf.corpora.labels import PitchLabel
 from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
 from majl_hf.pseudo_labels.confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
 from majl_hf.pseudo_labels.reading import PitchReading, cents_between

@@ -13,13 +13,13 @@ import yaml
 from datasets import load_dataset
 from row_files import make_rows, write_built
 
-from majl_hf.data.check import check_dataset
-from majl_hf.data.rows import row_to_track
-from majl_hf.data.tracks import CorpusError
+from majl_hf.corpora.tracks import CorpusError
 from majl_hf.errors import ConfigError, MajlError
 from majl_hf.evaluation.systems import PitchTrack, checkpoint_sha256
 from majl_hf.pseudo_labels import PseudoLabelConfig, load_pseudo_label_config, report, run, run_pseudo_labels
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher
+from majl_hf.rows.check import check_dataset
+from majl_hf.rows.convert import row_to_track
 
 ROOT = Path(__file__).parents[2]
 DATE = "2026-01-02"

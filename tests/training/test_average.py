@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from majl_hf.training.ema import WeightAverage
+from majl_hf.training.averages import WeightAverage
 
 
 def test_average_by_hand():

@@ -5,16 +5,7 @@ import pytest
 import torch
 
 from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
-from majl_hf.training.hard_samples import (
-    STRATEGIES,
-    Dwhs,
-    Evidence,
-    Focal,
-    HardestShare,
-    agreement,
-    likeliest_hz,
-    smooth,
-)
+from majl_hf.training.weights import STRATEGIES, Dwhs, Evidence, Focal, HardestShare, agreement, likeliest_hz, smooth
 
 GRID = PitchEstimatorConfig(first_bin_hz=55.0, bin_cents=25.0, num_bins=150)
 

@@ -14,7 +14,7 @@ import yaml
 from datasets import load_dataset
 
 from majl_hf import MajlModel
-from majl_hf.data import collate
+from majl_hf.mixing.items import collate
 from majl_hf.training import load_training_config, make_trainer
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))

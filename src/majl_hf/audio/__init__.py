@@ -5,7 +5,7 @@ what was got, what is needed and what to do.
 """
 
 from ..errors import AudioError
-from .atomic import AtomicWriter, commit_together, write_atomically
+from ..system.files import AtomicWriter, commit_together, write_atomically
 from .reader import AUDIO_EXTENSIONS, AudioReader, read_audio
 from .resampling import StreamResampler, resample, resampled_length
 from .writer import ENCODINGS, AudioWriter, to_24_bit_grid

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from ..errors import AudioError
-from .atomic import AtomicWriter
+from ..system.files import AtomicWriter
 
 _STEPS_24_BIT = 2.0**23  # quantisation steps from zero to full scale
 _WAV_LIMIT_BYTES = 2**32 - 2**16  # a wav header counts in 32 bits; some room for the other chunks

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .._memory import keep_freed_memory
-from ..audio import AudioReader, AudioWriter, StreamResampler, commit_together, to_24_bit_grid
-from ..export.csv import F0CsvWriter
+from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
+from ..export.f0_csv import F0CsvWriter
+from ..system.files import commit_together
+from ..system.memory import keep_freed_memory
 from ._common import EXIT_FAILED, check_output_dir, describe, load_model
 from ._inputs import Job, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals

@@ -84,8 +84,8 @@ def build(
         name, pattern = _pair(text, "--split")
         splits.setdefault(name, []).append(pattern)
     with c.extra("data", "Working with datasets"):
-        from ..data.corpora import CORPORA
-        from ..data.prepare import BuildJob
+        from ..corpora.registry import CORPORA
+        from ..rows.prepare import BuildJob
 
         for name in corpora:
             if name not in CORPORA:
@@ -151,7 +151,7 @@ def check(
 
 def run_jobs(jobs: list, processes: int | None, as_json: bool, **settings) -> int:
     """Build one corpus after the other and return the exit code; one that fails does not stop the others."""
-    from ..data.processes import usable_cpus
+    from ..system.processes import usable_cpus
 
     failed = 0
     with StopSignals() as signals:
@@ -207,8 +207,8 @@ def _tell_built(job, report, elapsed_s: float, as_json: bool) -> None:
 
 def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: bool, **options) -> int:
     """Combine datasets, tell what came of it, and return the exit code; `options` are those of `combine_corpora`."""
-    from ..data.combine import combine_corpora
-    from ..data.processes import usable_cpus
+    from ..rows.combine import combine_corpora
+    from ..system.processes import usable_cpus
 
     started_s = time.monotonic()
     with StopSignals() as signals:
@@ -255,8 +255,8 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
 
 def check_folders(folders: list[Path], processes: int | None, as_json: bool) -> int:
     """Check datasets, tell what was found, and return the exit code."""
-    from ..data.check import check_dataset
-    from ..data.processes import usable_cpus
+    from ..rows.check import check_dataset
+    from ..system.processes import usable_cpus
 
     failed = 0
     with StopSignals() as signals:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MajlError
-from ..export.csv import F0CsvWriter
+from ..export.f0_csv import F0CsvWriter
 from ..export.plot import plot_pitch
 from .figure import write_spectrogram
 from .separation import SeparatedSong

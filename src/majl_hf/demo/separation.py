@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import AudioReader, AudioWriter, StreamResampler, commit_together, to_24_bit_grid
+from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
 from ..errors import AudioError, MajlError
 from ..models.decoding_majl import PitchFrames
 from ..models.streaming_majl import separate_stream
+from ..system.files import commit_together
 from .limits import Limits
 
 # The spectrogram ends at 2 kHz, so a copy of the vocals at this rate is all that drawing needs.

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
+from ..metrics.statistics import LEVEL, NUM_RESAMPLES
 from .errors import EvaluationError
 from .runner import METRICS, Evaluation
-from .statistics import LEVEL, NUM_RESAMPLES
 
 # What a figure can depend on; the last four are optional rivals.
 PACKAGES = (

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.validation import ValidationClip
+from ..mixing.clips import ValidationClip
 from .errors import EvaluationError
 
 STREAMS = ("mix", "drums", "bass", "other", "vocals")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..training.hard_samples import AGREEMENT_CENTS, smooth
+from ..training.weights import AGREEMENT_CENTS, smooth
 from .reading import PitchReading, cents_between
 
 

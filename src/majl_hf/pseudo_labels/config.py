@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from ..config_file import Section, read_config_file
 from ..errors import ConfigError
+from ..system.settings import Section, read_config_file
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 SECTION = "pseudo_labels"

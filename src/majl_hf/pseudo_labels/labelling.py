@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..data.labels import PitchLabel
-from ..data.rows import row_to_track, track_to_row
-from ..data.swapped import find_exchange
-from ..data.tracks import CorpusError, Track
+from ..corpora.labels import PitchLabel
+from ..corpora.tracks import CorpusError, Track
+from ..rows.convert import row_to_track, track_to_row
+from ..rows.swapped import find_exchange
 from .confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
 from .reading import PitchReading
 from .teachers import PitchTeacher, TeacherError, VocalsTeacher

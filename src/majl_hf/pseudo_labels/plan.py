@@ -17,7 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
-from ..data.build import (
+from ..corpora.tracks import CorpusError
+from ..errors import ConfigError, MajlError
+from ..rows.build import (
     BUILD_FILE,
     SPLITS_BY,
     read_build,
@@ -27,9 +29,7 @@ from ..data.build import (
     shard_facts,
     write_json,
 )
-from ..data.shards import SPLITS, cut_evenly, file_facts, shard_name
-from ..data.tracks import CorpusError
-from ..errors import ConfigError, MajlError
+from ..rows.shards import SPLITS, cut_evenly, file_facts, shard_name
 from .config import PseudoLabelConfig
 from .labelling import DIRECTIONS
 from .sources import SourceRow, find_files, scan

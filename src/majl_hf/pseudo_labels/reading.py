@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..data.labels import PitchLabel
+from ..corpora.labels import PitchLabel
 from ..models.pitch_estimator_majl import PitchEstimatorConfig
-from ..training.hard_samples import AGREEMENT_CENTS, OCTAVE_CENTS, agreement
+from ..training.weights import AGREEMENT_CENTS, OCTAVE_CENTS, agreement
 
 _BLOCK_FRAMES = 4096  # that are compared at a time: posteriors of a whole song, times a few, are gigabytes
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.build import PSEUDO_FILE, shard_facts, write_json
-from ..data.cards import write_dataset_card
 from ..errors import MajlError
+from ..rows.build import PSEUDO_FILE, shard_facts, write_json
+from ..rows.cards import write_dataset_card
 from .labelling import NUM_BINS
 from .plan import PlannedShard, finish_plan
 

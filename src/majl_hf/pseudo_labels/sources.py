@@ -10,9 +10,9 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data.row_tracks import find_row_files
-from ..data.schema import ROW_FEATURES
-from ..data.tracks import CorpusError
+from ..corpora.tracks import CorpusError
+from ..rows.reading import find_row_files
+from ..rows.schema import ROW_FEATURES
 
 _FACTS = ("id", "corpus", "song", "label_kind", "duration_s", "f0_hop_s")
 

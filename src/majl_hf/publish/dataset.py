@@ -16,10 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data.build import ShardWriter
-from ..data.cards import Origin, registered_corpus, write_dataset_card
-from ..data.shards import SPLITS, find_shards, known_split_of, shard_name, split_of
-from ..data.tracks import CorpusError
+from ..corpora.tracks import CorpusError
+from ..rows.build import ShardWriter
+from ..rows.cards import Origin, registered_corpus, write_dataset_card
+from ..rows.shards import SPLITS, find_shards, known_split_of, shard_name, split_of
 from .errors import PushError
 from .hub import PushReport, Target, push_folder
 from .staging import link

@@ -121,7 +121,7 @@ def _card(folder: Path, repo_id: str, card: str | Path | None, licence: str | No
     from huggingface_hub import ModelCard
 
     if licence is not None:
-        from ..evaluation.report import make_model_card
+        from ..evaluation.model_card import make_model_card
 
         return make_model_card(folder, repo_id, licence, results)
     path = Path(card) if card is not None else folder / CARD_FILE

@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_serializer, model_validator
 
-from ..config_file import Section, read_config_file
-from ..data import MixingConfig
-from ..data.config import Corpus
+from ..mixing.config import Corpus, MixingConfig
+from ..system.settings import Section, read_config_file
 from .balancing import BALANCES, Balance
-from .hard_samples import STRATEGIES
+from .weights import STRATEGIES
 
 STAGES = (1, 2)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..models.modeling_majl import MajlModel
-from .hard_samples import Evidence, Reading, agreement, likeliest_hz
+from .weights import Evidence, Reading, agreement, likeliest_hz
 
 
 def depends_on_mode(module: nn.Module) -> bool:

@@ -12,12 +12,13 @@ import torch
 from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from .._memory import keep_freed_memory
-from ..audio import write_atomically
-from ..data import JointMixtureDataset, StreamingMixtureDataset, collate
+from ..mixing.items import JointMixtureDataset, collate
+from ..mixing.streaming import StreamingMixtureDataset
 from ..models.configuration_majl import MajlConfig
 from ..models.feature_extraction_majl import MajlFeatureExtractor
 from ..models.modeling_majl import MajlModel
+from ..system.files import write_atomically
+from ..system.memory import keep_freed_memory
 from .config import TrainingConfig
 from .trainer import DwhsTrainer
 from .validation import Validation

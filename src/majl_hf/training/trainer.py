@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
-from ..data import StreamingMixtureDataset
+from ..mixing.streaming import StreamingMixtureDataset
 from ..models.modeling_majl import MajlModel
+from .averages import WeightAverage
 from .balancing import Balance
-from .ema import WeightAverage
 from .evidence import read_evidence
-from .hard_samples import Confidence, FrameWeights, Uniform
+from .weights import Confidence, FrameWeights, Uniform
 
 BALANCE_FILE = "balance.safetensors"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import ValidationClip, iter_validation_clips
 from ..evaluation.runner import score_clip
 from ..evaluation.systems import MajlSystem
+from ..mixing.clips import ValidationClip, iter_validation_clips
 from .config import ValidationConfig
 
 

@@ -1,0 +1,159 @@
+"""The card of all ablations, made from their results files alone, so that no figure in it was typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from majl_hf.errors import MajlError
+from majl_hf.system.files import write_atomically
+
+_UNITS = {"sdr_db": ("SDR, dB", 1.0), "rpa": ("RPA, %", 100.0), "oa": ("OA, %", 100.0)}
+_POINTS = {"sdr_db": "dB", "rpa": "points", "oa": "points"}
+_HEAD = """# Ablations of MAJL
+
+Made by `scripts/ablate.py` from the files `results/ablation_*.json` beside it, which also hold the scores of every clip
+and seed; `scripts/ablate.py CONFIG --report-only` writes it again. Each section is one starting point: all its rows
+have the same optimiser steps, items and seeds, start from the same weights and are scored on the same whole clips. Rows
+of several stages split the steps among them; a row of 0 steps is the start as it is. Pseudo labels cost time beside
+the steps, which is stated.
+
+SDR is that of the vocals over the whole clip, RPA and OA are `mir_eval`'s. The decoder and its voicing threshold are
+the same for all rows and calibrated for none.
+"""
+
+
+def write_card(results_folder: str | Path, path: str | Path) -> Path:
+    """Write the card of all results files of a folder.
+
+    Raises:
+        MajlError: there is none, or one that cannot be read.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, make_card(read_all(results_folder)))
+    return path
+
+
+def read_all(folder: str | Path) -> list[dict]:
+    """The content of all results files, in one order whatever the folder's.
+
+    Raises:
+        MajlError: see `write_card`.
+    """
+    results = []
+    for path in sorted(Path(folder).glob("ablation_*.json"), reverse=True):
+        try:
+            results.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise MajlError(f"{path} cannot be read ({error}); run scripts/ablate.py for it again.") from error
+    if not results:
+        raise MajlError(f"{folder} holds no ablation_*.json; run scripts/ablate.py with a configuration first.")
+    return results
+
+
+def make_card(results: Sequence[Mapping]) -> str:
+    """Markdown of results files."""
+    return _HEAD + "".join(f"\n{section(one)}" for one in results)
+
+
+def section(results: Mapping) -> str:
+    """Markdown of one results file."""
+    lines = [f"## {results['title']}", ""]
+    if results["about"]:
+        lines += [results["about"].strip(), ""]
+    lines += [*_facts(results), ""]
+    for split, content in reversed(results["splits"].items()):
+        lines += [f"### {split.capitalize()}", "", *_split(results, content), ""]
+    lines += ["### What each row spent", "", *_costs(results)]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(results: Mapping) -> list[str]:
+    budget, corpus = results["budget"], results["corpus"]
+    trained = [cell for cell in results["cells"].values() if cell["steps"]]
+    counts = ", ".join(
+        f"{count['songs']} songs ({count['rows']} rows, {count['minutes']:.1f} min) {what}"
+        for what, count in zip(
+            ("with everything", "with stems alone", "with mixture and pitch alone"),
+            corpus["counts"].values(),
+            strict=True,
+        )
+    )
+    lines = [
+        f"- Parts: `{results['parts'][0]}` and `{results['parts'][1]}`; start: {results['start']}.",
+        f"- Training songs, assigned by seed {corpus['seed']}, no song in two groups: {counts}.",
+        f"- Budget: {budget['steps']} steps of {budget['batch_size']} items",
+        f"- Seeds: {', '.join(map(str, results['seeds']))}, of items, their order and random weights.",
+        f"- Intervals: {results['interval']}.",
+        f"- Code `{results['code_revision']}`, {results['date'][:10]}, torch {results['packages'].get('torch')}.",
+    ]
+    if trained:
+        lines[2] += f", {trained[0]['items']} items or {trained[0]['audio_s'] / 3600:.2f} h of audio; equal, checked."
+    return lines
+
+
+def _split(results: Mapping, content: Mapping) -> list[str]:
+    cells, first = content["cells"], results["references"][0]
+    titles = {cell: facts["title"] for cell, facts in results["cells"].items()}
+    lines = [
+        f"{content['num_clips']} whole clips of {content['num_songs']} songs and {content['num_singers']} singers, "
+        f"{content['minutes']:.1f} min.",
+        "",
+        f"| row | seeds | {' | '.join(name for name, _ in _UNITS.values())} |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for cell, figures in cells.items():
+        values = [_with_interval(figures["metrics"][metric], scale) for metric, (_, scale) in _UNITS.items()]
+        lines.append(f"| {titles[cell]} | {len(figures['seeds'])} | {' | '.join(values)} |")
+    for reference in results["references"]:
+        rows = [(cell, f["differences"][reference]) for cell, f in cells.items() if reference in f["differences"]]
+        if rows:
+            lines += [
+                "",
+                f"Differences to {titles[reference]}, paired over seeds and clips:",
+                "",
+                "| row | SDR, dB | RPA, points | OA, points |",
+                "|---|---:|---:|---:|",
+            ]
+        for cell, difference in rows:
+            values = [_with_interval(difference[metric], scale, "+") for metric, (_, scale) in _UNITS.items()]
+            lines.append(f"| {titles[cell]} | {' | '.join(values)} |")
+    if content["verdict"] is not None:
+        lines += ["", _verdict(content["verdict"], titles[results["main"]], titles[first])]
+    return lines
+
+
+def _verdict(verdict: Mapping, main: str, reference: str) -> str:
+    """The target in words."""
+    words = []
+    for metric, facts in verdict["metrics"].items():
+        scale, unit, name = _UNITS[metric][1], _POINTS[metric], _UNITS[metric][0].partition(",")[0]
+        sure = ", also at the interval's lower end" if facts["is_sure"] else ""
+        words.append(
+            f"{name} {scale * facts['difference']:+.2f} {unit} where {scale * facts['margin']:+.2f} are asked for "
+            f"({'met' if facts['met'] else 'not met'}{sure})"
+        )
+    seeds = f"{len(verdict['seeds'])} {'seed' if len(verdict['seeds']) == 1 else 'seeds'}"
+    outcome = "met" if verdict["met"] else "not met"
+    return f"**Target {outcome}**, {main} over {reference}, {seeds}: {'; '.join(words)}."
+
+
+def _costs(results: Mapping) -> list[str]:
+    lines = ["| row | steps | items | training, min | pseudo labels, min | code |", "|---|---:|---:|---:|---:|---|"]
+    for facts in results["cells"].values():
+        steps = " + ".join(map(str, facts["stage_steps"])) or "0"
+        minutes = ["" if facts[name] is None else f"{facts[name] / 60:.1f}" for name in ("training_s", "labelling_s")]
+        revisions = ", ".join(
+            f"`{revision[:8]}{'-dirty' * revision.endswith('-dirty')}`" for revision in facts["revisions"]
+        )
+        lines.append(f"| {facts['title']} | {steps} | {facts['items']} | {' | '.join(minutes)} | {revisions} |")
+    return [*lines, "", "Minutes are means over the seeds on a machine that other work may have shared."]
+
+
+def _with_interval(figures: Mapping, scale: float, sign: str = "") -> str:
+    text = f"{scale * figures['mean']:{sign}.2f}"
+    if figures["low"] is None:
+        return text
+    return f"{text} [{scale * figures['low']:{sign}.2f}, {scale * figures['high']:{sign}.2f}]"

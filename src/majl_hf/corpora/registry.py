@@ -1,0 +1,177 @@
+"""The corpora this package reads, by name: `CORPORA["mir1k"].load(folder)`.
+
+What each is about stands in its module; what a dataset card needs of it is gathered here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+from . import folder, medleydb, mir1k, mir_st500, musdb18, musdb18_hq, music, ssvd, stems, ultrastar, voices
+from .tracks import Track
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus, or a kind of folder.
+
+    Args:
+        name: key in `CORPORA`; readers take another one for the tracks as `corpus`, to keep folders of a kind apart.
+        title: for people, one line.
+        load: `load(folder, **options) -> list[Track]`; its docstring says which options.
+        module: whose docstring has the sections that the properties below quote.
+        label_kinds: those of its tracks, of `tracks.LABEL_KINDS`.
+        licence: SPDX identifier, or words where there is none; empty where each folder has its own.
+        citation: BibTeX or a sentence; empty where there is nothing to cite.
+        redistributable: whether anyone may pass on what was built from it; False also where that is not known.
+        splits: where the tracks' splits come from, in a sentence.
+        homepage: where to get it, empty where it is the user's own.
+        languages: ISO 639-1 codes of what is sung, as far as known.
+    """
+
+    name: str
+    title: str
+    load: Callable[..., list[Track]]
+    module: ModuleType
+    label_kinds: tuple[str, ...]
+    licence: str = ""
+    citation: str = ""
+    redistributable: bool = False
+    splits: str = "none published: all tracks are for training unless told otherwise"
+    homepage: str = ""
+    languages: tuple[str, ...] = ()
+
+    @property
+    def conventions(self) -> str:
+        """Layout, units, channels and time axis."""
+        return self._section("Conventions")
+
+    @property
+    def traps(self) -> str:
+        """What goes wrong with it."""
+        return self._section("Traps")
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The options that `load` takes, with their defaults."""
+        parameters = list(inspect.signature(self.load).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters}
+
+    def _section(self, title: str) -> str:
+        """The lines below `title` in the module's docstring, without their indent."""
+        text = inspect.getdoc(self.module) or ""  # None under python -OO
+        match = re.search(rf"^{title}\n((?:(?: .*)?\n?)+)", text, re.MULTILINE)
+        return inspect.cleandoc(match[1]) if match else ""
+
+
+CORPORA: dict[str, Corpus] = {
+    corpus.name: corpus
+    for corpus in (
+        Corpus(
+            name="mir1k",
+            title="MIR-1K",
+            load=mir1k.load_mir1k,
+            module=mir1k,
+            label_kinds=("full",),
+            licence=mir1k.LICENCE,
+            citation=mir1k.CITATION,
+            splits="the column singer_split of clips.csv: no singer or accompaniment crosses; split_from takes another",
+            homepage="http://mirlab.org/dataset/public/",
+            languages=("zh",),
+        ),
+        Corpus(
+            name="medleydb",
+            title="MedleyDB, vocals and accompaniment with the melody's pitch",
+            load=medleydb.load_medleydb,
+            module=medleydb,
+            label_kinds=("full", "separation"),
+            licence=medleydb.LICENCE,
+            citation=medleydb.CITATION,
+            redistributable=True,  # non-commercially and under the same licence
+            homepage="https://medleydb.weebly.com",
+        ),
+        Corpus(
+            name="musdb18",
+            title="MUSDB18",
+            load=musdb18.load_musdb18,
+            module=musdb18,
+            label_kinds=("separation",),
+            licence=musdb18.LICENCE,
+            citation=musdb18.CITATION,
+            splits="the published 86 train, 14 validation and 50 test songs",
+            homepage="https://doi.org/10.5281/zenodo.1117372",
+        ),
+        Corpus(
+            name="musdb18_hq",
+            title="MUSDB18-HQ",
+            load=musdb18_hq.load_musdb18_hq,
+            module=musdb18_hq,
+            label_kinds=("separation",),
+            licence=musdb18_hq.LICENCE,
+            citation=musdb18_hq.CITATION,
+            splits="the published 86 train, 14 validation and 50 test songs",
+            homepage="https://doi.org/10.5281/zenodo.3338373",
+        ),
+        Corpus(
+            name="mir_st500",
+            title="MIR-ST500",
+            load=mir_st500.load_mir_st500,
+            module=mir_st500,
+            label_kinds=("pitch",),
+            licence=mir_st500.LICENCE,
+            citation=mir_st500.CITATION,
+            splits="the published one: songs 1 to 400 train, 401 to 500 test",
+            homepage="https://github.com/york135/singing_transcription_ICASSP2021",
+        ),
+        Corpus(
+            name="ultrastar",
+            title="UltraStar karaoke songs",
+            load=ultrastar.load_ultrastar,
+            module=ultrastar,
+            label_kinds=("pitch",),
+            citation=ultrastar.CITATION,
+        ),
+        Corpus(
+            name="ssvd",
+            title="SSVD, sight-singing with notes",
+            load=ssvd.load_ssvd,
+            module=ssvd,
+            label_kinds=("vocals",),
+            licence=ssvd.LICENCE,
+            citation=ssvd.CITATION,
+            homepage="https://github.com/itec-hust/Sight-Singing-Vocal-Data",
+        ),
+        Corpus(
+            name="stems",
+            title="Songs as vocals and accompaniment",
+            load=stems.load_stems,
+            module=stems,
+            label_kinds=("separation",),
+        ),
+        Corpus(
+            name="voices",
+            title="Solo voices without labels",
+            load=voices.load_voices,
+            module=voices,
+            label_kinds=("vocals",),
+        ),
+        Corpus(
+            name="music",
+            title="Music without voices",
+            load=music.load_music,
+            module=music,
+            label_kinds=("accompaniment",),
+        ),
+        Corpus(
+            name="folder",
+            title="Own songs with any of stems, mixtures, f0 and notes",
+            load=folder.load_folder,
+            module=folder,
+            label_kinds=("full", "separation", "pitch", "vocals"),
+        ),
+    )
+}

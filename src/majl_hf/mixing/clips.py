@@ -1,0 +1,43 @@
+"""Whole clips for validation and reports: nothing is cut, scaled or drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..corpora.labels import PitchLabel
+from .config import Corpus
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationClip:
+    """A whole clip at its own rate.
+
+    `mixture` and `vocals` are (num_channels, num_samples) float32, mixture = vocals + accompaniment as a float32 sum
+    without scaling: for MIR-1K left + right, one channel, which is its published 0 dB mixture. `vocals` is None where
+    only the mixture and its pitch are known.
+    """
+
+    id: str
+    song: str
+    singer: str
+    sampling_rate: int
+    mixture: np.ndarray
+    vocals: np.ndarray | None
+    label: PitchLabel | None
+
+
+def iter_validation_clips(corpus: Corpus) -> Iterator[ValidationClip]:
+    """Yield the corpus's clips one after the other, sorted; each is decoded when its turn comes.
+
+    Raises:
+        CorpusError: from the reader, with the name of the file.
+    """
+    for track in corpus.load():
+        parts = {"pitch": ("mixture",), "vocals": ("vocals",)}.get(track.label_kind, ("vocals", "accompaniment"))
+        audio = {name: track.part(name).read(0, round(track.duration_s * track.sampling_rate)) for name in parts}
+        mixture = sum(audio.values())
+        vocals = audio.get("vocals")
+        yield ValidationClip(track.id, track.song, track.singer, track.sampling_rate, mixture, vocals, track.label)

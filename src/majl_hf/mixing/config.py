@@ -1,0 +1,282 @@
+"""What a YAML section may say about corpora and mixing; unknown keys and impossible values are refused by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ..corpora.mir1k import load_mir1k
+from ..corpora.music import load_music
+from ..corpora.stems import load_stems
+from ..corpora.tracks import Track
+from ..corpora.voices import load_voices
+from ..system.settings import Section
+
+if TYPE_CHECKING:
+    from ..rows.reading import ParquetRows
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+
+
+class Mir1kCorpus(Section):
+    """A MIR-1K folder; see `mir1k.load_mir1k`."""
+
+    kind: Literal["mir1k"] = "mir1k"
+    folder: str
+    split_column: str | None = None
+    split_value: str | None = None
+
+    def load(self) -> list[Track]:
+        return load_mir1k(self.folder, self.split_column, self.split_value)
+
+
+class StemsCorpus(Section):
+    """A folder of stems; see `stems.load_stems`."""
+
+    kind: Literal["stems"] = "stems"
+    folder: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def load(self) -> list[Track]:
+        return load_stems(self.folder, self.include, self.exclude)
+
+
+class VoicesCorpus(Section):
+    """A folder of solo voices; see `voices.load_voices`."""
+
+    kind: Literal["voices"] = "voices"
+    folder: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def load(self) -> list[Track]:
+        return load_voices(self.folder, self.include, self.exclude)
+
+
+class MusicCorpus(Section):
+    """A folder of music without voices; see `music.load_music`."""
+
+    kind: Literal["music"] = "music"
+    folder: str
+    exclude: tuple[str, ...] = ()
+    min_duration_s: float = 20.0
+
+    def load(self) -> list[Track]:
+        return load_music(self.folder, self.exclude, self.min_duration_s)
+
+
+class FullOptions(Section):
+    """Items with both labels: the clip as it is, or its vocals over another accompaniment.
+
+    `weight` is the source's share of the items, relative to the others; 0 keeps it as a pool only.
+    `background_probability`: of the remixed ones, how many stand over music or stems instead of another clip.
+    """
+
+    weight: Weight = 1.0
+    original_probability: Probability = 0.4
+    background_probability: Probability = 0.5
+
+
+class VocalsOptions(Section):
+    """Items of solo voice over music or stems; `labelled_probability` of them take a voice with a label instead."""
+
+    weight: Weight = 1.0
+    labelled_probability: Probability = 0.25
+
+
+class SeparationOptions(Section):
+    """Items of real songs: as they are, or the vocals of one over the accompaniment of another.
+
+    `vocals_weight` tells the loss how far these vocals are trusted: 1 for a studio's stems, less for a teacher's.
+    `background_weight` is how often other sources' voices stand over these accompaniments, relative to the other
+    backgrounds. Left out, it is 1 for trusted stems and 0 otherwise, since a teacher's accompaniment has voice left in.
+    """
+
+    weight: Weight = 1.0
+    original_probability: Probability = 0.5
+    vocals_weight: Probability = 1.0
+    background_weight: Weight | None = None
+
+
+class AccompanimentOptions(Section):
+    """Items without a voice: vocals are zero and every frame is labelled unvoiced, against false alarms."""
+
+    weight: Weight = 1.0
+    background_weight: Weight = 1.0
+
+
+class PitchOptions(Section):
+    """Items of mixtures whose vocals are not known, with their pitch label: their `vocals_weight` is 0."""
+
+    weight: Weight = 1.0
+
+
+class Mir1kSource(Mir1kCorpus, FullOptions):
+    """A MIR-1K folder as a source; see `FullOptions`."""
+
+
+class VoicesSource(VoicesCorpus, VocalsOptions):
+    """A folder of voices as a source; see `VocalsOptions`."""
+
+
+class StemsSource(StemsCorpus, SeparationOptions):
+    """A folder of stems as a source; see `SeparationOptions`."""
+
+
+class MusicSource(MusicCorpus, AccompanimentOptions):
+    """A folder of music as a source; see `AccompanimentOptions`."""
+
+
+class RowsCorpus(Section):
+    """A built corpus: a folder or a dataset on the Hub in the schema's layout; see `row_tracks.ParquetRows`.
+
+    `label_kinds` keeps the rows of these kinds; empty keeps all.
+    """
+
+    kind: Literal["rows"] = "rows"
+    folder: str
+    split: str = "train"
+    label_kinds: tuple[str, ...] = ()
+
+    def load(self, download: bool = True, cache_bytes: int | None = None) -> ParquetRows:
+        from ..rows.reading import CACHE_BYTES, ParquetRows, find_row_files
+
+        files = find_row_files(self.folder, self.split, download)
+        return ParquetRows(files, self.label_kinds, CACHE_BYTES if cache_bytes is None else cache_bytes)
+
+
+class RowsSource(RowsCorpus):
+    """Rows as a source: each kind of label has a recipe of its own, with its options.
+
+    A row is drawn in proportion to its sampling_weight (to its duration, where the corpus has no such column) times its
+    kind's `weight` times `weight`. "pseudo" rows are separation items whose vocals count as the row's
+    vocals_confidence says.
+    """
+
+    weight: Weight = 1.0
+    full: FullOptions = FullOptions()
+    separation: SeparationOptions = SeparationOptions()
+    vocals: VocalsOptions = VocalsOptions()
+    accompaniment: AccompanimentOptions = AccompanimentOptions()
+    pitch: PitchOptions = PitchOptions()
+    pseudo: SeparationOptions = SeparationOptions(original_probability=0.8, background_weight=0.0)
+
+    def options(self, recipe: str) -> Options:
+        return getattr(self, recipe)
+
+
+Options = FullOptions | SeparationOptions | VocalsOptions | AccompanimentOptions | PitchOptions
+RECIPES = {"mir1k": "full", "voices": "vocals", "stems": "separation", "music": "accompaniment"}
+"""The recipe of each kind of source, by the label kind of its tracks; rows have one each."""
+Corpus = Annotated[Mir1kCorpus | StemsCorpus | RowsCorpus, Field(discriminator="kind")]
+Source = Annotated[Mir1kSource | VoicesSource | StemsSource | MusicSource | RowsSource, Field(discriminator="kind")]
+
+
+class MixingConfig(Section):
+    """How items are drawn.
+
+    Args:
+        sources: where audio comes from; also the pools that sources borrow from each other.
+        length: items an epoch (of each process, where rows are streamed; left out there, one for each of its rows).
+        streaming: read rows in the order of the epoch, each once, as `streaming.StreamingMixtureDataset` does; for
+            sources of kind "rows" only.
+        buffer_mb: MB of rows near a streamed one that it can be mixed with.
+        visits: in a streamed epoch every row comes "once", or as often as its weight says ("weighted").
+        num_frames: frames of the pitch label; left out, all whose centre `i * hop_s` lies in the segment.
+        label_probability: how many of the items that have a pitch label keep it. The pitch estimator is as much work as
+            the separator and leaves the others out, so this is its share of the run.
+        speed_probability, speed_semitones: vocals (and in original pairs both parts) are played faster or slower, which
+            moves pitch and time together, by up to this many semitones.
+        doubling_probability, doubling_min_db, doubling_max_db: an instrument plays the label's melody along, at a level
+            within these limits of the vocals'.
+        formant_probability, formant_semitones: the vocals' formants move by up to this many semitones either way, their
+            pitch and timing stay: another singer sings the same. 0 draws nothing.
+        equalizer_probability, equalizer_db: each part, vocals and accompaniment, is coloured by a smooth random
+            equaliser of up to so many dB, at its RMS level. 0 draws nothing.
+        gain_db: the mixture's level moves by up to this much either way.
+        ratio_std_db, ratio_limit_db: vocals to accompaniment in remixes, normal around 0 dB, clipped.
+        pan_probability, pan_db: mono sources stand this far off the centre (level difference of the channels).
+        band_limit_probability: how often an accompaniment of wider band than the voice over it is cut to the voice's
+            band, so that an empty upper band is no sign of a voice, nor a full one of its absence.
+        voiced_probability, silence_dbfs: how often a segment whose vocals are below this RMS is drawn again (a few
+            times); a separately drawn accompaniment below it always is.
+    """
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    length: int | None = Field(default=None, gt=0)
+    streaming: bool = False
+    buffer_mb: float = Field(default=512.0, gt=0)
+    visits: Literal["once", "weighted"] = "once"
+    seed: int = Field(default=0, ge=0)
+    sampling_rate: int = Field(default=44100, gt=0)
+    num_channels: Literal[1, 2] = 2
+    segment_samples: int = Field(default=262144, gt=0)
+    hop_s: float = Field(default=0.01, gt=0)
+    num_frames: int | None = Field(default=None, gt=0)
+    label_probability: Probability = 1.0
+    speed_probability: Probability = 0.5
+    speed_semitones: float = Field(default=4.0, ge=0)
+    doubling_probability: Probability = 0.0
+    doubling_min_db: float = -20.0
+    doubling_max_db: float = 0.0
+    formant_probability: Probability = 0.0
+    formant_semitones: float = Field(default=3.0, ge=0)
+    equalizer_probability: Probability = 0.0
+    equalizer_db: float = Field(default=6.0, ge=0)
+    gain_db: float = Field(default=6.0, ge=0)
+    ratio_std_db: float = Field(default=4.0, ge=0)
+    ratio_limit_db: float = Field(default=10.0, ge=0)
+    swap_probability: Probability = 0.5
+    pan_probability: Probability = 0.3
+    pan_db: float = Field(default=3.0, ge=0)
+    band_limit_probability: Probability = 0.5
+    voiced_probability: Probability = 0.8
+    silence_dbfs: float = -45.0
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> MixingConfig:
+        if not any(source.weight > 0 for source in self.sources):
+            raise ValueError("Every source has weight 0; at least one needs more, or there is nothing to draw from.")
+        if self.streaming and (kinds := sorted({source.kind for source in self.sources} - {"rows"})):
+            raise ValueError(
+                f"Sources of kind {', '.join(kinds)} cannot be streamed; build them with `majl data build`."
+            )
+        if not self.streaming and self.length is None:
+            raise ValueError("The length is missing: how many items an epoch has.")
+        has_background = any(source.kind == "rows" or background_weight(source) > 0 for source in self.sources)
+        if any(source.kind == "voices" and source.weight > 0 for source in self.sources) and not has_background:
+            raise ValueError(
+                "A source of kind 'voices' needs something to stand over; add a source of kind 'music' or 'stems' "
+                "with a background_weight above 0 (its weight may be 0)."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_doubling(self) -> MixingConfig:
+        if self.doubling_min_db > self.doubling_max_db:
+            raise ValueError(
+                f"doubling_min_db is {self.doubling_min_db} and doubling_max_db {self.doubling_max_db}; the first must "
+                "not be above the second."
+            )
+        return self
+
+    @property
+    def segment_s(self) -> float:
+        return self.segment_samples / self.sampling_rate
+
+    @property
+    def total_frames(self) -> int:
+        """Frames in an item."""
+        # The small term keeps a centre on the segment's very end in, whatever the rounding.
+        return self.num_frames or 1 + int(self.segment_s / self.hop_s + 1e-9)
+
+
+def background_weight(options: Source | Options) -> float:
+    """How often the source serves as background for others' voices, relative to the other backgrounds."""
+    weight = getattr(options, "background_weight", 0.0)
+    if weight is None:
+        return 1.0 if options.vocals_weight == 1.0 else 0.0
+    return weight

@@ -1,0 +1,484 @@
+"""Training items for stage 1: segments of vocals and accompaniment that meet on the fly, with labels that follow.
+
+Conventions
+    An item is a pure function of (seed, epoch, index) and its recordings: neither the number of workers nor the order
+    of reading changes it, and a resumed run sees what an uninterrupted one would have seen.
+    Frame i of the label is centred at `i * hop_s` of the item. Playing the vocals faster by r moves their f0 by r and
+    reads the label at r times the distance from the segment's start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import ConcatDataset, Dataset, Subset
+
+from ..corpora.tracks import Track
+from .config import RECIPES, MixingConfig, Options, RowsSource, background_weight
+from .segments import fade_edges, read_segment, rms_dbfs, to_channels
+from .transforms import (
+    Compose,
+    DoubleMelody,
+    FrameLabels,
+    KeepLabel,
+    MoveFormants,
+    RandomEqualizer,
+    RandomGain,
+    RandomRatio,
+    Segment,
+    SwapChannels,
+    Transform,
+)
+
+MAX_DRAWS = 4  # of a segment, until there is a voice in it
+MAX_PIECES = 8  # that fill one segment
+MAX_GAP_S = 0.5  # silence between two pieces of voice
+
+
+class Pool(Protocol):
+    """Recordings to draw from."""
+
+    def draw(self, rng: np.random.Generator, other_than: str | None = None, first: bool = True) -> Track:
+        """Draw a recording, if possible of another song than `other_than`; `first` is False for what goes on from one
+        that was drawn before."""
+
+
+class TrackPool:
+    """Tracks drawn in proportion to `weights`: left out, their duration, so that every second is equally likely.
+
+    Args:
+        tracks: opened one by one where it is no list.
+        songs: of the tracks; left out, read from them.
+    """
+
+    def __init__(
+        self, tracks: Sequence[Track], weights: Sequence[float] | None = None, songs: Sequence[str] | None = None
+    ) -> None:
+        self.tracks = tracks
+        self._songs = [track.song for track in tracks] if songs is None else songs
+        self._ends = np.cumsum([track.duration_s for track in tracks] if weights is None else weights)
+
+    def draw(self, rng: np.random.Generator, other_than: str | None = None, first: bool = True) -> Track:
+        """Draw a track, of another song than `other_than` unless (almost) all are of that song."""
+        for _ in range(MAX_DRAWS):
+            index = int(np.searchsorted(self._ends[:-1], rng.random() * self._ends[-1], side="right"))
+            if self._songs[index] != other_than:
+                break
+        return self.tracks[index]
+
+
+@dataclass
+class Line:
+    """One part over the length of a segment.
+
+    `audio` (num_channels, num_samples) float32. `band_rate` is the lowest sampling rate among its files; `song` the
+    first one's song.
+    """
+
+    id: str
+    audio: np.ndarray
+    frames: FrameLabels
+    song: str = ""
+    band_rate: int | None = None
+
+
+@dataclass(frozen=True)
+class Pools:
+    """What an item is drawn from: its own recording (`lead`), others of its kind, and what all kinds lend each other.
+
+    `lead` and `others` are one pool unless the recording is given. `backgrounds` are for voices to stand over, drawn by
+    `background_weights`; `labelled` are vocals with a pitch label.
+    """
+
+    lead: Pool
+    others: Pool
+    backgrounds: Sequence[Pool] = ()
+    background_weights: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    labelled: Pool | None = None
+
+
+class Mixer:
+    """Makes segments out of pools: a recipe for each label kind, then the transforms of the whole mixture.
+
+    Args:
+        config: how segments are read and mixed; its sources are not used.
+        transforms: instead of the configuration's doubling, formants, equaliser, gain, channel swap and label dropping.
+    """
+
+    def __init__(self, config: MixingConfig, transforms: Sequence[Transform] | None = None) -> None:
+        self.config = config
+        self._frame_times_s = np.arange(config.total_frames) * config.hop_s
+        self._balance = RandomRatio(
+            config.ratio_std_db, config.ratio_limit_db, config.silence_dbfs, config.sampling_rate
+        )
+        if transforms is None:
+            transforms = [
+                DoubleMelody(
+                    config.doubling_probability,
+                    config.doubling_min_db,
+                    config.doubling_max_db,
+                    config.hop_s,
+                    config.sampling_rate,
+                ),
+                MoveFormants(config.formant_probability, config.formant_semitones, config.sampling_rate),
+                RandomEqualizer(config.equalizer_probability, config.equalizer_db, config.sampling_rate),
+                RandomGain(config.gain_db),
+                SwapChannels(config.swap_probability),
+                KeepLabel(config.label_probability),
+            ]
+        self._transforms = Compose(transforms)
+        self._recipes = {
+            "full": self._full,
+            "vocals": self._vocals_over_background,
+            "separation": self._stems,
+            "pseudo": self._stems,
+            "accompaniment": self._no_voice,
+            "pitch": self._labelled_mixture,
+        }
+
+    def __call__(self, rng: np.random.Generator, recipe: str, options: Options, pools: Pools) -> Segment:
+        """Draw a segment by a recipe, one of `tracks.LABEL_KINDS`."""
+        segment = self._recipes[recipe](rng, options, pools)
+        segment.frames.vocals_weight *= getattr(options, "vocals_weight", 1.0)
+        return self._transforms(segment, rng)
+
+    # Recipes
+
+    def _full(self, rng: np.random.Generator, options: Options, pools: Pools) -> Segment:
+        if rng.random() < options.original_probability:
+            return self._pair(rng, pools.lead)
+        vocals = self._vocals(rng, pools.lead)
+        if pools.backgrounds and rng.random() < options.background_probability:
+            return self._over_background(rng, vocals, pools)
+        return self._balanced(rng, vocals, self._accompaniment(rng, pools.others, other_than=vocals.song))
+
+    def _vocals_over_background(self, rng: np.random.Generator, options: Options, pools: Pools) -> Segment:
+        lead = pools.lead
+        if pools.labelled is not None and rng.random() < options.labelled_probability:
+            lead = pools.labelled
+        return self._over_background(rng, self._vocals(rng, lead), pools)
+
+    def _stems(self, rng: np.random.Generator, options: Options, pools: Pools) -> Segment:
+        if rng.random() < options.original_probability:
+            return self._pair(rng, pools.lead)
+        vocals = self._vocals(rng, pools.lead)
+        return self._balanced(rng, vocals, self._accompaniment(rng, pools.others, other_than=vocals.song))
+
+    def _no_voice(self, rng: np.random.Generator, options: Options, pools: Pools) -> Segment:
+        accompaniment = self._accompaniment(rng, pools.lead)
+        silence = self._empty_line("silence")
+        silence.frames.pitch_weight[self._frame_times_s <= self.config.segment_s] = 1.0
+        return _meet(silence, accompaniment)
+
+    def _labelled_mixture(self, rng: np.random.Generator, options: Options, pools: Pools) -> Segment:
+        """A mixture whose vocals are not known: they stay in the accompaniment, and their weight is 0."""
+        config = self.config
+        wants_voice = rng.random() < config.voiced_probability
+        for _ in range(MAX_DRAWS):
+            track, speed = pools.lead.draw(rng), self._speed(rng)
+            start_s = self._start_s(rng, track, speed)
+            label = self._empty_line("unknown")
+            self._add_frames(label, track, 0, config.segment_samples, start_s, speed)
+            if not wants_voice or label.frames.f0_hz.any():
+                break
+        audio, exact_s = self._read(track, "mixture", start_s, config.segment_samples, speed)
+        label = self._empty_line("unknown")
+        self._add_frames(label, track, 0, config.segment_samples, exact_s, speed)
+        label.frames.vocals_weight[:] = 0.0
+        mixture = self._empty_line(f"{track.id}@{exact_s:.3f}x{speed:.3f}")
+        mixture.audio = to_channels(audio, config.num_channels, self._pan_db(rng))
+        return _meet(label, mixture)
+
+    # Lines
+
+    def _empty_line(self, id: str) -> Line:
+        config = self.config
+        audio = np.zeros((config.num_channels, config.segment_samples), dtype=np.float32)
+        return Line(id, audio, FrameLabels.unknown(config.total_frames))
+
+    def _speed(self, rng: np.random.Generator) -> float:
+        if rng.random() >= self.config.speed_probability:
+            return 1.0
+        return 2.0 ** (rng.uniform(-self.config.speed_semitones, self.config.speed_semitones) / 12.0)
+
+    def _pan_db(self, rng: np.random.Generator) -> float:
+        if rng.random() >= self.config.pan_probability:
+            return 0.0
+        return rng.uniform(-self.config.pan_db, self.config.pan_db)
+
+    def _add_frames(self, line: Line, track: Track, begin: int, end: int, start_s: float, speed: float) -> None:
+        """Write what is known of samples `begin` to `end`, the first of which is second `start_s` of the recording."""
+        begin_s, end_s = begin / self.config.sampling_rate, end / self.config.sampling_rate
+        inside = (self._frame_times_s >= begin_s) & (self._frame_times_s <= end_s)
+        times_s = start_s + (self._frame_times_s[inside] - begin_s) * speed
+        line.frames.write(inside, track, times_s, speed)
+
+    def _start_s(self, rng: np.random.Generator, track: Track, speed: float) -> float:
+        """Where a segment of a single recording begins; a shorter recording stands somewhere in silence."""
+        spare_s = track.duration_s - self.config.segment_s * speed
+        return rng.uniform(min(spare_s, 0.0), max(spare_s, 0.0))
+
+    def _pair(self, rng: np.random.Generator, pool: Pool) -> Segment:
+        """The same stretch of both parts, as recorded; a recording shorter than the segment stands in silence."""
+        config = self.config
+        wants_voice = rng.random() < config.voiced_probability
+        for _ in range(MAX_DRAWS):
+            track, speed = pool.draw(rng), self._speed(rng)
+            start_s = self._start_s(rng, track, speed)
+            audio, exact_s = self._read(track, "vocals", start_s, config.segment_samples, speed)
+            if not wants_voice or rms_dbfs(audio) > config.silence_dbfs:
+                break
+        vocals, accompaniment = self._empty_line(f"{track.id}@{exact_s:.3f}x{speed:.3f}"), self._empty_line("original")
+        vocals.audio = to_channels(audio, config.num_channels, self._pan_db(rng))
+        self._add_frames(vocals, track, 0, config.segment_samples, exact_s, speed)
+        audio, _ = self._read(track, "accompaniment", start_s, config.segment_samples, speed)
+        accompaniment.audio = to_channels(audio, config.num_channels, self._pan_db(rng))
+        return _meet(vocals, accompaniment)
+
+    def _vocals(self, rng: np.random.Generator, pool: Pool) -> Line:
+        wants_voice = rng.random() < self.config.voiced_probability
+        for _ in range(MAX_DRAWS):
+            line = self._line(rng, pool, "vocals", speed=self._speed(rng), max_gap_s=MAX_GAP_S)
+            if not wants_voice or rms_dbfs(line.audio) > self.config.silence_dbfs:
+                break
+        return line
+
+    def _accompaniment(
+        self, rng: np.random.Generator, pool: Pool, other_than: str | None = None, band_rate: int | None = None
+    ) -> Line:
+        for _ in range(MAX_DRAWS):  # music has rests and endings, too; an item of nothing teaches nothing
+            line = self._line(rng, pool, "accompaniment", other_than=other_than, band_rate=band_rate)
+            if rms_dbfs(line.audio) > self.config.silence_dbfs:
+                break
+        return line
+
+    def _line(
+        self,
+        rng: np.random.Generator,
+        pool: Pool,
+        part: str,
+        *,
+        speed: float = 1.0,
+        max_gap_s: float = 0.0,
+        other_than: str | None = None,
+        band_rate: int | None = None,
+    ) -> Line:
+        """Fill a segment from one recording, or from several where they are shorter than it."""
+        config = self.config
+        line, ids, position, pan_db = self._empty_line(""), [], 0, self._pan_db(rng)
+        while position < config.segment_samples and len(ids) < MAX_PIECES:
+            track = pool.draw(rng, other_than, first=not ids)
+            left = config.segment_samples - position
+            length = min(left, max(1, int(track.duration_s / speed * config.sampling_rate)))
+            start_s = rng.uniform(0.0, max(0.0, track.duration_s - left * speed / config.sampling_rate))
+            audio, exact_s = self._read(track, part, start_s, length, speed, band_rate)
+            audio = fade_edges(audio, config.sampling_rate, start=position > 0, end=length < left)
+            end = position + length
+            line.audio[:, position:end] = to_channels(audio, config.num_channels, pan_db)
+            if part == "vocals":
+                self._add_frames(line, track, position, end, exact_s, speed)
+            line.song = line.song or track.song
+            line.band_rate = min(line.band_rate or track.sampling_rate, track.sampling_rate)
+            ids.append(f"{track.id}@{exact_s:.3f}x{speed:.3f}")
+            position = end + int(rng.uniform(0.0, max_gap_s) * config.sampling_rate)
+        line.id = "&".join(ids)
+        return line
+
+    def _read(
+        self, track: Track, part: str, start_s: float, length: int, speed: float, band_rate: int | None = None
+    ) -> tuple[np.ndarray, float]:
+        return read_segment(track.part(part), start_s, length, self.config.sampling_rate, speed, band_rate)
+
+    # Meeting
+
+    def _over_background(self, rng: np.random.Generator, vocals: Line, pools: Pools) -> Segment:
+        pool = pools.backgrounds[int(rng.choice(len(pools.backgrounds), p=pools.background_weights))]
+        band_rate = vocals.band_rate if rng.random() < self.config.band_limit_probability else None
+        return self._balanced(rng, vocals, self._accompaniment(rng, pool, band_rate=band_rate))
+
+    def _balanced(self, rng: np.random.Generator, vocals: Line, accompaniment: Line) -> Segment:
+        return self._balance(_meet(vocals, accompaniment), rng)
+
+
+class JointMixtureDataset(Dataset):
+    """Map-style dataset of mixtures with their vocals and pitch.
+
+    Args:
+        config: what to draw and how.
+        tracks: for each of `config.sources` its tracks; left out, the sources read their folders.
+        transforms: see `Mixer`.
+
+    Items are dicts: `mixture`, `vocals` (num_channels, segment_samples), the fields of `transforms.FrameLabels`
+    (num_frames,), all float32, and `id`.
+
+    Raises:
+        CorpusError: from the readers, with the name of the file.
+    """
+
+    def __init__(
+        self,
+        config: MixingConfig,
+        tracks: Sequence[Sequence[Track]] | None = None,
+        transforms: Sequence[Transform] | None = None,
+    ) -> None:
+        self.config = config
+        if tracks is None:
+            tracks = [source.load() for source in config.sources]
+        if len(tracks) != len(config.sources) or not all(len(group) for group in tracks):
+            raise ValueError(
+                f"Tracks for {len(tracks)} sources of sizes {[len(group) for group in tracks]} were given; the "
+                f"configuration has {len(config.sources)} sources, and each needs at least one track."
+            )
+        groups = make_groups(config, tracks)
+        lenders = [group for group in groups if background_weight(group.options) > 0]
+        backgrounds = [group.pool() for group in lenders]
+        background_weights = normalised([background_weight(group.options) for group in lenders])
+        labelled = _labelled_pool(groups)
+        self._groups = groups
+        self._pools = []
+        for group in groups:
+            pool = group.pool()
+            self._pools.append(Pools(pool, pool, backgrounds, background_weights, labelled))
+        check_backgrounds(groups, bool(backgrounds))
+        self._weights = normalised([group.weight for group in groups])
+        self._mixer = Mixer(config, transforms)
+        # In shared memory, so that worker processes which outlive an epoch see the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return self.config.length
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose items are drawn from now on."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
+        return to_item(self.draw(index))
+
+    def draw(self, index: int) -> Segment:
+        """Draw item `index` of the current epoch, with both parts."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"Item {index} was asked for; the dataset has {len(self)}, from 0.")
+        rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, self.epoch, index]))
+        chosen = int(rng.choice(len(self._groups), p=self._weights))
+        group = self._groups[chosen]
+        return self._mixer(rng, group.recipe, group.options, self._pools[chosen])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Recordings that share a recipe: a source, or the rows of one label kind of it.
+
+    `weight` is their share of the items. `indices` are theirs among `tracks`, `weights` and `songs` what they are drawn
+    by, None where the tracks say it; `labelled` those of `indices` whose vocals have a pitch label.
+    """
+
+    tracks: Sequence[Track]
+    recipe: str
+    options: Options
+    weight: float
+    indices: np.ndarray
+    labelled: np.ndarray
+    weights: np.ndarray | None = None
+    songs: Sequence[str] | None = None
+
+    def pool(self) -> TrackPool:
+        if self.weights is None:
+            return TrackPool(self.tracks)
+        return TrackPool(Subset(self.tracks, self.indices), self.weights, self.songs)
+
+
+def make_groups(config: MixingConfig, tracks: Sequence[Sequence[Track]]) -> list[Group]:
+    """The groups of all sources; of a source of rows one for each recipe, sharing its weight by the rows' weights.
+
+    Raises:
+        ValueError: the rows of a source all have weight 0.
+    """
+    groups = []
+    for source, of_source in zip(config.sources, tracks, strict=True):
+        if not isinstance(source, RowsSource):
+            labelled = [i for i, t in enumerate(of_source) if t.label is not None and t.vocals is not None]
+            indices = np.arange(len(of_source))
+            groups.append(
+                Group(of_source, RECIPES[source.kind], source, source.weight, indices, np.array(labelled, dtype=int))
+            )
+            continue
+        recipes = np.array([info.recipe for info in of_source.info])
+        weights = np.array([info.weight for info in of_source.info])
+        labelled = np.array([info.has_labelled_vocals for info in of_source.info])
+        found = []
+        for recipe in sorted(set(recipes)):
+            indices = np.flatnonzero(recipes == recipe)
+            if weights[indices].sum() > 0:
+                songs = [of_source.info[i].song for i in indices]
+                options = source.options(recipe)
+                share = options.weight * float(weights[indices].sum())
+                with_label = indices[labelled[indices]]
+                found.append(Group(of_source, recipe, options, share, indices, with_label, weights[indices], songs))
+        total = sum(group.weight for group in found)
+        if not found or (source.weight > 0 and total == 0):
+            raise ValueError(f"All rows of {source.folder}, split {source.split}, have weight 0.")
+        scale = source.weight / total if total > 0 else 0.0
+        groups += [replace(group, weight=group.weight * scale) for group in found]
+    return groups
+
+
+def check_backgrounds(groups: Sequence[Group], has_background: bool) -> None:
+    """ValueError where voices have nothing to stand over."""
+    if not has_background and any(group.recipe == "vocals" and group.weight > 0 for group in groups):
+        raise ValueError(
+            "There are solo voices, but nothing for them to stand over; add rows of kind 'accompaniment' or "
+            "'separation' with a background_weight above 0."
+        )
+
+
+def _labelled_pool(groups: Sequence[Group]) -> TrackPool | None:
+    """Vocals with a pitch label of all sources, in proportion to their duration."""
+    parts, durations_s, songs = [], [], []
+    for group in groups:
+        if len(group.labelled) == 0:
+            continue
+        parts.append(Subset(group.tracks, group.labelled))
+        about = group.tracks if group.weights is None else group.tracks.info
+        durations_s += [about[i].duration_s for i in group.labelled]
+        songs += [about[i].song for i in group.labelled]
+    return TrackPool(ConcatDataset(parts), durations_s, songs) if parts else None
+
+
+def _meet(vocals: Line, accompaniment: Line) -> Segment:
+    return Segment(
+        f"{vocals.id}+{accompaniment.id}",
+        vocals.audio,
+        accompaniment.audio,
+        vocals.frames,
+    )
+
+
+def to_item(segment: Segment) -> dict[str, torch.Tensor | str]:
+    """A segment as the dict of tensors that `JointMixtureDataset` describes."""
+    return {
+        "mixture": torch.from_numpy(segment.mixture),
+        "vocals": torch.from_numpy(np.ascontiguousarray(segment.vocals)),
+        **{name: torch.from_numpy(values.astype(np.float32)) for name, values in vars(segment.frames).items()},
+        "id": segment.id,
+    }
+
+
+def collate(items: Sequence[dict[str, torch.Tensor | str]]) -> dict[str, torch.Tensor | list[str]]:
+    """Stack items into a batch: every tensor gains a leading batch_size, and the ids become the list `ids`."""
+    batch = {key: torch.stack([item[key] for item in items]) for key in items[0] if key != "id"}
+    return {**batch, "ids": [item["id"] for item in items]}
+
+
+def normalised(weights: Sequence[float]) -> np.ndarray:
+    """Weights that sum to 1, or to 0 where all are 0."""
+    weights = np.asarray(weights, dtype=np.float64)
+    return weights / weights.sum() if weights.sum() > 0 else weights

@@ -1,0 +1,225 @@
+"""Training items from rows in the order of the epoch, each row once: for corpora larger than the disk, or the Hub.
+
+Conventions
+    A pass is a seeded permutation of all rows, of which rank r of w processes takes every w-th from the r-th on; the
+    next pass follows without a break. Item i of epoch e is number `e * len(dataset) + i` of that sequence, and one
+    epoch is one pass unless the configuration gives a length.
+    An item is a function of (seed, pass, number) and of the rows near it in the sequence (`buffer_mb` of them), which
+    its own row is mixed with. It is planned from the rows' metadata alone. So nothing depends on the number of workers,
+    each of which reads only what its own items use, and a resumed run reads nothing of what it skips.
+
+Traps
+    Without `length`, ranks may differ by one item an epoch, and training in step needs equally many: give a length.
+    A loader of another batch size than the dataset's returns its batches in another order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, Subset, get_worker_info
+
+from ..corpora.tracks import Track
+from .config import MixingConfig, background_weight
+from .items import Group, Mixer, Pool, Pools, TrackPool, check_backgrounds, make_groups, normalised, to_item
+from .transforms import Segment, Transform
+
+if TYPE_CHECKING:
+    from ..rows.reading import ParquetRows
+
+
+def process_rank() -> tuple[int, int]:
+    """(rank, world size) of torch.distributed, else of the launcher's environment, else (0, 1)."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+@dataclass(frozen=True)
+class _Lead:
+    """The item's own recording; what goes on from it comes from `others`."""
+
+    track: Track
+    others: Pool
+
+    def draw(self, rng: np.random.Generator, other_than: str | None = None, first: bool = True) -> Track:
+        return self.track if first else self.others.draw(rng, other_than, first)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One rank's rows of a pass, in order: `rows` are numbers of rows, `items` the places of those that are items,
+    `ends` the bytes up to the end of each."""
+
+    rows: np.ndarray
+    items: np.ndarray
+    ends: np.ndarray
+
+    def window(self, place: int, num_bytes: float) -> np.ndarray:
+        """Rows around `place` that take about `num_bytes`, near the borders of the pass on one side of it."""
+        first = min(self.ends[place] - num_bytes / 2, self.ends[-1] - num_bytes)
+        begin = int(np.searchsorted(self.ends, max(first, 0.0), side="right"))
+        end = int(np.searchsorted(self.ends, max(first, 0.0) + num_bytes, side="right"))
+        return self.rows[min(begin, place) : max(end, place + 1)]
+
+
+class StreamingMixtureDataset(IterableDataset):
+    """Mixtures from rows, each the item's own row once a pass; the items are those of `mixing.JointMixtureDataset`.
+
+    Args:
+        config: sources of kind "rows"; `length` items an epoch of this process, one pass where left out.
+        batch_size: of the loader: worker k of n makes the batches k, k + n, ...
+        rank, world_size: of this process; left out, see `process_rank`.
+        rows: for each source its rows; left out, the sources are opened where they are, without download.
+        transforms: see `mixing.Mixer`.
+
+    Raises:
+        CorpusError: from the rows, with the name of the file.
+        ValueError: fewer rows than processes, voices without anything to stand over, a rank that is none.
+    """
+
+    def __init__(
+        self,
+        config: MixingConfig,
+        batch_size: int,
+        rank: int | None = None,
+        world_size: int | None = None,
+        rows: Sequence[ParquetRows] | None = None,
+        transforms: Sequence[Transform] | None = None,
+    ) -> None:
+        if rank is None or world_size is None:
+            rank, world_size = process_rank()
+        if not 0 <= rank < world_size:
+            raise ValueError(
+                f"The rank is {rank} of a world size of {world_size}; it needs to be 0 to {world_size - 1}."
+            )
+        self.config, self.batch_size, self.rank, self.world_size = config, batch_size, rank, world_size
+        if rows is None:
+            rows = [source.load(download=False) for source in config.sources]
+        self._sources = list(rows)
+        self._groups = make_groups(config, rows)
+        check_backgrounds(self._groups, any(background_weight(group.options) > 0 for group in self._groups))
+        self._mixer = Mixer(config, transforms)
+        self._group_of = np.concatenate([np.full(len(g.indices), n) for n, g in enumerate(self._groups)])
+        self._index_of = np.concatenate([group.indices for group in self._groups])
+        self._weight_of = np.concatenate([group.weights for group in self._groups])
+        self._bytes_of = np.array([self._info(row).num_bytes for row in range(len(self._group_of))], dtype=np.float64)
+        shares = [group.weight * group.weights / group.weights.sum() for group in self._groups]
+        self._shares = normalised(np.concatenate(shares))
+        self._num_items = len(self._share_of_rank(np.flatnonzero(self._shares > 0)))
+        if self._num_items == 0:
+            raise ValueError(f"{(self._shares > 0).sum()} rows cannot be shared by {world_size} processes.")
+        self._plan: tuple[int, _Pass] | None = None
+        # Epoch and first item; in shared memory, so that worker processes which outlive an epoch see the next one.
+        self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return self.config.length or self._num_items
+
+    @property
+    def epoch(self) -> int:
+        return int(self._state[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is read from now on; another one than before begins at its first item."""
+        if epoch != self.epoch:
+            self._state[0], self._state[1] = epoch, 0
+
+    def seek(self, item: int) -> None:
+        """Begin at item `item` of the epoch from now on: a run that has used so many goes on as if never stopped."""
+        if not 0 <= item <= len(self):
+            raise ValueError(f"Item {item} was asked for; an epoch has {len(self)}, from 0.")
+        self._state[1] = item
+
+    def state_dict(self, num_items: int) -> dict[str, int]:
+        """Where a run stands that has used `num_items` of the epoch; only the loader's user knows how many."""
+        return {"epoch": self.epoch, "item": num_items}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.set_epoch(state["epoch"])
+        self.seek(state["item"])
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor | str]]:
+        worker = get_worker_info()
+        number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for source in self._sources:
+            source.cache_bytes = int(self.config.buffer_mb * 1e6 / len(self._sources) / count)
+        first = int(self._state[1])
+        for item in range(first, len(self)):
+            if (item - first) // self.batch_size % count == number:
+                yield to_item(self.draw(item))
+
+    def row_id(self, item: int) -> str:
+        """Id of the row that is item `item` of the current epoch."""
+        plan, number, _ = self._place(item)
+        return self._info(plan.rows[plan.items[number]]).id
+
+    def draw(self, item: int) -> Segment:
+        """Draw item `item` of the current epoch, with both parts."""
+        plan, number, pass_number = self._place(item)
+        place = int(plan.items[number])
+        row = int(plan.rows[place])
+        seed = [self.config.seed, pass_number, number * self.world_size + self.rank]
+        window = plan.window(place, self.config.buffer_mb * 1e6)
+        window = window[window != row]
+        group = self._groups[self._group_of[row]]
+        others = self._pool(self._group_of[row], window, plan, place)
+        backgrounds, weights = [], []
+        for n, lender in enumerate(self._groups):
+            if background_weight(lender.options) > 0:
+                backgrounds.append(self._pool(n, window, plan, place))
+                weights.append(background_weight(lender.options))
+        lead = _Lead(group.tracks[int(self._index_of[row])], others)
+        pools = Pools(lead, others, backgrounds, normalised(weights))
+        return self._mixer(np.random.default_rng(np.random.SeedSequence(seed)), group.recipe, group.options, pools)
+
+    def _info(self, row: int):
+        return self._groups[self._group_of[row]].tracks.info[self._index_of[row]]
+
+    def _share_of_rank(self, rows: np.ndarray) -> np.ndarray:
+        return rows[self.rank :: self.world_size]
+
+    def _pool(self, number: int, window: np.ndarray, plan: _Pass, place: int) -> TrackPool:
+        """Rows of a group in the window; the nearest one where there is none, of all rows where this rank has none."""
+        rows = window[self._group_of[window] == number]
+        rows = rows[self._weight_of[rows] > 0]
+        if len(rows) == 0:
+            places = np.flatnonzero(self._group_of[plan.rows] == number)
+            others = places[plan.rows[places] != plan.rows[place]]
+            places = others if len(others) else places
+            rows = plan.rows[places[[np.abs(places - place).argmin()]]] if len(places) else None
+        if rows is None:
+            rows = np.flatnonzero(self._group_of == number)
+        group: Group = self._groups[number]
+        weights = np.maximum(self._weight_of[rows], np.finfo(np.float32).tiny)
+        return TrackPool(Subset(group.tracks, self._index_of[rows]), weights, [self._info(row).song for row in rows])
+
+    def _place(self, item: int) -> tuple[_Pass, int, int]:
+        """The pass that an item of the current epoch belongs to, which item of that pass it is, and which pass."""
+        pass_number, number = divmod(self.epoch * len(self) + item, self._num_items)
+        if self._plan is None or self._plan[0] != pass_number:
+            self._plan = (pass_number, self._make_pass(pass_number))
+        return self._plan[1], number, pass_number
+
+    def _make_pass(self, number: int) -> _Pass:
+        rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, number]))
+        visited = np.flatnonzero(self._shares > 0)
+        if self.config.visits == "weighted":
+            # Equal steps through the weights: each row comes as often as its weight says, rounded up or down.
+            steps = (np.arange(len(visited)) + rng.random()) / len(visited)
+            ends = np.cumsum(self._shares[visited])
+            visited = visited[np.searchsorted(ends / ends[-1], steps, side="right").clip(max=len(visited) - 1)]
+        visited = self._share_of_rank(rng.permutation(visited))
+        # Rows of weight 0 are mixed with only; they are spread evenly between the others.
+        lent = self._share_of_rank(rng.permutation(np.flatnonzero(self._shares == 0)))
+        times = [(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows in (visited, lent)]
+        order = np.argsort(np.concatenate(times), kind="stable")
+        rows = np.concatenate([visited, lent])[order]
+        items = np.flatnonzero(order < len(visited))
+        return _Pass(rows, items, np.cumsum(self._bytes_of[rows]))

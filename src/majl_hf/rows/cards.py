@@ -1,0 +1,254 @@
+"""Dataset cards of built and combined corpora: everything in them is counted in the rows.
+
+The text is `templates/dataset_card.md.jinja`, the metadata block is made here: it names the files of each split, so
+that `load_dataset(FOLDER)` and the Hub's viewer find them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from ..corpora.tracks import LABEL_KINDS, CorpusError
+from ..system.files import write_atomically
+from .amounts import Amount, Amounts
+from .schema import SAMPLING_WEIGHT
+from .shards import SPLITS, readable, split_of
+
+CARD_FILE = "README.md"
+TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md.jinja"
+LABEL_KIND_TEXTS = {
+    "full": "vocals, accompaniment, and the pitch of the vocals",
+    "separation": "vocals and accompaniment, no pitch",
+    "pitch": "a mixture and the pitch of its vocals, no stems",
+    "vocals": "a solo voice, with or without pitch; to be mixed with music from elsewhere",
+    "accompaniment": "music without voice; to be mixed with voices from elsewhere",
+    "pseudo": "what is missing was added by a model, which `provenance` names",
+}
+# Identifiers that the Hub knows, beyond which "other" stands.
+_HUB_LICENCES = frozenset(
+    {"apache-2.0", "mit", "cc0-1.0", "gpl-2.0", "gpl-3.0", "artistic-2.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0"}
+    | {f"cc-{kind}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nd", "by-nc-nd", "by-nc-sa")}
+    | {f"cc-{kind}-3.0" for kind in ("by-sa", "by-nc", "by-nc-nd", "by-nc-sa")}
+    | {f"cc-{kind}-2.0" for kind in ("by-nc", "by-nc-sa")}
+)
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_FACTS = ("corpus", "label_kind", "duration_s", "sampling_rate", "f0_hop_s", "f0_offset_s", "licence")
+
+
+@dataclass
+class _Contents:
+    """What is counted in a folder."""
+
+    amounts: Amounts = field(default_factory=Amounts)
+    licences: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    rates: set[int] = field(default_factory=set)
+    grids: set[tuple[str, float, float]] = field(default_factory=set)
+    num_bytes: int = 0
+    has_weights: bool = False
+
+    @property
+    def splits(self) -> list[str]:
+        return [split for split in SPLITS if any(key[0] == split for key in self.amounts)]
+
+    @property
+    def corpora(self) -> list[str]:
+        return sorted({key[1] for key in self.amounts})
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind in LABEL_KINDS if any(key[2] == kind for key in self.amounts)]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rows that are passed on come from.
+
+    Args:
+        folder: the corpus, with the reports that tell how it was made.
+        left_out: corpus -> rows of it that may not be passed on.
+    """
+
+    folder: Path
+    left_out: Mapping[str, int]
+
+
+def write_dataset_card(folder: str | Path, address: str | None = None, origin: Origin | None = None) -> Path:
+    """Write `README.md` of a built or combined corpus; one that is there is replaced.
+
+    Args:
+        folder: holds `data/SPLIT-*.parquet`, and `build.json`, `combine.json` or `pseudo_labels.json` where this
+            package made it.
+        address: what the example loads, such as a repository's id; None for `PATH/TO/THIS/FOLDER`.
+        origin: of rows that are passed on; None for a folder that was made where it lies.
+
+    Raises:
+        CorpusError: no shard or no row, or a shard that cannot be read.
+        AudioError: the card cannot be written.
+    """
+    folder = Path(folder)
+    write_atomically(folder / CARD_FILE, make_dataset_card(folder, address, origin))
+    return folder / CARD_FILE
+
+
+def make_dataset_card(folder: str | Path, address: str | None = None, origin: Origin | None = None) -> str:
+    """The card as text; see `write_dataset_card`."""
+    from huggingface_hub import DatasetCard
+
+    folder = Path(folder)
+    reports = folder if origin is None else Path(origin.folder)
+    contents = _count(folder)
+    total = contents.amounts.total()
+    corpora = [_describe_corpus(name, contents) for name in contents.corpora]
+    title = corpora[0]["title"] if len(corpora) == 1 else "Singing with stems and pitch: " + _list(contents.corpora)
+    if (reports / "pseudo_labels.json").is_file():
+        title += ", pseudo-labelled"
+    card = DatasetCard.from_template(
+        card_data=_card_data(contents, title),
+        template_str=TEMPLATE.read_text(encoding="utf-8"),
+        title=title,
+        address=address or "PATH/TO/THIS/FOLDER",
+        first_split=contents.splits[0],
+        num_rows=f"{total.num_rows:,}",
+        minutes=total.minutes,
+        megabytes=contents.num_bytes / 1e6,
+        sampling_rates=_list([f"{rate:,} Hz" for rate in sorted(contents.rates)]),
+        amounts=_amounts_table(contents),
+        label_kinds=[(kind, LABEL_KIND_TEXTS[kind]) for kind in contents.kinds],
+        grids=_grids(contents),
+        has_weights=contents.has_weights,
+        corpora=corpora,
+        how=_how(reports) + ("" if origin is None else _what_is_not_here(origin)),
+    )
+    return str(card).rstrip() + "\n"
+
+
+def registered_corpus(name: str):
+    """The entry of `corpora.CORPORA` for a corpus of this name, or None: a user's own corpora are not in it."""
+    from ..corpora.registry import CORPORA
+
+    return CORPORA.get(name)
+
+
+def _count(folder: Path) -> _Contents:
+    contents = _Contents()
+    for path in sorted((folder / "data").glob("*.parquet")):
+        split = split_of(path)
+        with readable(path):
+            table = pq.ParquetFile(path)
+            names = table.schema_arrow.names
+            rows = table.read(columns=list(_FACTS)).to_pylist()
+        contents.num_bytes += path.stat().st_size
+        contents.has_weights |= SAMPLING_WEIGHT in names
+        for row in rows:
+            contents.amounts.add(split, row["corpus"], row["label_kind"], row["duration_s"])
+            contents.rates.add(row["sampling_rate"])
+            contents.licences[row["corpus"]].add(row["licence"] or "none stated")
+            if row["f0_hop_s"] is not None:
+                contents.grids.add((row["corpus"], row["f0_hop_s"], row["f0_offset_s"]))
+    if not contents.amounts:
+        raise CorpusError(f"{folder / 'data'} holds no row in *.parquet; build the corpus first, then its card.")
+    return contents
+
+
+def _card_data(contents: _Contents, title: str):
+    from huggingface_hub import DatasetCardData
+
+    num_rows = contents.amounts.total().num_rows
+    licences = sorted(set().union(*contents.licences.values()))
+    if len(licences) == 1 and licences[0].lower() in _HUB_LICENCES:
+        licence = {"license": licences[0].lower()}
+    else:
+        licence = {"license": "other", "license_name": "per-row", "license_link": "README.md#corpora-and-licences"}
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in contents.splits]
+    return DatasetCardData(
+        **licence,
+        pretty_name=title,
+        task_categories=["audio-to-audio"],
+        size_categories=[next((size for limit, size in _SIZES if num_rows < limit), "n>1M")],
+        tags=["majl", "music-source-separation", "singing-voice", "pitch-estimation", "f0", "vocals"],
+        configs=[{"config_name": "default", "data_files": files}],
+    )
+
+
+def _amounts_table(contents: _Contents) -> str:
+    lines = ["| split | corpus | label kind | recordings | minutes |", "|---|---|---|---:|---:|"]
+
+    def add(split: str, corpus: str, kind: str, amount: Amount) -> None:
+        lines.append(f"| {split} | {corpus} | {kind} | {amount.num_rows:,} | {amount.minutes:.1f} |")
+
+    for split in contents.splits:
+        keys = sorted(key for key in contents.amounts if key[0] == split)
+        for key in keys:
+            add(f"`{key[0]}`", f"`{key[1]}`", f"`{key[2]}`", contents.amounts[key])
+        if len(keys) > 1:
+            add(f"**`{split}`**", "all", "all", contents.amounts.total(split))
+    add("**all**", "all", "all", contents.amounts.total())
+    return "\n".join(lines)
+
+
+def _describe_corpus(name: str, contents: _Contents) -> dict:
+    corpus = registered_corpus(name)
+    if corpus is None or not (corpus.licence or corpus.redistributable):
+        passed_on = "as the rows' licences say"
+    else:
+        passed_on = "yes" if corpus.redistributable else "no"
+    return {
+        "name": name,
+        "title": name if corpus is None else corpus.title,
+        "citation": "" if corpus is None else corpus.citation.strip(),
+        "num_rows": f"{contents.amounts.total(corpus=name).num_rows:,}",
+        "licences": "; ".join(sorted(contents.licences[name])),
+        "redistributable": passed_on,
+    }
+
+
+def _grids(contents: _Contents) -> str:
+    def milliseconds(value_s: float) -> str:
+        return f"{1000 * value_s:.6g} ms"
+
+    return "; ".join(
+        f"`{corpus}` has a hop of {milliseconds(hop_s)} and an offset of {milliseconds(offset_s)}"
+        for corpus, hop_s, offset_s in sorted(contents.grids)
+    )
+
+
+def _how(folder: Path) -> str:
+    if (folder / "combine.json").is_file():
+        facts = json.loads((folder / "combine.json").read_text(encoding="utf-8"))
+        dropped, moved = facts["dropped"], facts["moved"]
+        return (
+            f"Combined by `majl_hf` {facts['majl_hf']} (`majl data combine`) from "
+            f"{_list([name for entry in facts['inputs'] for name in entry['corpora']])}. "
+            f"{len(dropped)} recordings that corpora have in common were dropped, "
+            f"{sum(row['because'] == 'name' for row in dropped)} found by name and "
+            f"{sum(row['because'] == 'audio' for row in dropped)} by audio fingerprint. {len(moved)} training "
+            "recordings that share a song, a singer or audio with validation or test were moved to `unused`. "
+            "`combine.json` lists them all. Rows of `train` are stored in a shuffled order."
+        )
+    if (folder / "pseudo_labels.json").is_file():
+        return json.loads((folder / "pseudo_labels.json").read_text(encoding="utf-8"))["card"]
+    version = ""
+    if (folder / "build.json").is_file():
+        version = f" {json.loads((folder / 'build.json').read_text(encoding='utf-8')).get('majl_hf', '')}".rstrip()
+    return f"Built by `majl_hf`{version} (`majl data build`) from a copy of the corpus; every row was checked."
+
+
+def _what_is_not_here(origin: Origin) -> str:
+    sentences = []
+    if any((Path(origin.folder) / name).is_file() for name in ("combine.json", "pseudo_labels.json")):
+        sentences.append("The report named here stays with whoever made the dataset, for it names rows.")
+    if origin.left_out:
+        counts = _list([f"{count:,} of `{corpus}`" for corpus, count in origin.left_out.items()])
+        sentences.append(f"Rows that may not be passed on are not here ({counts}); figures of this section count them.")
+    return "\n\n" + " ".join(sentences) if sentences else ""
+
+
+def _list(names: Iterable[str]) -> str:
+    names = list(names)
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -1,0 +1,67 @@
+"""Are vocals and accompaniment exchanged? The labelled pitch tells: it fits the voice and not the music.
+
+Conventions
+    The fit of a part is the mean, over voiced frames of the label, of cos(2 pi f / f0) weighted by the part's power at
+    each frequency f: 1 where all of it lies on multiples of the labelled f0, 0 where it lies anywhere, -1 half way
+    between. Octaves and transients matter little, levels and channels not at all.
+
+Traps
+    Only a label that is the pitch of every frame tells: notes written for a game, octaves that may be off or frames
+    that are not trusted do not. Music that doubles the melody fits as well; the voice still fits better.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..corpora.labels import PitchLabel
+
+WINDOW_S = 0.064  # five periods of the lowest voices
+MAX_HZ = 4_000.0  # above it a label's small errors, times the harmonic's number, blur the teeth of the comb
+NUM_FRAMES, MIN_FRAMES = 50, 20  # voiced frames of a recording that are looked at, and that are needed to judge
+# Exchanged are parts of which the "accompaniment" fits at least so well and so much better than the "vocals". On MIR-1K
+# (1,000 clips, half of them lossy) vocals fit by 0.75 or more and by 0.40 better than their accompaniment, median 0.89:
+# no clip is refused as it is, and all 1,000 are when their channels are exchanged (tests/data/test_swapped.py).
+MIN_FIT, MIN_DIFFERENCE = 0.5, 0.2
+
+
+def label_fit(audio: np.ndarray, sampling_rate: int, label: PitchLabel) -> float | None:
+    """How well `label` fits one part, in [-1, 1]; None where the label has too few voiced frames to tell.
+
+    Args:
+        audio: shape (num_channels, num_samples), from the label's second 0 on.
+    """
+    mono = audio.mean(axis=0)
+    size = round(WINDOW_S * sampling_rate)
+    first = np.round(label.times_s * sampling_rate).astype(np.int64) - size // 2
+    voiced = np.flatnonzero((label.f0_hz > 0) & (first >= 0) & (first + size <= len(mono)))
+    if len(voiced) < MIN_FRAMES:
+        return None
+    voiced = voiced[np.linspace(0, len(voiced) - 1, min(NUM_FRAMES, len(voiced))).round().astype(np.int64)]
+    frames = mono[first[voiced, None] + np.arange(size)] * np.hanning(size)
+    frequency_hz = np.fft.rfftfreq(size, 1 / sampling_rate)
+    frequency_hz = frequency_hz[frequency_hz < MAX_HZ]
+    power = np.abs(np.fft.rfft(frames)[:, : len(frequency_hz)]) ** 2
+    multiple = frequency_hz / label.f0_hz[voiced, None]
+    power[multiple < 0.5] = 0.0  # a bass repeats itself at the period of any higher pitch
+    total = power.sum(axis=1)
+    on_multiples = (power * np.cos(2 * np.pi * multiple)).sum(axis=1)
+    return float(np.mean(on_multiples / np.where(total > 0, total, 1.0)))
+
+
+def find_exchange(vocals: np.ndarray, accompaniment: np.ndarray, sampling_rate: int, label: PitchLabel) -> str | None:
+    """Why the two parts of a recording seem to be exchanged, in words; None where they do not, or nothing tells.
+
+    Args:
+        vocals, accompaniment: shape (num_channels, num_samples).
+        label: of the vocals.
+    """
+    if label.confidence is not None or not label.octave_reliable:
+        return None
+    fits = [label_fit(part, sampling_rate, label) for part in (vocals, accompaniment)]
+    if None in fits or fits[1] < MIN_FIT or fits[1] - fits[0] < MIN_DIFFERENCE:
+        return None
+    return (
+        f"the accompaniment fits the pitch label (by {fits[1]:.2f} of 1) and the vocals do not ({fits[0]:.2f}): the "
+        "two are exchanged; correct the channels or the names of the stems"
+    )
