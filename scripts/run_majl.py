@@ -1,7 +1,7 @@
 """All of MAJL: stage 1, pseudo labels, stage 2, each by its own command and from one YAML file.
 
-    python scripts/run_majl.py scripts/configs/majl.yaml
-    python scripts/run_majl.py scripts/configs/majl.yaml --launch "--multi_gpu --num_processes 4"
+    python scripts/run_majl.py scripts/recipes/majl.yaml
+    python scripts/run_majl.py scripts/recipes/majl.yaml --launch "--multi_gpu --num_processes 4"
 
 is the same as
 

@@ -1,7 +1,7 @@
 """Train a MAJL model: both parts jointly, from a YAML file.
 
-    accelerate launch scripts/train.py scripts/configs/majl_base.yaml
-    accelerate launch scripts/train.py scripts/configs/majl.yaml --stage 1
+    accelerate launch scripts/train.py scripts/recipes/majl_base.yaml
+    accelerate launch scripts/train.py scripts/recipes/majl.yaml --stage 1
 
 The file holds the model to start from, the corpora, the mixing, the learning rates of the parts and the fields of
 transformers' TrainingArguments. A run that was stopped goes on from its last checkpoint when the command is given

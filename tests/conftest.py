@@ -9,9 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-# A plug-in package as a document prints it; see test_plugging_in.py.
-sys.path.append(str(Path(__file__).parent / "plugin_package"))
-
 # Read when the libraries are imported, so they are set first.
 _hub_cache = tempfile.mkdtemp(prefix="majl-tests-")
 atexit.register(shutil.rmtree, _hub_cache, ignore_errors=True)

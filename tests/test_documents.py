@@ -2,22 +2,19 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from built_corpora import make_track, write_built
+from corpus_files import MIR1K_RATE, steady_clip, write, write_mir1k
 from documents import ROOT, code_blocks, run_block, run_line
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from majl_hf import MajlModel
 from majl_hf.checkpoints import SHIPPED
 from majl_hf.models.modeling_majl import SHIPPED_CHECKPOINTS
-
-sys.path.append(str(Path(__file__).parent / "data"))
-from built_corpora import make_track, write_built
-from corpus_files import MIR1K_RATE, steady_clip, write, write_mir1k
 
 CARDS = sorted((ROOT / "src/majl_hf/checkpoints").glob("*/README.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
@@ -102,11 +99,11 @@ def test_links_and_scripts_exist(document):
 @pytest.mark.parametrize(
     "line",
     [
-        "python scripts/train.py scripts/configs/majl.yaml --steps 1",
+        "python scripts/train.py scripts/recipes/majl.yaml --steps 1",
         "python scripts/train.py",
         "python scripts/absent.py",
-        "python scripts/train.py scripts/configs/absent.yaml",
-        "accelerate launch scripts/pseudo_label.py scripts/configs/majl.yaml --nonsense",
+        "python scripts/train.py scripts/recipes/absent.yaml",
+        "accelerate launch scripts/pseudo_label.py scripts/recipes/majl.yaml --nonsense",
         "majl separate song.wav",
         "pip install .[absent]",
         "make absent",

@@ -43,15 +43,15 @@ def find_package() -> None:
 def main() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     find_package()
+    from majl_hf.checkpoints.loading import load_model
     from majl_hf.demo.app import launch
-    from majl_hf.demo.model import load_demo_model
     from majl_hf.errors import MajlError
 
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     try:
-        with launch(load_demo_model()) as running:
+        with launch(load_model(os.environ.get("MAJL_MODEL") or "majl-base")) as running:
             print(f"serving at {running.url}", flush=True)
             stopped.wait()
     except MajlError as error:

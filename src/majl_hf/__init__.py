@@ -12,8 +12,8 @@ from .models.configuration_majl import MajlConfig
 from .models.feature_extraction_majl import MajlFeatureExtractor
 from .models.modeling_majl import SHIPPED_CHECKPOINTS, MajlModel
 from .models.pipeline_majl import MajlPipeline
+from .system.provenance import __version__
 
-__version__ = "0.1.0"
 __all__ = ["MajlConfig", "MajlFeatureExtractor", "MajlModel", "MajlPipeline", "__version__", "find_checkpoint"]
 
 SHIPPED_CHECKPOINTS.update(SHIPPED)

@@ -11,3 +11,23 @@ class ConfigError(MajlError, ValueError):
 
 class AudioError(MajlError, ValueError):
     """Audio that cannot be read, written or used as asked."""
+
+
+class CorpusError(MajlError, ValueError):
+    """A corpus that is empty, incomplete or broken; the message names the file."""
+
+
+class TeacherError(MajlError, ValueError):
+    """A teacher that returned what no label can be made from."""
+
+
+class EvaluationError(MajlError, ValueError):
+    """Arrays that do not belong together, a system that is not there, or results that cannot be reported."""
+
+
+class PushError(MajlError, ValueError):
+    """Something that may not or cannot be uploaded, or a Hub that refuses it."""
+
+
+class NonFiniteLossError(MajlError, RuntimeError):
+    """The loss became infinite or not a number; the message names the batch's items."""

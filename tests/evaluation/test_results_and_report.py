@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from majl_hf import MajlConfig
-from majl_hf.evaluation import EvaluationError
+from majl_hf.errors import EvaluationError
 from majl_hf.evaluation import model_card as report_module
 from majl_hf.evaluation.model_card import make_card, make_model_card
 from majl_hf.evaluation.results import make_run, merge_run, read_results, run_key

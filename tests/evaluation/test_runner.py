@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from evaluation_signals import RATE
 
-from majl_hf.corpora.tracks import CorpusError
+from majl_hf.errors import CorpusError, EvaluationError
 from majl_hf.evaluation import (
-    EvaluationError,
     MixtureSystem,
     OracleMaskSystem,
     SystemOutput,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from evaluation_signals import RATE, sung_note
 
+from majl_hf.errors import EvaluationError
 from majl_hf.evaluation import (
     CascadeSystem,
-    EvaluationError,
     MajlSystem,
     MixtureSystem,
     OracleMaskSystem,

@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from built_corpora import make_track, read_rows, write_built
 from hub_client import ClientError
 from local_hub import TOKEN
-
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-from built_corpora import make_track, read_rows, write_built
 
 PUSH = """
 from majl_hf.publish.dataset import push_dataset
@@ -138,8 +134,8 @@ def test_a_hub_that_refuses_is_reported_without_the_token(hub, hub_client, tmp_p
 
 
 def refused(folder, match, **options):
+    from majl_hf.errors import PushError
     from majl_hf.publish.dataset import push_dataset
-    from majl_hf.publish.errors import PushError
     from majl_hf.publish.hub import Target
 
     with pytest.raises(PushError, match=match):

@@ -303,7 +303,7 @@ def test_pickled_weights_are_not_loaded(hub, hub_client, tiny_model_folder, song
 
 
 def refused(match, source, **options):
-    from majl_hf.publish.errors import PushError
+    from majl_hf.errors import PushError
     from majl_hf.publish.hub import Target
     from majl_hf.publish.model import push_model
 

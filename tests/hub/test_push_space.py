@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from majl_hf.publish.errors import PushError
+from majl_hf.errors import PushError
 from majl_hf.publish.hub import Target
 from majl_hf.publish.space import push_space
 

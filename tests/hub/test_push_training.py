@@ -8,8 +8,6 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from local_hub import TOKEN
-
-sys.path.append(str(Path(__file__).parents[1] / "data"))
 from row_files import make_rows, write_built
 
 ROOT = Path(__file__).parents[2]

@@ -1,14 +1,10 @@
 """Teachers that are functions, whose answers are known, and a corpus of tones for them."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[1] / "data"))  # row_files, which the corpora's tests use, too
-
 from row_files import make_rows, write_built
 
 from majl_hf.evaluation.systems import PitchTrack

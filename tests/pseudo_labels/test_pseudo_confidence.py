@@ -5,8 +5,9 @@ import pytest
 
 from majl_hf.corpora.labels import PitchLabel
 from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
+from majl_hf.models.pitch_majl import cents_between
 from majl_hf.pseudo_labels.confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
-from majl_hf.pseudo_labels.reading import PitchReading, cents_between
+from majl_hf.pseudo_labels.reading import PitchReading
 
 GRID = PitchEstimatorConfig(first_bin_hz=100.0, bin_cents=40.0, num_bins=61)  # two octaves
 

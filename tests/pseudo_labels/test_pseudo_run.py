@@ -13,8 +13,7 @@ import yaml
 from datasets import load_dataset
 from row_files import make_rows, write_built
 
-from majl_hf.corpora.tracks import CorpusError
-from majl_hf.errors import ConfigError, MajlError
+from majl_hf.errors import ConfigError, CorpusError, MajlError
 from majl_hf.evaluation.systems import PitchTrack, checkpoint_sha256
 from majl_hf.pseudo_labels import PseudoLabelConfig, load_pseudo_label_config, report, run, run_pseudo_labels
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from majl_hf.errors import ConfigError
+from majl_hf.errors import ConfigError, TeacherError
 from majl_hf.evaluation.systems import PitchTrack, checkpoint_sha256
 from majl_hf.models.modeling_majl import MajlModel
 from majl_hf.models.streaming_majl import separate_array
 from majl_hf.pseudo_labels import teachers
 from majl_hf.pseudo_labels.teachers import (
     PitchTeacher,
-    TeacherError,
     VocalsTeacher,
     describe_pitch_teacher,
     load_pitch_teacher,

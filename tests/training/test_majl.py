@@ -12,13 +12,11 @@ import pytest
 import torch
 import yaml
 from datasets import load_dataset
+from row_files import make_rows, write_built
 
 from majl_hf import MajlModel
 from majl_hf.mixing.items import collate
 from majl_hf.training import load_training_config, make_trainer
-
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-from row_files import make_rows, write_built
 
 ROOT = Path(__file__).parents[2]
 

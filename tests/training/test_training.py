@@ -15,16 +15,17 @@ import yaml
 from safetensors.torch import load_file
 
 from majl_hf import MajlConfig, MajlModel
+from majl_hf.errors import NonFiniteLossError
 from majl_hf.models.backbones_majl import FcpeConfig, SpleeterConfig, SpleeterSeparator
 from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
 from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
-from majl_hf.training import NonFiniteLossError, load_training_config, make_trainer, parameter_groups, train
+from majl_hf.training import load_training_config, make_trainer, parameter_groups, train
 from majl_hf.training.config import STAGES, BalancingConfig, WeightingConfig
 from majl_hf.training.run import last_checkpoint, training_arguments
 from majl_hf.training.trainer import DwhsTrainer
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(path for path in (ROOT / "scripts/configs").glob("majl*.yaml"))
+CONFIGS = sorted(path for path in (ROOT / "scripts/recipes").glob("majl*.yaml"))
 BASE_LIKE = {
     "separator_config": SpleeterConfig(hidden_channels=(4, 8, 72), residual_head=True, upper_band=True),
     "pitch_estimator_config": FcpeConfig(hidden_size=32, num_layers=2),

@@ -13,9 +13,9 @@ _UNITS = {"sdr_db": ("SDR, dB", 1.0), "rpa": ("RPA, %", 100.0), "oa": ("OA, %", 
 _POINTS = {"sdr_db": "dB", "rpa": "points", "oa": "points"}
 _HEAD = """# Ablations of MAJL
 
-Made by `scripts/ablate.py` from the files `results/ablation_*.json` beside it, which also hold the scores of every clip
-and seed; `scripts/ablate.py CONFIG --report-only` writes it again. Each section is one starting point: all its rows
-have the same optimiser steps, items and seeds, start from the same weights and are scored on the same whole clips. Rows
+Made by `scripts/experiments/ablate.py` from the files `results/ablation_*.json` beside it, which also hold the scores
+of every clip and seed; `scripts/experiments/ablate.py CONFIG --report-only` writes it again. Each section is one starting point: all
+its rows have the same optimiser steps, items and seeds, start from the same weights and are scored on the same whole clips. Rows
 of several stages split the steps among them; a row of 0 steps is the start as it is. Pseudo labels cost time beside
 the steps, which is stated.
 
@@ -47,9 +47,13 @@ def read_all(folder: str | Path) -> list[dict]:
         try:
             results.append(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise MajlError(f"{path} cannot be read ({error}); run scripts/ablate.py for it again.") from error
+            raise MajlError(
+                f"{path} cannot be read ({error}); run scripts/experiments/ablate.py for it again."
+            ) from error
     if not results:
-        raise MajlError(f"{folder} holds no ablation_*.json; run scripts/ablate.py with a configuration first.")
+        raise MajlError(
+            f"{folder} holds no ablation_*.json; run scripts/experiments/ablate.py with a configuration first."
+        )
     return results
 
 

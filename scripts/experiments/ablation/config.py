@@ -248,7 +248,7 @@ def _read(path: Path, followed: tuple[Path, ...] = ()) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Give the YAML file of an ablation.") from error
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{path} holds no sections; see scripts/configs/ablation_small.yaml for what is needed.")
+        raise ConfigError(f"{path} holds no sections; see configs/ablation_small.yaml for what is needed.")
     content = {key: value for key, value in content.items() if not key.startswith("_")}  # anchors to refer to
     if (name := content.pop("extends", None)) is None:
         return content

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from majl_hf.corpora.tracks import CorpusError, SumPart
-from majl_hf.errors import ConfigError
+from majl_hf.corpora.tracks import SumPart
+from majl_hf.errors import ConfigError, CorpusError
 from majl_hf.pseudo_labels.sources import find_files, scan
 from majl_hf.rows.build import ShardWriter, write_json
 from majl_hf.rows.convert import row_to_track, track_to_row

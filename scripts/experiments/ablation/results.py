@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from majl_hf.errors import MajlError
-from majl_hf.evaluation.results import code_revision, package_versions
 from majl_hf.metrics.statistics import LEVEL, NUM_RESAMPLES
 from majl_hf.models.configuration_majl import MajlConfig
 from majl_hf.system.files import write_atomically
+from majl_hf.system.provenance import code_revision, package_versions
 
 from .config import AblationConfig
 from .plan import Run, budgets, corpus_folder, plan_run, start_folder

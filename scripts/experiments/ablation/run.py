@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 
 from majl_hf.errors import ConfigError
-from majl_hf.evaluation.results import code_revision
 from majl_hf.evaluation.runner import score_clip
 from majl_hf.evaluation.systems import MajlSystem, checkpoint_sha256
 from majl_hf.mixing.clips import iter_validation_clips
@@ -31,6 +30,7 @@ from majl_hf.models.modeling_majl import MajlModel
 from majl_hf.pseudo_labels import run_pseudo_labels
 from majl_hf.rows.build import write_json
 from majl_hf.system.locks import held
+from majl_hf.system.provenance import code_revision
 from majl_hf.training.run import last_checkpoint, seeded_model, train
 
 from .config import AblationConfig

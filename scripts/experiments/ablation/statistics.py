@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from majl_hf.evaluation.errors import EvaluationError
+from majl_hf.errors import EvaluationError
 from majl_hf.metrics.statistics import LEVEL, NUM_RESAMPLES
 
 

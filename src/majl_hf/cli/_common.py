@@ -106,57 +106,6 @@ def describe(error: BaseException, debug: bool = False) -> str:
     return f"{type(error).__name__}: {error}; run again with --debug to see where"
 
 
-def load_model(name: str, device: Device, threads: int | None, policy: str | None, threshold: float | None):
-    """The model in evaluation mode on its device; the voicing options are checked against it.
-
-    Raises:
-        MajlError: a model that cannot be loaded, a device that is not there, a threshold out of range.
-    """
-    import huggingface_hub
-    import torch
-    import transformers
-
-    from .. import MajlModel
-    from ..checkpoints import SHIPPED
-    from ..models.decoding_majl import PitchDecoder
-    from ..publish.hub import explain
-
-    if name not in SHIPPED and "/" not in name and not os.path.isdir(name):  # not worth asking the Hub
-        raise MajlError(
-            f"There is no model {name!r}; give a shipped name ({', '.join(SHIPPED) or 'none is installed'}), a folder "
-            "or a Hub id (owner/name)."
-        )
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    target = _torch_device(device)
-    try:
-        model = MajlModel.from_pretrained(name, use_safetensors=True)
-    except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        advice = explain(error, name) or f"{reason} Give a name of `majl models`, a folder or a Hub id."
-        raise MajlError(f"The model {name!r} cannot be loaded: {advice}") from error
-    try:
-        PitchDecoder(model.config, policy, threshold)
-    except ValueError as error:
-        raise MajlError(str(error)) from error
-    return model.eval().to(target)
-
-
-def _torch_device(device: Device) -> str:
-    import torch
-
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device is Device.auto:
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available[device.value]:
-        usable = ", ".join(name for name, is_there in available.items() if is_there)
-        raise MajlError(f"The device {device.value} is not available here; use one of auto, {usable}.")
-    return device.value
-
-
 def print_json(value) -> None:
     """One JSON value on stdout, in ASCII."""
     print(json.dumps(value, indent=2), flush=True)

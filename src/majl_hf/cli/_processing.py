@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
+from ..checkpoints.loading import load_model
 from ..export.f0_csv import F0CsvWriter
 from ..system.files import commit_together
 from ..system.memory import keep_freed_memory
-from ._common import EXIT_FAILED, check_output_dir, describe, load_model
+from ._common import EXIT_FAILED, check_output_dir, describe
 from ._inputs import Job, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
 from ._report import Report

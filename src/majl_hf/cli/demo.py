@@ -40,13 +40,13 @@ def run(
 
     # Whoever starts the demo has not agreed to telling anyone about it.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from ..checkpoints.loading import load_model
     from ..demo.app import launch
     from ..demo.limits import Limits
-    from ..demo.model import load_demo_model
 
     given = {"max_minutes": max_minutes, "max_megabytes": max_megabytes}
     limits = replace(Limits.from_environment(), **{name: value for name, value in given.items() if value is not None})
-    loaded = load_demo_model(model, device, threads)
+    loaded = load_model(model or os.environ.get("MAJL_MODEL") or "majl-base", device, threads)
     with StopSignals() as signals, launch(loaded, limits, host=host, port=port, open_browser=open_browser) as running:
         typer.echo(f"{running.url}  (Ctrl-C ends it and deletes everything that was uploaded)")
         while True:

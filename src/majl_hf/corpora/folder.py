@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MajlError
+from ..errors import CorpusError, MajlError
 from .labels import Note, PitchLabel
 from .notes import SUNG_NOTES, check_notes, is_number, notes_to_label, read_notes
 from .stems import check_alike, find_songs, select_songs
-from .tracks import AudioPart, CorpusError, Track, resolve_folder
+from .tracks import AudioPart, Track, resolve_folder
 
 PARTS = ("mixture", "vocals", "accompaniment")
 LABELS = ("f0.csv", "notes.csv", "notes.txt")

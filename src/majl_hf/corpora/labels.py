@@ -14,12 +14,6 @@ import numpy as np
 from ..errors import MajlError
 
 
-def semitones_to_hz(semitones: np.ndarray) -> np.ndarray:
-    """MIDI semitones (69 = 440 Hz) to Hz, any shape; 0 means unvoiced and stays 0."""
-    semitones = np.asarray(semitones, dtype=np.float64)
-    return np.where(semitones > 0, 440.0 * 2.0 ** ((semitones - 69.0) / 12.0), 0.0)
-
-
 @dataclass(frozen=True)
 class Note:
     """A sung note: seconds from the start of the recording, and MIDI semitones (69 = 440 Hz, may be fractional)."""

@@ -31,9 +31,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..errors import MajlError
+from ..errors import CorpusError, MajlError
 from .labels import PitchLabel
-from .tracks import AudioPart, CorpusError, Part, SumPart, Track, resolve_folder
+from .tracks import AudioPart, Part, SumPart, Track, resolve_folder
 
 LICENCE = "CC-BY-NC-SA-4.0"
 CITATION = """\

@@ -25,9 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MajlError
-from .labels import PitchLabel, semitones_to_hz
-from .tracks import AUDIO_SUFFIXES, AudioPart, CorpusError, Track, resolve_folder
+from ..errors import CorpusError, MajlError
+from ..models.pitch_majl import midi_to_hz
+from .labels import PitchLabel
+from .tracks import AUDIO_SUFFIXES, AudioPart, Track, resolve_folder
 
 LICENCE = "research only, no redistribution"
 CITATION = """\
@@ -101,7 +102,7 @@ def read_label(path: Path, duration_s: float) -> PitchLabel:
             f"(at most {MAX_LENGTH_DIFFERENCE} off). Label and audio belong to different clips, or one is cut off."
         )
     try:
-        return PitchLabel(semitones_to_hz(semitones), HOP_S, OFFSET_S)
+        return PitchLabel(midi_to_hz(semitones), HOP_S, OFFSET_S)
     except MajlError as error:
         raise CorpusError(f"{path}: {error}") from error
 

@@ -20,9 +20,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..errors import CorpusError
 from .labels import Note
 from .notes import KARAOKE_NOTES, check_notes, notes_to_label
-from .tracks import AudioPart, CorpusError, Track, find_audio, resolve_folder
+from .tracks import AudioPart, Track, find_audio, resolve_folder
 
 LICENCE = "audio all rights reserved, supplied by the user: no redistribution"
 CITATION = """\

@@ -24,7 +24,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .tracks import CorpusError, Part, SumPart, Track, resolve_folder
+from ..errors import CorpusError
+from .tracks import Part, SumPart, Track, resolve_folder
 
 LICENCE = "educational and non-commercial use only; each song has its own licence"
 CITATION = """\

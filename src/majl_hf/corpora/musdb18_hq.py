@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from ..errors import CorpusError
 from .musdb18 import ACCOMPANIMENT, LICENCE, VALIDATION_TRACKS, check_stems_agree, make_track, split_of
-from .tracks import AudioPart, CorpusError, Track, resolve_folder
+from .tracks import AudioPart, Track, resolve_folder
 
 __all__ = ["CITATION", "LICENCE", "load_musdb18_hq"]
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .tracks import CorpusError, Track, find_audio, resolve_folder, track_of_file
+from ..errors import CorpusError
+from .tracks import Track, find_audio, resolve_folder, track_of_file
 
 
 def load_music(

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .labels import Note, PitchLabel, semitones_to_hz
-from .tracks import CorpusError
+from ..errors import CorpusError
+from ..models.pitch_majl import midi_to_hz
+from .labels import Note, PitchLabel
 
 HOP_S = 0.01
 MAX_OVERHANG_S = 0.5  # of a note beyond the end of its recording; more, and the two do not belong together
@@ -45,8 +46,8 @@ class NoteTrust:
     border_s: float = 0.05
 
 
-# Shares of frames that an independent tracker on the vocals confirms (scripts/measure_note_labels.py): pitch within 50
-# cents in a note, unvoiced in a gap. In brackets 95 % intervals over recordings.
+# Shares of frames that an independent tracker on the vocals confirms: pitch within 50 cents in a note, unvoiced in a
+# gap (scripts/experiments/measure_note_labels.py). In brackets 95 % intervals over recordings.
 #
 # SSVD, tuned to what was sung, the 43 labelled recordings up to number 1216: in notes .93 [.91, .94] beyond 100 ms from
 # a border, .87 at 50 to 100, .78 at 20 to 50, .65 [.61, .69] nearer; in gaps .90 [.84, .95], .76, .49 and .23.
@@ -91,7 +92,7 @@ def notes_to_label(
     confidence[clash] = 0.0
     for start_s, end_s in unknown:
         confidence[_frames(start_s, end_s, hop_s)] = 0.0
-    return PitchLabel(semitones_to_hz(semitones), hop_s, 0.0, confidence, octave_reliable)
+    return PitchLabel(midi_to_hz(semitones), hop_s, 0.0, confidence, octave_reliable)
 
 
 def check_notes(notes: Iterable[Note], duration_s: float, path: Path) -> tuple[Note, ...]:

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from .tracks import AudioPart, CorpusError, Track, find_audio, resolve_folder
+from ..errors import CorpusError
+from .tracks import AudioPart, Track, find_audio, resolve_folder
 
 MAX_LENGTH_DIFFERENCE_S = 0.1
 PARTS = ("vocals", "accompaniment")

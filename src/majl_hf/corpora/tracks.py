@@ -17,15 +17,11 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import soundfile
 
-from ..errors import MajlError
+from ..errors import CorpusError
 from .labels import Note, PitchLabel
 
 LABEL_KINDS = ("full", "separation", "pitch", "vocals", "accompaniment", "pseudo")
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
-
-
-class CorpusError(MajlError, ValueError):
-    """A corpus that is empty, incomplete or broken; the message names the file."""
 
 
 def _bits(subtype: str) -> int:

@@ -14,7 +14,7 @@ Traps
     so a gap between notes may be sung. The audio often has another extension than the file says. Old files are in
     Windows-1252. The notes stand ahead of the singing: a pitch tracker on separated vocals agrees with all of seven
     songs by one artist best when they are delayed by 80 to 110 ms, by 100 in the median (95 % interval 80 to 100;
-    scripts/measure_note_labels.py), so frame labels are delayed by `delay_s`; `notes` are as published.
+    scripts/experiments/measure_note_labels.py), so frame labels are delayed by `delay_s`; `notes` are as published.
     Where the two voices of a duet differ, nothing is known of the frame (see `notes`).
     Beats in files with `#RELATIVE:YES` start anew in each line, and a `B` line changes the tempo: both are refused.
 
@@ -30,9 +30,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..errors import CorpusError
 from .labels import Note
 from .notes import KARAOKE_NOTES, check_notes, notes_to_label
-from .tracks import AUDIO_SUFFIXES, AudioPart, CorpusError, Track, resolve_folder
+from .tracks import AUDIO_SUFFIXES, AudioPart, Track, resolve_folder
 
 CITATION = "UltraStar song files; title, artist and licence are each song's own."
 BASE_MIDI = 60

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..export.plot import DYNAMIC_RANGE_DB, HIGHEST_HZ, LOWEST_HZ, log_spectrogram_db
+from ..models.pitch_majl import hz_to_midi, note_name
 from .separation import SeparatedSong
-from .voicing import hz_to_midi, note_and_cents, note_name
+from .voicing import note_and_cents
 
 MAX_PITCH_POINTS = 30_000  # 5 minutes of frames of 10 ms; longer songs are drawn with every second frame, and so on
 MAX_VOICING_POINTS = 4_000  # more than a screen has columns

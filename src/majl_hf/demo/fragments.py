@@ -2,10 +2,11 @@
 
 from html import escape
 
+from ..models.pitch_majl import hz_to_midi, note_name
 from .downloads import DOWNLOADS
 from .separation import Progress, SeparatedSong
 from .sessions import Session
-from .voicing import VoiceFacts, hz_to_midi, note_name
+from .voicing import VoiceFacts
 
 PLAYERS = (("mixture.flac", "Mixture"), ("vocals.flac", "Vocals"), ("accompaniment.flac", "Accompaniment"))
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..models.decoding_majl import _hysteresis_runs
+from ..models.decoding_majl import hysteresis_runs
+from ..models.pitch_majl import note_name
 
-NOTE_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 # The vocal range leaves out this share of the sung frames at each end: onsets, slides, and errors of the pitch.
 RANGE_TAIL = 0.02
 
@@ -20,7 +20,7 @@ def decide_voiced(voicing: np.ndarray, policy: str, threshold: float) -> np.ndar
         threshold: Between 0 and 1.
     """
     if policy == "hysteresis":
-        return _hysteresis_runs(voicing, threshold)
+        return hysteresis_runs(voicing, threshold)
     return voicing >= threshold
 
 
@@ -42,17 +42,6 @@ def describe_voice(f0_hz: np.ndarray, voiced: np.ndarray) -> VoiceFacts:
         return VoiceFacts(None, None, None, 0.0)
     lowest, median, highest = np.quantile(sung_hz, [RANGE_TAIL, 0.5, 1 - RANGE_TAIL])
     return VoiceFacts(float(lowest), float(highest), float(median), len(sung_hz) / len(f0_hz))
-
-
-def hz_to_midi(f0_hz):
-    """Note numbers with fractions; 69 is A4 at 440 Hz."""
-    return 69 + 12 * np.log2(np.asarray(f0_hz, dtype=float) / 440.0)
-
-
-def note_name(midi: float) -> str:
-    """Name of the nearest note, such as `C♯4`; the middle C is C4."""
-    nearest = round(midi)
-    return f"{NOTE_NAMES[nearest % 12]}{nearest // 12 - 1}"
 
 
 def note_and_cents(midi: float) -> str:

@@ -5,11 +5,11 @@ what a list of them says; `systems`, `rivals` what is measured; `runner` over a 
 `report` the model card.
 """
 
+from ..errors import EvaluationError
 from ..metrics.melody import melody_scores
 from ..metrics.modules import load_metric
 from ..metrics.separation import is_silent, nsdr_db, sdr_db, separation_scores, si_sdr_db
 from ..metrics.statistics import Summary, bootstrap_interval, paired_difference, summarise
-from .errors import EvaluationError
 from .rivals import SYSTEMS, build_system
 from .runner import Evaluation, ItemScores, evaluate_mir1k, evaluate_stem_file, evaluate_stems
 from .systems import (

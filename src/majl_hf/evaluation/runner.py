@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import EvaluationError
 from ..metrics.melody import melody_scores
 from ..metrics.separation import separation_scores
 from ..metrics.statistics import Summary, summarise
 from ..mixing.clips import ValidationClip, iter_validation_clips
 from ..mixing.config import Mir1kCorpus, StemsCorpus
-from .errors import EvaluationError
 from .stem_file import read_stem_file
 from .systems import System, SystemOutput
 

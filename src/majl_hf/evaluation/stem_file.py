@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import EvaluationError
 from ..mixing.clips import ValidationClip
-from .errors import EvaluationError
 
 STREAMS = ("mix", "drums", "bass", "other", "vocals")
 

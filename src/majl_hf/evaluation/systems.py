@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from .errors import EvaluationError
+from ..errors import EvaluationError
 
 
 @dataclass(frozen=True, eq=False)

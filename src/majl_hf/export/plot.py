@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MajlError
+from ..models.pitch_majl import midi_to_hz, note_name
 
 LOWEST_HZ, HIGHEST_HZ = 60.0, 2000.0
 ROWS_PER_OCTAVE = 72
@@ -12,7 +13,6 @@ WINDOW_S = 0.08  # long enough to part the harmonics of a low voice, short enoug
 MAX_COLUMNS = 2400  # more than the picture has pixels
 DYNAMIC_RANGE_DB = 65.0
 MAX_GAP_S = 0.05  # the line is broken where voiced frames lie further apart
-NOTE_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 
 
 def plot_pitch(path_png, vocals, sampling_rate: int, times_s, f0_hz, voiced, title: str = "") -> Path:
@@ -113,11 +113,11 @@ def _with_gaps(times_s: np.ndarray, f0_hz: np.ndarray) -> tuple[np.ndarray, np.n
 def _name_notes(axes) -> None:
     """Ticks at the Cs, Es and Gs by name, fine lines at the Cs."""
     midi = [note for note in range(36, 97) if note % 12 in (0, 4, 7)]
-    hz = {note: 440.0 * 2 ** ((note - 69) / 12) for note in midi}
+    hz = {note: midi_to_hz(note) for note in midi}
     shown = [note for note in midi if LOWEST_HZ <= hz[note] <= HIGHEST_HZ]
     axes.set_yticks(
         [np.log2(hz[note]) for note in shown],
-        [f"{NOTE_NAMES[note % 12]}{note // 12 - 1}" for note in shown],
+        [note_name(note) for note in shown],
         fontsize=9,
     )
     for note in shown:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import mir_eval.melody
 import numpy as np
 
-from ..evaluation.errors import EvaluationError
+from ..errors import EvaluationError
 
 _NAMES = {
     "rpa": "Raw Pitch Accuracy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import _torchaudio  # noqa: F401  (evaluate imports transformers)
-from ..evaluation.errors import EvaluationError
+from ..errors import EvaluationError
 
 _FOLDER = Path(__file__).parent
 METRICS = ("separation", "melody")

@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from ..evaluation.errors import EvaluationError
+from ..errors import EvaluationError
 
 # RMS below which a reference counts as silent: -80 dB of full scale, under the noise that a lossy codec leaves.
 SILENCE_RMS = 1e-4

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..evaluation.errors import EvaluationError
+from ..errors import EvaluationError
 
 NUM_RESAMPLES = 10_000
 LEVEL = 0.95

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .configuration_majl import MajlConfig
-from .pitch_estimator_majl import MEAN_CENTS, bins_to_hz
+from .pitch_majl import MEAN_CENTS, TOLERANCE_CENTS, bins_to_hz
 
 DECODERS = ("viterbi", "local_mean")
 VOICING_POLICIES = ("threshold", "hysteresis", "always")
-CONFIDENCE_CENTS = 50.0
 HYSTERESIS = 0.2  # a sung stretch starts above threshold + this, and lasts while voicing is above threshold - this
 MERGE_INTERVAL = 64  # frames between two looks at whether the paths have merged
 MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
@@ -137,7 +136,7 @@ class _Viterbi:
         return np.zeros(0, dtype=int)
 
 
-def _hysteresis_runs(voicing: np.ndarray, threshold: float) -> np.ndarray:
+def hysteresis_runs(voicing: np.ndarray, threshold: float) -> np.ndarray:
     """Stretches above `threshold - HYSTERESIS` that somewhere reach `threshold + HYSTERESIS`."""
     high = min(threshold + HYSTERESIS, 0.5 * (1 + threshold))
     low = max(threshold - HYSTERESIS, 0.5 * threshold)
@@ -199,7 +198,7 @@ class PitchDecoder:
         position = (near * weights).sum(axis=1) / weights.sum(axis=1)
 
         total = posteriors.sum(axis=1) + 1e-12
-        within = np.abs(near - position[:, None]) * self.grid.bin_cents <= CONFIDENCE_CENTS
+        within = np.abs(near - position[:, None]) * self.grid.bin_cents <= TOLERANCE_CENTS
         # Clipping at the grid's ends repeats a bin; it counts once.
         within &= np.concatenate([np.ones((len(bins), 1), dtype=bool), np.diff(near, axis=1) > 0], axis=1)
         confidence = (posteriors[rows, near] * within).sum(axis=1) / total
@@ -231,7 +230,7 @@ class PitchDecoder:
                     num_final = len(frames)
             self.held = PitchFrames(*(getattr(frames, n)[num_final:] for n in PitchFrames.__dataclass_fields__))
             frames = PitchFrames(*(getattr(frames, n)[:num_final] for n in PitchFrames.__dataclass_fields__))
-            frames.voiced = _hysteresis_runs(frames.voicing, self.threshold)
+            frames.voiced = hysteresis_runs(frames.voicing, self.threshold)
         return frames
 
 

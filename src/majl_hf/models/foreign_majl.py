@@ -18,13 +18,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 
-from .pitch_estimator_majl import (
-    PitchEstimator,
-    PitchEstimatorConfig,
-    PitchEstimatorOutput,
-    hz_to_bins,
-    num_pitch_frames,
-)
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput, num_pitch_frames
+from .pitch_majl import hz_to_bins
 from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
 
 FACTORIES: dict[str, Callable] = {}

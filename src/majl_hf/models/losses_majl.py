@@ -8,7 +8,8 @@ that a quiet song counts like a loud one. Pitch: binary cross-entropy on Gaussia
 import torch
 from torch import nn
 
-from .pitch_estimator_majl import PitchEstimatorConfig, hz_to_bins
+from .pitch_estimator_majl import PitchEstimatorConfig
+from .pitch_majl import hz_to_bins
 from .stft_majl import stft
 
 SPECTRAL_N_FFT = 2048

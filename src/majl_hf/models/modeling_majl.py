@@ -15,7 +15,8 @@ from transformers.utils import ModelOutput
 
 from .configuration_majl import MajlConfig
 from .losses_majl import pitch_loss, separation_loss
-from .pitch_estimator_majl import likeliest_pitch, num_pitch_frames
+from .pitch_estimator_majl import num_pitch_frames
+from .pitch_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
 from .resampling_majl import resample, resampled_length
 

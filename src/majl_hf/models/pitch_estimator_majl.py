@@ -16,8 +16,6 @@ from transformers.utils import ModelOutput
 
 from .part_config_majl import PartConfig
 
-MEAN_CENTS = 60.0  # to each side of the highest bin, over which f0 is the mean
-
 
 class PitchEstimatorConfig(PartConfig):
     """What a pitch estimator declares about itself, its grid of bins above all.
@@ -55,34 +53,6 @@ class PitchEstimatorConfig(PartConfig):
 def num_pitch_frames(num_samples: int, hop_length: int) -> int:
     """Number of frames for a waveform of `num_samples`, one centred on each multiple of `hop_length` up to its end."""
     return 1 + num_samples // hop_length
-
-
-def hz_to_bins(f0_hz: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
-    """Frequencies in Hz (> 0) as fractional bin numbers on the grid of `config`, of the same shape."""
-    return 1200.0 * torch.log2(f0_hz / config.first_bin_hz) / config.bin_cents
-
-
-def bins_to_hz(bins, config: PitchEstimatorConfig):
-    """Fractional bin numbers (tensor, array or float) as frequencies in Hz."""
-    return config.first_bin_hz * 2.0 ** (bins * (config.bin_cents / 1200.0))
-
-
-def likeliest_pitch(logits: torch.Tensor, config: PitchEstimatorConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each frame's f0 in Hz, the posterior-weighted mean of the bins near the highest one, and that one's posterior.
-
-    Args:
-        logits (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`).
-
-    Returns:
-        Two tensors of shape `(batch_size, num_frames)`: f0 in Hz, positive; posterior in [0, 1].
-    """
-    highest = logits.max(dim=2)
-    reach = round(MEAN_CENTS / config.bin_cents)
-    near = highest.indices[..., None] + torch.arange(-reach, reach + 1, device=logits.device)
-    near = near.clamp(0, config.num_bins - 1)
-    weights = torch.sigmoid(logits.gather(2, near).float()) + 1e-12
-    bins = (near * weights).sum(dim=2) / weights.sum(dim=2)
-    return bins_to_hz(bins, config), torch.sigmoid(highest.values.float())
 
 
 @dataclass

@@ -17,7 +17,7 @@ import torch
 
 from .decoding_majl import PitchDecoder, PitchFrames
 from .modeling_majl import MajlModel, nearest_pitch_frames
-from .pitch_estimator_majl import likeliest_pitch
+from .pitch_majl import likeliest_pitch
 from .resampling_majl import ResampleStream
 from .windows_majl import Window, WindowCutter, pitch_grid, refiner_grid, separator_grid
 

@@ -7,7 +7,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput, bins_to_hz
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput
+from .pitch_majl import bins_to_hz
 
 HARMONICS = (0.5, 1.0, 2.0, 3.0, 4.0)  # multiples of a bin's frequency at which the spectrum is read
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..training.weights import AGREEMENT_CENTS, smooth
-from .reading import PitchReading, cents_between
+from ..models.pitch_majl import TOLERANCE_CENTS, cents_between, moving_average
+from .reading import PitchReading
 
 
 def view_agreement(reading: PitchReading, views: Sequence[PitchReading]) -> np.ndarray:
@@ -31,7 +31,7 @@ def view_agreement(reading: PitchReading, views: Sequence[PitchReading]) -> np.n
     agreeing = np.zeros(len(label))
     for view in views:
         view_hz, _ = view.label.at(np.clip(label.times_s, view.label.times_s[0], view.label.times_s[-1]))
-        same = cents_between(view_hz, label.f0_hz) <= AGREEMENT_CENTS
+        same = cents_between(view_hz, label.f0_hz) <= TOLERANCE_CENTS
         agreeing += np.where(label.f0_hz > 0, same, view_hz == 0)
     return agreeing / len(views)
 
@@ -57,7 +57,7 @@ def vocals_confidence(
     weight = np.ones(len(agreement)) if label_confidence is None else np.asarray(label_confidence, dtype=np.float64)
     num_frames = round(smoothing_s / hop_s)
     both = torch.from_numpy(np.stack([agreement * weight, weight]))
-    above, below = smooth(both, num_frames).numpy()
+    above, below = moving_average(both, num_frames).numpy()
     return np.clip(np.where(below > 1e-9, above / np.maximum(below, 1e-9), 0.0), 0.0, 1.0)
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from ..corpora.labels import PitchLabel
-from ..corpora.tracks import CorpusError, Track
+from ..corpora.tracks import Track
+from ..errors import CorpusError, TeacherError
 from ..rows.convert import row_to_track, track_to_row
 from ..rows.swapped import find_exchange
 from .confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
 from .reading import PitchReading
-from .teachers import PitchTeacher, TeacherError, VocalsTeacher
+from .teachers import PitchTeacher, VocalsTeacher
 
 DIRECTIONS = {"separation": "pitch", "vocals": "pitch", "pitch": "vocals"}
 """What a row of each kind lacks, and gets."""

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .. import __version__
-from ..corpora.tracks import CorpusError
-from ..errors import ConfigError, MajlError
+from ..errors import ConfigError, CorpusError, MajlError
 from ..rows.build import (
     BUILD_FILE,
     SPLITS_BY,
@@ -30,6 +28,7 @@ from ..rows.build import (
     write_json,
 )
 from ..rows.shards import SPLITS, cut_evenly, file_facts, shard_name
+from ..system.provenance import __version__
 from .config import PseudoLabelConfig
 from .labelling import DIRECTIONS
 from .sources import SourceRow, find_files, scan

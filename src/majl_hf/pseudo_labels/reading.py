@@ -9,22 +9,9 @@ import torch
 
 from ..corpora.labels import PitchLabel
 from ..models.pitch_estimator_majl import PitchEstimatorConfig
-from ..training.weights import AGREEMENT_CENTS, OCTAVE_CENTS, agreement
+from ..models.pitch_majl import TOLERANCE_CENTS, agreement, cents_between
 
 _BLOCK_FRAMES = 4096  # that are compared at a time: posteriors of a whole song, times a few, are gigabytes
-
-
-def cents_between(first_hz: np.ndarray, second_hz: np.ndarray, fold_octaves: bool = False) -> np.ndarray:
-    """Distance in cents of frequencies in Hz (any shape), infinite where either is 0.
-
-    Args:
-        fold_octaves: take the nearest octave.
-    """
-    both = (first_hz > 0) & (second_hz > 0)
-    cents = 1200.0 * np.log2(np.where(both, first_hz, 1.0) / np.where(both, second_hz, 1.0))
-    if fold_octaves:
-        cents = np.mod(cents + OCTAVE_CENTS / 2, OCTAVE_CENTS) - OCTAVE_CENTS / 2
-    return np.where(both, np.abs(cents), np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +50,14 @@ class PitchReading:
     def agreement_with(self, label: PitchLabel) -> np.ndarray:
         """How well each frame of a label agrees with what was heard nearest to it, shape (len(label),) in [0, 1].
 
-        With posteriors it is `training.hard_samples.agreement`: the largest one within 50 cents of a voiced label (of
+        With posteriors it is `models.pitch_majl.agreement`: the largest one within 50 cents of a voiced label (of
         it in any octave where the label's octave is unreliable), one minus the largest one at an unvoiced label.
         Without them the certainty stands at the decoded pitch as the only posterior.
         """
         frames = self.nearest(label.times_s)
         if self.posteriors is None:
             sung = (self.voiced if self.certainty is None else self.certainty)[frames].astype(np.float64)
-            near = cents_between(self.f0_hz[frames], label.f0_hz, not label.octave_reliable) <= AGREEMENT_CENTS
+            near = cents_between(self.f0_hz[frames], label.f0_hz, not label.octave_reliable) <= TOLERANCE_CENTS
             return np.where(label.f0_hz > 0, sung * near, 1.0 - sung)
         values = np.empty(len(label))
         reliable = torch.tensor([label.octave_reliable])

@@ -21,9 +21,9 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from .. import __version__
 from ..rows.build import ShardWriter, alone_in
 from ..rows.schema import ROW_FEATURES
+from ..system.provenance import __version__
 from .config import PseudoLabelConfig
 from .labelling import DIRECTIONS, Settings, label_row
 from .plan import PlannedShard, is_finished, plan_shards, read_plan, select_rows, settle_date, write_plan

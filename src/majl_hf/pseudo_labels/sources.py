@@ -10,7 +10,7 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..corpora.tracks import CorpusError
+from ..errors import CorpusError
 from ..rows.reading import find_row_files
 from ..rows.schema import ROW_FEATURES
 

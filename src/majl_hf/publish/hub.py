@@ -1,4 +1,4 @@
-"""The one place that talks to the Hub: upload of a folder, and what an error of the Hub means.
+"""Upload of a folder to the Hub.
 
 huggingface_hub repeats a request for a part of a file by itself; here the whole is repeated, as connections also break
 between parts. Files that have arrived are not sent again.
@@ -7,16 +7,16 @@ between parts. Files that have arrived are not sent again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import PushError
+from ..checkpoints.hub_errors import explain, is_passing
+from ..errors import PushError
 
 KINDS = ("model", "dataset", "space")
 MAX_TRIES = 3
 WAIT_S = 2.0  # before the second try, doubled before each further one
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @dataclass
@@ -111,7 +111,7 @@ def push_folder(
         except PushError:
             raise
         except Exception as error:
-            if tries < MAX_TRIES and _is_passing(error):
+            if tries < MAX_TRIES and is_passing(error):
                 time.sleep(WAIT_S * 2 ** (tries - 1))
                 tries += 1
                 continue
@@ -149,92 +149,3 @@ def _push(
     )
     report.commit, report.address = commit.oid, str(url)
     return report
-
-
-def explain(error: BaseException, repo_id: str, kind: str = "model") -> str | None:
-    """What an error of the Hub's client means and what to do, or None where it is another error.
-
-    Libraries wrap the client's errors in their own, so the whole chain of causes is looked at.
-    """
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        LocalTokenNotFoundError,
-        OfflineModeIsEnabled,
-        RevisionNotFoundError,
-    )
-
-    chain = list(_causes(error))
-
-    def first(*kinds: type):
-        return next((cause for cause in chain if isinstance(cause, kinds)), None)
-
-    if first(LocalTokenNotFoundError):
-        return "You are not logged in to the Hub: run `hf auth login`, or set HF_TOKEN."
-    if first(OfflineModeIsEnabled) or (first(LocalEntryNotFoundError) and _is_offline()):
-        return (
-            f"The {kind} {repo_id} is not, or not wholly, in this machine's cache, and HF_HUB_OFFLINE keeps it from "
-            "being fetched: unset it, or run once with a connection and the same HF_HOME."
-        )
-    if first(GatedRepoError):
-        return f"The {kind} {repo_id} is gated: ask for access on its page, and log in with `hf auth login`."
-    if first(RevisionNotFoundError):
-        return f"The {kind} {repo_id} has no such revision: check the branch, tag or commit."
-    answer = first(HfHubHTTPError)
-    if answer is not None:
-        return _explain_status(answer.response.status_code, answer.server_message, repo_id, kind)
-    if first(HTTPError, ConnectionError):
-        return "The Hub cannot be reached: check the connection, HF_ENDPOINT and proxies, and try again."
-    if invalid := first(HFValidationError):
-        return f"{repo_id!r} is no id of the Hub ({invalid}): give OWNER/NAME."
-    return None
-
-
-def _explain_status(status: int, said: str | None, repo_id: str, kind: str) -> str:
-    said = f" It says: {said.strip().rstrip('.')}." if said and said.strip() else ""
-    if status == 401:
-        return (
-            f"The Hub answers 401: the token is missing, wrong or expired, or there is no {kind} {repo_id} that may be "
-            "seen without one. Check the name; log in with `hf auth login`, or set HF_TOKEN."
-        )
-    if status == 403:
-        return f"The Hub answers 403: the token may not do this with {repo_id}. Use one with write access there.{said}"
-    if status == 404:
-        return (
-            f"The Hub answers 404: there is no {kind} {repo_id}, or your token may not see it. Check the name; for a "
-            "private one log in with `hf auth login`, or set HF_TOKEN."
-        )
-    if status in _PASSING:
-        return f"The Hub answers {status}: it is out of order or busy just now. Try again in a few minutes.{said}"
-    return f"The Hub answers {status} and refuses.{said or ' Check the names and what the token may do.'}"
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Whether the same request may well succeed a little later."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
-
-    for cause in _causes(error):
-        if isinstance(cause, OfflineModeIsEnabled):
-            return False
-        if isinstance(cause, HfHubHTTPError):
-            return cause.response.status_code in _PASSING
-        if isinstance(cause, HTTPError | ConnectionError):
-            return True
-    return False
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_offline() -> bool:
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_OFFLINE

@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 from ..checkpoints import SHIPPED, find_checkpoint
-from .errors import PushError
+from ..errors import PushError
+from ..system.files import link
 from .hub import PushReport, Target, push_folder
-from .staging import link
 
 CARD_FILE, RESULTS_FILE = "README.md", "results.json"
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")

@@ -9,9 +9,9 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from .errors import PushError
+from ..errors import PushError
+from ..system.files import link
 from .hub import PushReport, Target, list_files, push_folder
-from .staging import link
 
 SDKS = ("gradio", "docker", "static")
 _COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")

@@ -31,12 +31,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import __version__
-from ..corpora.tracks import CorpusError, Track
-from ..errors import MajlError
+from ..corpora.tracks import Track
+from ..errors import CorpusError, MajlError
 from ..system.files import AtomicWriter, write_atomically
 from ..system.locks import held
 from ..system.processes import map_in_order
+from ..system.provenance import __version__
 from .cards import write_dataset_card
 from .convert import track_to_row
 from .schema import ROW_FEATURES

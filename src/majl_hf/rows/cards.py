@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from ..corpora.tracks import LABEL_KINDS, CorpusError
+from ..corpora.tracks import LABEL_KINDS
+from ..errors import CorpusError
 from ..system.files import write_atomically
 from .amounts import Amount, Amounts
 from .schema import SAMPLING_WEIGHT

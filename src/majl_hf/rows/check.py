@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..corpora.tracks import LABEL_KINDS, AudioPart, CorpusError
-from ..errors import MajlError
+from ..corpora.tracks import LABEL_KINDS, AudioPart
+from ..errors import CorpusError, MajlError
 from ..system.processes import map_in_order
 from .amounts import Amount, Amounts
 from .build import SPLITS_BY, read_build, read_splits_by

@@ -42,11 +42,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import __version__
-from ..corpora.tracks import CorpusError
-from ..errors import MajlError
+from ..errors import CorpusError, MajlError
 from ..system.files import write_atomically
 from ..system.processes import map_in_order
+from ..system.provenance import __version__
 from .amounts import Amounts
 from .build import COMBINE_FILE, SHARD_MINUTES, ShardWriter, read_splits_by
 from .cards import write_dataset_card

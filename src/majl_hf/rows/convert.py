@@ -11,7 +11,8 @@ import numpy as np
 import soundfile
 
 from ..corpora.labels import Note, PitchLabel
-from ..corpora.tracks import AudioPart, CorpusError, Part, Track
+from ..corpora.tracks import AudioPart, Part, Track
+from ..errors import CorpusError
 from .schema import AUDIO_COLUMNS
 from .swapped import find_exchange
 

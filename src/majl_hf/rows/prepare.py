@@ -11,8 +11,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from .. import __version__
 from ..errors import ConfigError, MajlError
+from ..system.provenance import __version__
 from ..system.settings import Section, read_config_file
 from .build import BUILD_FILE, SHARD_MINUTES, SPLITS_BY, BuildReport, assign_splits, build_corpus, load_corpus
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..corpora.tracks import LABEL_KINDS, CorpusError, Track
+from ..corpora.tracks import LABEL_KINDS, Track
+from ..errors import CorpusError
 from .schema import AUDIO_COLUMNS, ROW_FEATURES, SAMPLING_WEIGHT
 
 CACHE_BYTES = 64 * 2**20

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from ..corpora.tracks import CorpusError
+from ..errors import CorpusError
 
 SPLITS = ("train", "validation", "test", "unused")
 SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-(\d{{5}})-of-(\d{{5}})\.parquet")

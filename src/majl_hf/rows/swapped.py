@@ -21,7 +21,7 @@ MAX_HZ = 4_000.0  # above it a label's small errors, times the harmonic's number
 NUM_FRAMES, MIN_FRAMES = 50, 20  # voiced frames of a recording that are looked at, and that are needed to judge
 # Exchanged are parts of which the "accompaniment" fits at least so well and so much better than the "vocals". On MIR-1K
 # (1,000 clips, half of them lossy) vocals fit by 0.75 or more and by 0.40 better than their accompaniment, median 0.89:
-# no clip is refused as it is, and all 1,000 are when their channels are exchanged (tests/data/test_swapped.py).
+# no clip is refused as it is, and all 1,000 are when their channels are exchanged (tests/rows/test_swapped.py).
 MIN_FIT, MIN_DIFFERENCE = 0.5, 0.2
 
 

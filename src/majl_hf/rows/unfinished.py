@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import __version__
 from ..system.files import AtomicWriter
+from ..system.provenance import __version__
 from .build import alone_in, remove_leftovers, write_json
 from .fingerprint import Fingerprint
 from .shards import file_facts

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,3 +129,11 @@ def commit_together(writers: Sequence[AtomicWriter]) -> None:
             with contextlib.suppress(OSError):
                 path.unlink()
         raise
+
+
+def link(source: Path, target: Path) -> None:
+    """Put `source` at `target`: as a link, or as a copy where links may not be made (on Windows, say)."""
+    try:
+        target.symlink_to(source.resolve())
+    except OSError:
+        shutil.copy2(source, target)

@@ -98,7 +98,7 @@ class TrainingConfig(Section):
             differs from its defaults.
         model_config_overrides: fields of `MajlConfig` that differ from that model's; of its parts' configs too, as
             mappings under `separator_config` and `pitch_estimator_config`, where their weights stay the same.
-        data: sources and mixing, see `majl_hf.data.MixingConfig`; `length` is worked out from the number of steps.
+        data: sources and mixing, see `mixing.config.MixingConfig`; `length` is worked out from the number of steps.
         validation: clips for the validation score.
         learning_rates: learning rate by the beginning of a parameter's name, the longest match wins; 0 freezes.
         weighting, balancing: weights of frames and of the two losses.

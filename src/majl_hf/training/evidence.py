@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from ..models.modeling_majl import MajlModel
-from .weights import Evidence, Reading, agreement, likeliest_hz
+from ..models.pitch_majl import agreement, likeliest_octave
+from .weights import Evidence, Reading
 
 
 def depends_on_mode(module: nn.Module) -> bool:
@@ -34,7 +35,7 @@ def read_evidence(
 
     Args:
         model: whose pitch estimator reads.
-        batch: of `majl_hf.data.collate`.
+        batch: of `mixing.items.collate`.
         vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`): estimated in the training pass.
         logits (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`): of the training pass.
         reading: what the strategy needs. Where that is less than "clean", or where an item has no reference vocals, the
@@ -57,13 +58,13 @@ def read_evidence(
         posteriors = torch.sigmoid(logits)
         if reading != "nothing":
             estimate[labelled] = clean[labelled] = agreement(posteriors, *label)
-        taught_hz[labelled] = likeliest_hz(posteriors, *label)
+        taught_hz[labelled] = likeliest_octave(posteriors, *label)
         known = labelled[batch["vocals_weight"][labelled].amax(dim=1) > 0] if reading == "clean" else []
         if len(known):
             label = (f0_hz[known], octave_reliable[known], config)
             posteriors = torch.sigmoid(_read(model, batch["vocals"][known]))
             clean[known] = agreement(posteriors, *label)
-            taught_hz[known] = likeliest_hz(posteriors, *label)
+            taught_hz[known] = likeliest_octave(posteriors, *label)
     return Evidence(estimate, clean, confidence, batch["vocals_weight"], by_hand, f0_hz > 0), taught_hz
 
 

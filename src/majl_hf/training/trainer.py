@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
+from ..errors import NonFiniteLossError
 from ..mixing.streaming import StreamingMixtureDataset
 from ..models.modeling_majl import MajlModel
 from .averages import WeightAverage
@@ -27,10 +28,6 @@ from .evidence import read_evidence
 from .weights import Confidence, FrameWeights, Uniform
 
 BALANCE_FILE = "balance.safetensors"
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or not a number; the message names the batch's items."""
 
 
 def parameter_groups(
@@ -108,7 +105,7 @@ class _Means:
 
 
 class DwhsTrainer(Trainer):
-    """Trainer for `MajlModel` on batches of `majl_hf.data.collate`, with weights of frames and of the two losses.
+    """Trainer for `MajlModel` on batches of `mixing.items.collate`, with weights of frames and of the two losses.
 
     Items are functions of their index, so they are read in order and a resumed run skips to where it was. A
     `StreamingMixtureDataset` is already this process's share: Accelerate neither shards nor dispatches it. The separate

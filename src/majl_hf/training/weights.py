@@ -26,63 +26,10 @@ from typing import ClassVar, Literal
 
 import torch
 
-from ..models.pitch_estimator_majl import PitchEstimatorConfig, bins_to_hz
+from ..models.pitch_majl import moving_average
 
 # What a strategy needs to be read: nothing, the estimated vocals, or the reference vocals too.
 Reading = Literal["nothing", "estimate", "clean"]
-AGREEMENT_CENTS = 50.0
-OCTAVE_CENTS = 1200.0
-
-
-def agreement(
-    posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: torch.Tensor, config: PitchEstimatorConfig
-) -> torch.Tensor:
-    """How well each frame's posterior agrees with its label.
-
-    Args:
-        posteriors (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`): in [0, 1], on the grid of `config`.
-        f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): label in Hz, 0 where unvoiced.
-        octave_reliable (`torch.Tensor` of shape `(batch_size, num_frames)`, bool): whether the label is of the right
-            octave; where not, any octave of it counts.
-
-    Returns:
-        `torch.Tensor` of shape `(batch_size, num_frames)`, in [0, 1].
-    """
-    near = _near_label(posteriors, f0_hz, octave_reliable, config).amax(dim=-1)
-    return torch.where(f0_hz > 0, near, 1.0 - posteriors.amax(dim=-1))
-
-
-def likeliest_hz(
-    posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: torch.Tensor, config: PitchEstimatorConfig
-) -> torch.Tensor:
-    """What to teach where a label says the note but not the octave: the likeliest bin within 50 cents of the label in
-    any octave. Arguments as of `agreement`; labels whose octave is reliable, and unvoiced ones, stay as they are.
-
-    Returns:
-        `torch.Tensor` of shape `(batch_size, num_frames)`, Hz, 0 where unvoiced.
-    """
-    bins = _near_label(posteriors, f0_hz, octave_reliable, config).argmax(dim=-1)
-    return torch.where((f0_hz > 0) & ~octave_reliable, bins_to_hz(bins.to(f0_hz.dtype), config), f0_hz)
-
-
-def _near_label(posteriors, f0_hz, octave_reliable, config: PitchEstimatorConfig) -> torch.Tensor:
-    """The posteriors within 50 cents of the label, 0 in the other bins."""
-    bins_hz = bins_to_hz(torch.arange(config.num_bins, device=f0_hz.device, dtype=f0_hz.dtype), config)
-    cents = 1200.0 * torch.log2(bins_hz / torch.where(f0_hz > 0, f0_hz, bins_hz[0])[..., None])
-    folded = torch.remainder(cents + OCTAVE_CENTS / 2, OCTAVE_CENTS) - OCTAVE_CENTS / 2
-    cents = torch.where(octave_reliable[..., None], cents, folded)
-    return posteriors * (cents.abs() <= AGREEMENT_CENTS)
-
-
-def smooth(values: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """Moving average of `(batch_size, num_frames)` over an odd number of frames; at the ends over those there are."""
-    reach = num_frames // 2
-    if reach == 0:
-        return values
-    kernel = values.new_ones(1, 1, 2 * reach + 1)
-    total = torch.nn.functional.conv1d(values[:, None], kernel, padding=reach)
-    count = torch.nn.functional.conv1d(torch.ones_like(values[:1, None]), kernel, padding=reach)
-    return (total / count)[:, 0]
 
 
 @dataclass
@@ -148,8 +95,8 @@ class Dwhs:
     def __call__(self, evidence: Evidence) -> FrameWeights:
         labelled = (evidence.pitch_confidence > 0).to(evidence.pitch_confidence)  # nothing is known of the others
         blame = labelled * (evidence.agreement_clean - evidence.agreement_estimate).clamp(0.0, 1.0)
-        blame = smooth(blame, self.smoothing_frames)
-        hardness = smooth(labelled * (1.0 - evidence.agreement_clean), self.smoothing_frames)
+        blame = moving_average(blame, self.smoothing_frames)
+        hardness = moving_average(labelled * (1.0 - evidence.agreement_clean), self.smoothing_frames)
         trusted = 1.0 - hardness if self.noise else torch.ones_like(hardness)
         teaches = torch.where(evidence.by_hand, 1.0 + self.beta * hardness, trusted)
         gamma = torch.where(evidence.voiced, self.gamma, self.gamma_unvoiced)

@@ -1,0 +1,72 @@
+"""A model by its name, ready to use, on a device by its name."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import MajlError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def load_model(
+    name: str = "majl-base",
+    device: str = "auto",
+    threads: int | None = None,
+    voicing_policy: str | None = None,
+    voicing_threshold: float | None = None,
+):
+    """A `MajlModel` in evaluation mode on a device.
+
+    Args:
+        name: a shipped name, a folder or a Hub id.
+        device: one of `DEVICES`; "auto" takes a GPU if there is one.
+        threads: CPU threads of torch; None leaves them as they are.
+        voicing_policy, voicing_threshold: checked against the model, and otherwise not used.
+
+    Raises:
+        MajlError: a model that cannot be loaded, a device that is not there, a threshold out of range.
+    """
+    import huggingface_hub
+    import torch
+    import transformers
+
+    from ..models.decoding_majl import PitchDecoder
+    from ..models.modeling_majl import MajlModel
+    from . import SHIPPED
+    from .hub_errors import explain
+
+    if name not in SHIPPED and "/" not in name and not os.path.isdir(name):  # not worth asking the Hub
+        raise MajlError(
+            f"There is no model {name!r}; give a shipped name ({', '.join(SHIPPED) or 'none is installed'}), a folder "
+            "or a Hub id (owner/name)."
+        )
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = _torch_device(device)
+    try:
+        model = MajlModel.from_pretrained(name, use_safetensors=True)
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        advice = explain(error, name) or f"{reason} Give a name of `majl models`, a folder or a Hub id."
+        raise MajlError(f"The model {name!r} cannot be loaded: {advice}") from error
+    try:
+        PitchDecoder(model.config, voicing_policy, voicing_threshold)
+    except ValueError as error:
+        raise MajlError(str(error)) from error
+    return model.eval().to(target)
+
+
+def _torch_device(device: str) -> str:
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(device, False):
+        usable = ", ".join(name for name, is_there in available.items() if is_there)
+        raise MajlError(f"The device {device} is not available here; use one of auto, {usable}.")
+    return device

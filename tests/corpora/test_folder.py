@@ -1,0 +1,123 @@
+"""Anyone's own folder of songs."""
+
+import numpy as np
+import pytest
+from corpus_files import tone, write
+
+from majl_hf.corpora.folder import load_folder, read_f0
+from majl_hf.corpora.labels import Note
+from majl_hf.errors import CorpusError
+from majl_hf.rows.convert import row_to_track, track_to_row
+
+RATE = 8000
+
+
+def write_parts(folder, *names, duration_s=1.0):
+    for name in names:
+        part = name.rpartition(".")[0].rpartition("/")[2].rpartition(".")[2]
+        level = 0.4 if part == "mixture" else 0.2  # the sum of two equal tones
+        write(folder / name, tone(220, duration_s, RATE, level), RATE)
+    return folder
+
+
+def write_f0(path, f0_hz, hop_s=0.01, header="", more=""):
+    rows = "".join(f"{k * hop_s:.6f},{value}{more}\n" for k, value in enumerate(f0_hz))
+    path.write_text(header + rows)
+    return path
+
+
+def test_what_a_song_is_good_for_follows_from_its_files(tmp_path):
+    write_parts(tmp_path, "Ähre/vocals.wav", "Ähre/accompaniment.flac", "Ähre/mixture.wav")
+    write_f0(tmp_path / "Ähre" / "f0.csv", np.full(100, 220.0))
+    write_parts(tmp_path, "b.c.vocals.wav", "b.c.accompaniment.wav", "d.mixture.ogg", "e.vocals.wav")
+    (tmp_path / "d.notes.txt").write_text("0.1 0.9 57\n")
+    write_f0(tmp_path / "e.f0.csv", np.full(100, 220.0))
+    (tmp_path / "e.notes.csv").write_text("onset_s,offset_s,midi\n0.1,0.9,57\n")
+    tracks = {track.song: track for track in load_folder(tmp_path, corpus="mine", licence="CC0-1.0")}
+    assert {song: track.label_kind for song, track in tracks.items()} == {
+        "b.c": "separation",
+        "d": "pitch",
+        "e": "vocals",
+        "Ähre": "full",
+    }
+    assert tracks["e"].notes == (Note(0.1, 0.9, 57.0),) and tracks["e"].label.confidence is None
+    assert tracks["d"].label.confidence.max() < 1 and tracks["d"].label.f0_hz[50] == pytest.approx(220)
+    for track in tracks.values():
+        again = row_to_track(track_to_row(track))
+        assert (again.id, again.label_kind, again.licence) == (track.id, track.label_kind, "CC0-1.0")
+        assert again.notes == track.notes
+    assert [track.song for track in load_folder(tmp_path, include=["d"])] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["a.mixture.wav"], r"a.mixture.wav stands alone; .* a mixture needs a label"),
+        (["a.vocals.wav"], r"a.vocals.wav stands alone"),
+        (["a.accompaniment.wav"], r"a.accompaniment.wav stands alone"),
+        (["a.mixture.wav", "a.vocals.wav"], r"a.mixture.wav has no accompaniment beside it"),
+        (["a/mixture.wav", "a/accompaniment.wav"], r"has no vocals beside it"),
+        (["a.vocals.wav", "a.vocals.flac"], r"both the vocals of 'a'"),
+        ([], r"No SONG/vocals"),
+    ],
+)
+def test_files_that_are_good_for_nothing_are_refused(tmp_path, files, message):
+    write_parts(tmp_path, *files)
+    with pytest.raises(CorpusError, match=message):
+        load_folder(tmp_path)
+
+
+def test_parts_that_differ_and_notes_twice(tmp_path):
+    write_parts(tmp_path, "a.vocals.wav")
+    write_parts(tmp_path, "a.accompaniment.wav", duration_s=1.5)
+    with pytest.raises(CorpusError, match=r"a.vocals.wav lasts 1.000 s .*1.500 s"):
+        load_folder(tmp_path)
+    write_parts(tmp_path, "a.accompaniment.wav")
+    for name in ("a.notes.csv", "a.notes.txt"):
+        (tmp_path / name).write_text("0.1 0.9 57\n")
+    with pytest.raises(CorpusError, match=r"a\.notes\.csv and .*a\.notes\.txt are both"):
+        load_folder(tmp_path)
+
+
+def test_a_mixture_that_is_not_the_sum_is_refused_when_rows_are_made(tmp_path):
+    write_parts(tmp_path, "a.vocals.wav", "a.accompaniment.wav")
+    write(tmp_path / "a.mixture.wav", tone(300, 1.0, RATE), RATE)
+    (track,) = load_folder(tmp_path)
+    with pytest.raises(CorpusError, match="mixture of folder/a is not the sum"):
+        track_to_row(track)
+
+
+def test_f0_of_this_package_and_of_others(tmp_path):
+    path = write_f0(tmp_path / "f0.csv", [220.0] * 100, header="time_s,f0_hz,voicing,confidence\n", more=",0.9,0.5")
+    path.write_text(path.read_text().replace("0.500000,220.0,0.9", "0.500000,220.0,0.4"))
+    label = read_f0(path, 1.0)
+    assert label.hop_s == pytest.approx(0.01) and label.offset_s == 0.0 and len(label) == 100
+    assert label.f0_hz[50] == 0 and (np.delete(label.f0_hz, 50) == 220).all() and (label.confidence == 0.5).all()
+    label = read_f0(write_f0(path, [0, 220.0] * 86, hop_s=256 / 44100, more=",0.3"), 1.0)
+    assert label.hop_s == pytest.approx(256 / 44100, rel=1e-5) and label.confidence is None and label.f0_hz[1] == 220
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.500000,220.0\n", "", "f0.csv: its times are not evenly apart"),
+        ("0.500000,220.0", "0.500000,nan", "f0.csv: The pitch label's frame 50 is nan"),
+        ("0.500000,220.0", "0.500000,x", "f0.csv is not 2 numbers a line"),
+        ("0.500000,220.0", "0.500000", "f0.csv is not 2 numbers a line"),
+        ("time_s,f0_hz", "f0_hz,time_s", r"f0.csv has the columns \['f0_hz', 'time_s'\]"),
+    ],
+)
+def test_broken_f0_files_are_refused(tmp_path, old, new, message):
+    path = write_f0(tmp_path / "f0.csv", [220.0] * 100, header="time_s,f0_hz\n")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(CorpusError, match=message):
+        read_f0(path, 1.0)
+
+
+@pytest.mark.parametrize("frames", [0, 1, 80, 120])
+def test_f0_of_another_length_is_refused(tmp_path, frames):
+    path = write_f0(tmp_path / "f0.csv", [220.0] * frames)
+    with pytest.raises(CorpusError, match=r"f0.csv (lasts from|has \d frames)"):
+        read_f0(path, 1.0)

@@ -1,0 +1,65 @@
+"""The registry: every corpus is complete, and its card has something to say."""
+
+import inspect
+
+import pytest
+from corpus_files import steady_clip, tone, write, write_mir1k
+
+from majl_hf.corpora.registry import CORPORA
+from majl_hf.corpora.tracks import LABEL_KINDS
+from majl_hf.errors import CorpusError
+from majl_hf.rows.convert import track_to_row
+
+NAMES = "folder medleydb mir1k mir_st500 musdb18 musdb18_hq music ssvd stems ultrastar voices"
+
+
+def test_names():
+    assert sorted(CORPORA) == NAMES.split()
+    assert all(corpus.name == name for name, corpus in CORPORA.items())
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_every_corpus_describes_itself(name):
+    corpus = CORPORA[name]
+    assert corpus.title and set(corpus.label_kinds) <= set(LABEL_KINDS) and corpus.splits
+    assert corpus.options["corpus"] == name
+    assert inspect.getdoc(corpus.load).count("Raises:") == 1
+    assert len(corpus.conventions) > 50 and len(corpus.traps) > 50
+    assert "Traps" not in corpus.conventions and "Licence" not in corpus.traps
+    assert bool(corpus.licence) or "licence" in corpus.options or name == "ultrastar"
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_zero_files_and_no_folder_are_refused(name, tmp_path):
+    with pytest.raises(CorpusError, match=r"No |needs|missing"):
+        CORPORA[name].load(tmp_path)
+    with pytest.raises(CorpusError, match="does not exist"):
+        CORPORA[name].load(tmp_path / "nowhere")
+
+
+def test_sections_keep_their_paragraphs():
+    assert CORPORA["mir1k"].conventions.splitlines()[0] == "Folder in the layout of the original archive:"
+    assert CORPORA["mir1k"].traps.startswith("The frames are 40 ms long")
+
+
+def test_folders_of_a_kind_carry_their_licence_into_rows(tmp_path):
+    write(tmp_path / "a" / "vocals.wav", tone(300, 0.5, 8000), 8000)
+    write(tmp_path / "a" / "accompaniment.wav", tone(200, 0.5, 8000), 8000)
+    for name, kind, count in (("stems", "separation", 1), ("voices", "vocals", 2), ("music", "accompaniment", 2)):
+        options = {"min_duration_s": 0.1} if name == "music" else {}
+        tracks = CORPORA[name].load(tmp_path, corpus="mine", licence="CC0-1.0", **options)
+        rows = [track_to_row(track) for track in tracks]
+        assert len(rows) == count and {row["label_kind"] for row in rows} == {kind}
+        assert all(row["licence"] == "CC0-1.0" and row["provenance"] and row["corpus"] == "mine" for row in rows)
+
+
+def test_mir1k_takes_its_split_from_the_column_asked_for(tmp_path):
+    write_mir1k(tmp_path, {"amy_1_01": steady_clip(1.0)})
+    assert CORPORA["mir1k"].load(tmp_path)[0].split == ""
+    (tmp_path / "clips.csv").write_text("clip,singer,song,clip_split,singer_split\namy_1_01,amy,amy_1,test,train\n")
+    assert CORPORA["mir1k"].load(tmp_path)[0].split == "train"
+    assert CORPORA["mir1k"].load(tmp_path, split_from="clip_split")[0].split == "test"
+    with pytest.raises(CorpusError, match="no column 'fold'"):
+        CORPORA["mir1k"].load(tmp_path, split_from="fold")
+    row = track_to_row(CORPORA["mir1k"].load(tmp_path)[0])
+    assert row["label_kind"] == "full" and "by hand" in row["provenance"]

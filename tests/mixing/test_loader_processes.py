@@ -1,0 +1,152 @@
+"""Training straight from rows: Trainer and Accelerate take each process's share as it is, resume, and stay small."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from row_files import RATE, make_rows, write_built
+from safetensors.torch import load_file
+from test_streaming import run_two_processes
+
+from majl_hf.mixing.streaming import StreamingMixtureDataset
+from majl_hf.training import TrainingConfig, make_trainer, train
+
+ROOT = Path(__file__).parents[2]
+COUNTS = {"full": 3, "separation": 2, "pitch": 3, "vocals": 2, "accompaniment": 2}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    rows = make_rows(tmp_path_factory.mktemp("audio"), COUNTS, duration_s=1.0)
+    return write_built(tmp_path_factory.mktemp("corpus") / "built", rows)
+
+
+def values(built, model, output, streaming=True, **arguments) -> dict:
+    return {
+        "model": str(model),
+        "data": {
+            "segment_samples": 4000,
+            "streaming": streaming,
+            "sources": [{"kind": "rows", "folder": str(built)}],
+        },
+        "arguments": {
+            "output_dir": str(output),
+            "max_steps": 4,
+            "per_device_train_batch_size": 2,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "constant",
+            "save_steps": 2,
+            "use_cpu": True,
+            "disable_tqdm": True,
+            **arguments,
+        },
+    }
+
+
+def ids(trainer) -> list[str]:
+    return [id for batch in trainer.get_train_dataloader() for id in batch["ids"]]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_training_from_rows_learns_and_reads_in_order(built, tiny_model_folder, tmp_path, streaming, num_workers):
+    config = values(built, tiny_model_folder, tmp_path, streaming, max_steps=2, dataloader_num_workers=num_workers)
+    trainer = train(TrainingConfig.model_validate(config))
+    assert trainer.state.global_step == 2
+    before, after = (load_file(Path(folder) / "model.safetensors") for folder in (tiny_model_folder, tmp_path))
+    assert not torch.equal(before["separator.head.weight"], after["separator.head.weight"])
+    trainer = make_trainer(TrainingConfig.model_validate(config))
+    dataset = trainer.train_dataset
+    expected = list(dataset) if streaming else [dataset[index] for index in range(len(dataset))]
+    assert isinstance(dataset, StreamingMixtureDataset) == streaming
+    assert ids(trainer) == [item["id"] for item in expected] and len(expected) == 4
+
+
+def test_a_resumed_streaming_run_is_the_uninterrupted_one(built, tiny_model_folder, tmp_path, interrupt):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    accumulation = {"gradient_accumulation_steps": 2, "max_steps": 8, "save_steps": 5}  # 32 items, 12 rows a pass
+    train(TrainingConfig.model_validate(values(built, tiny_model_folder, whole, **accumulation)))
+    config = TrainingConfig.model_validate(values(built, tiny_model_folder, parts, **accumulation))
+    interrupt(make_trainer(config), 6)
+    trainer = train(config)
+    assert trainer.state.global_step == 8
+    expected, got = (load_file(folder / "model.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+TWO = """
+import json, os, sys
+import majl_hf
+import torch
+from majl_hf.training import TrainingConfig, make_trainer
+trainer = make_trainer(TrainingConfig.model_validate(json.loads(sys.argv[1])))
+used = []
+step = trainer.compute_loss
+def recording(model, inputs, *args, **kwargs):
+    used.extend(inputs["ids"])
+    return step(model, inputs, *args, **kwargs)
+trainer.compute_loss = recording
+trainer.train()
+gathered = [None] * torch.distributed.get_world_size()
+torch.distributed.all_gather_object(gathered, (trainer.args.world_size, trainer.state.global_step, used))
+if torch.distributed.get_rank() == 0:
+    print("RESULT", json.dumps(gathered), flush=True)
+torch.distributed.barrier()
+os._exit(0)  # what was to be seen was seen; a busy machine takes long to tear torch down
+"""
+
+
+@pytest.mark.timeout(600)
+def test_two_training_processes_see_other_rows(built, tiny_model_folder, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    config = values(built, tiny_model_folder, tmp_path / "run", max_steps=3, save_strategy="no")
+    output = run_two_processes(script, [json.dumps(config)])
+    results = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
+    assert [(world_size, steps) for world_size, steps, _ in results] == [(2, 3), (2, 3)]
+    rows = [
+        [id.removeprefix("unknown+").removeprefix("silence+").split("@")[0] for id in used] for _, _, used in results
+    ]
+    # 12 rows, 3 steps of 2 items in 2 processes: one pass, each row once.
+    assert len(rows[0]) == len(rows[1]) == 6 and not set(rows[0]) & set(rows[1])
+    assert sorted(rows[0] + rows[1]) == sorted(f"c/{kind}{n}" for kind, count in COUNTS.items() for n in range(count))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_the_benchmark_measures_flat_memory(tmp_path):
+    """24 songs of two times 4 MB of FLAC, read more than once: memory grows by less than two of them."""
+    (tmp_path / "audio").mkdir()
+    row = make_rows(tmp_path / "audio", {"full": 1})[0]
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 120 * RATE)
+    file = io.BytesIO()
+    soundfile.write(file, noise, RATE, format="FLAC", subtype="PCM_16")
+    assert len(file.getvalue()) > 3_000_000
+    parts = {name: {"bytes": file.getvalue(), "path": "x.flac"} for name in ("vocals", "accompaniment")}
+    songs = [{**row, **parts, "id": f"c/song{number}", "duration_s": 120.0} for number in range(24)]
+    built = write_built(tmp_path / "built", songs, num_shards=1)
+    output = tmp_path / "benchmark.json"
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/experiments/benchmark_loader.py"),
+        "--rows",
+        str(built),
+        "--output",
+        str(output),
+    ]
+    command += ["--items", "48", "--warmup-items", "8", "--workers", "0", "--segment-samples", "8000"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    assert process.returncode == 0, process.stderr[-3000:]
+    section = json.loads(output.read_text())["loader"]["results"]
+    assert section.keys() == {"rows", "streaming"}
+    for runs in section.values():
+        (run,) = runs
+        assert run["items"] == 40 and run["audio_s_per_s"] > 0
+        assert run["at_end"]["resident_mib"] - run["at_start"]["resident_mib"] < 16

@@ -1,0 +1,232 @@
+"""Rows in the order of the epoch: each once, whatever the number of workers and processes, resumed anywhere."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+from row_files import RATE, make_rows, write_built
+from torch.utils.data import DataLoader
+
+from majl_hf.errors import CorpusError
+from majl_hf.mixing.config import MixingConfig
+from majl_hf.mixing.items import collate
+from majl_hf.mixing.streaming import StreamingMixtureDataset
+from majl_hf.rows.reading import ParquetRows
+
+COUNTS = {"full": 3, "separation": 3, "pitch": 3, "vocals": 3, "accompaniment": 3}
+NAMES = ("mixture", "vocals", "f0_hz", "pitch_weight", "octave_reliable", "vocals_weight")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return make_rows(tmp_path_factory.mktemp("audio"), COUNTS)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, rows):
+    return write_built(tmp_path_factory.mktemp("corpus") / "built", rows)
+
+
+def make(folder, batch_size=2, rank=0, world_size=1, source=None, **options):
+    sources = [{"kind": "rows", "folder": str(folder), **(source or {})}]
+    values = {"sources": sources, "streaming": True, "sampling_rate": RATE, "segment_samples": 4000, **options}
+    return StreamingMixtureDataset(MixingConfig(**values), batch_size, rank, world_size)
+
+
+def primary(item) -> str:
+    return item["id"].removeprefix("unknown+").removeprefix("silence+").split("@")[0]
+
+
+def ids(dataset) -> list[str]:
+    return [dataset.row_id(item) for item in range(len(dataset))]
+
+
+def test_every_row_once_an_epoch_in_another_order(built):
+    dataset = make(built)
+    expected = sorted(f"c/{kind}{number}" for kind, count in COUNTS.items() for number in range(count))
+    orders = []
+    for epoch in (0, 1):
+        dataset.set_epoch(epoch)
+        items = list(dataset)
+        assert [primary(item) for item in items] == ids(dataset)
+        assert sorted(ids(dataset)) == expected and len(dataset) == len(expected)
+        orders.append(ids(dataset))
+    assert orders[0] != orders[1] and orders[0] != expected
+    assert ids(make(built, seed=1)) != orders[0]
+
+
+@pytest.mark.parametrize("plain", [True, False])  # read by seeking, or by row groups that are cached
+def test_nothing_is_kept_from_one_epoch_to_the_next(rows, tmp_path, plain):
+    dataset = make(write_built(tmp_path / "built", rows, plain=plain))
+    kept = []
+    tracemalloc.start()
+    try:
+        for epoch in range(4):
+            dataset.set_epoch(epoch)
+            for _ in dataset:
+                pass
+            gc.collect()
+            kept.append((tracemalloc.get_traced_memory()[0], pa.total_allocated_bytes(), len(gc.get_objects())))
+    finally:
+        tracemalloc.stop()
+    (first, *_, last), item_bytes = kept[1:], 2 * 4 * 4000  # the first epoch opens files and fills the caches
+    assert last[0] - first[0] < item_bytes and last[1] - first[1] < item_bytes
+    assert last[2] - first[2] < 15  # an object an item
+
+
+def test_a_given_length_goes_on_into_the_next_pass(built):
+    dataset = make(built, length=40)
+    drawn = Counter(ids(dataset))
+    assert len(dataset) == 40 and set(drawn.values()) == {2, 3} and len(drawn) == 15
+    dataset.set_epoch(1)  # items 40 to 79 of the same sequence
+    assert ids(dataset)[5:20] == ids(make(built, length=60))[45:60]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_batches_do_not_depend_on_workers(built, num_workers):
+    dataset = make(built)
+    for epoch in (0, 1):
+        dataset.set_epoch(epoch)
+        expected = collate(list(dataset))
+        batches = list(DataLoader(dataset, batch_size=2, num_workers=num_workers, collate_fn=collate))
+        assert [len(batch["ids"]) for batch in batches] == [2] * 7 + [1]
+        assert [id for batch in batches for id in batch["ids"]] == expected["ids"]
+        for name in NAMES:
+            assert torch.equal(torch.cat([batch[name] for batch in batches]), expected[name])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_resumed_epoch_is_the_uninterrupted_one(built, num_workers, monkeypatch):
+    whole = list(DataLoader(make(built), batch_size=2, num_workers=num_workers, collate_fn=collate))
+    first = make(built)
+    state = json.loads(json.dumps(first.state_dict(3 * first.batch_size)))
+    resumed = make(built)
+    resumed.load_state_dict(state)
+    if num_workers == 0:
+        read = []
+        monkeypatch.setattr(ParquetRows, "row", lambda self, i, row=ParquetRows.row: read.append(i) or row(self, i))
+    rest = list(DataLoader(resumed, batch_size=2, num_workers=num_workers, collate_fn=collate))
+    assert len(rest) == len(whole) - 3
+    for expected, got in zip(whole[3:], rest, strict=True):
+        assert got["ids"] == expected["ids"]
+        assert all(torch.equal(got[name], expected[name]) for name in NAMES)
+    if num_workers == 0:  # rows of skipped items are not opened, but for mixing with others
+        assert len(read) < 9 * 4
+    resumed.set_epoch(1)
+    assert len(list(resumed)) == len(resumed)
+
+
+def test_persistent_workers_follow_epoch_and_position(built):
+    dataset = make(built)
+    loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=collate, persistent_workers=True)
+    list(loader)
+    dataset.set_epoch(1)
+    dataset.seek(4)
+    got = [id for batch in loader for id in batch["ids"]]
+    again = make(built)
+    again.set_epoch(1)
+    assert got == [item["id"] for item in again][4:]
+
+
+def test_ranks_are_disjoint_and_lose_nothing(built):
+    for world_size in (2, 4):
+        shares = [ids(make(built, rank=rank, world_size=world_size)) for rank in range(world_size)]
+        together = [id for share in shares for id in share]
+        assert len(together) == len(set(together)) == 15
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+PROCESS = """
+import json, sys
+sys.path.insert(0, {tests!r})
+import torch
+from torch.utils.data import DataLoader
+from test_streaming import make, primary
+from majl_hf.data import collate
+torch.distributed.init_process_group("gloo")
+from majl_hf.data.streaming import process_rank
+dataset = make({folder!r}, rank=None, world_size=None)
+assert (dataset.rank, dataset.world_size) == process_rank()
+loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=collate)
+ids = [primary(dict(id=id)) for batch in loader for id in batch["ids"]]
+gathered = [None] * torch.distributed.get_world_size()
+torch.distributed.all_gather_object(gathered, ids)
+if torch.distributed.get_rank() == 0:
+    print("RESULT", json.dumps(gathered))
+torch.distributed.destroy_process_group()
+"""
+
+
+def run_two_processes(path: Path, arguments: list[str]) -> str:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
+    command += ["--master_port", str(20000 + os.getpid() % 20000), str(path), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=560)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_share_the_rows(built, tmp_path):
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS.format(tests=str(Path(__file__).parents[1] / "support"), folder=str(built)))
+    output = run_two_processes(script, [])
+    shares = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
+    assert len(shares) == 2  # the world size
+    assert not set(shares[0]) & set(shares[1])
+    assert sorted(shares[0] + shares[1]) == sorted(ids(make(built)))
+
+
+def test_partners_come_from_the_rows_nearby(built):
+    dataset = make(built, buffer_mb=1e-6)  # nothing but the row itself: the nearest of the kind that is needed
+    for item in dataset:
+        assert item["mixture"].any()
+    whole, near = make(built), make(built, buffer_mb=0.2)
+    plan = near._place(0)[0]
+    assert 1 < len(plan.window(7, 0.2e6)) < 15
+    plan, _, _ = whole._place(0)
+    assert len(plan.window(0, 512e6)) == len(plan.window(7, 512e6)) == 15
+
+
+def test_rows_of_no_weight_are_only_mixed_with(built):
+    options = {"accompaniment": {"weight": 0.0}, "separation": {"weight": 0.0}}
+    dataset = make(built, source=options)
+    assert not any("accompaniment" in id or "separation" in id for id in ids(dataset)) and len(dataset) == 9
+    voices = [item["id"] for item in dataset if item["id"].startswith("c/vocals")]
+    assert len(voices) == 3 and all("+c/accompaniment" in id or "+c/separation" in id for id in voices)
+
+
+def test_weighted_visits(tmp_path, rows):
+    weighted = [{**row, "sampling_weight": 5.0 if row["id"] == "c/full1" else 0.5} for row in rows]
+    drawn = Counter(ids(make(write_built(tmp_path / "built", weighted), visits="weighted")))
+    assert sum(drawn.values()) == 15 and drawn["c/full1"] in (6, 7)  # 15 * 5 / 12
+
+
+def test_a_shard_cut_in_half_is_named(built, tmp_path, rows):
+    folder = write_built(tmp_path / "built", rows)
+    shard = sorted((folder / "data").iterdir())[1]
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    with pytest.raises(CorpusError, match=shard.name):
+        make(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 2, "world_size": 2}, "The rank is 2"),
+        ({"rank": 20, "world_size": 21}, "15 rows cannot be shared by 21"),
+    ],
+)
+def test_refusals(built, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(built, **options)
+    with pytest.raises(ValueError, match="an epoch has 15"):
+        make(built).seek(16)

@@ -1,0 +1,162 @@
+"""What the documents' code blocks say, run or checked: see `test_documents.py`."""
+
+import argparse
+import importlib.util
+import os
+import re
+import shlex
+import sys
+import tomllib
+from contextlib import contextmanager
+from pathlib import Path
+from string import Template
+
+import pytest
+import typer
+import yaml
+from accelerate.commands.launch import launch_command_parser
+from torch.distributed.run import get_args_parser as torchrun_parser
+from transformers import TrainingArguments
+from typer.testing import CliRunner
+
+from majl_hf.cli import app
+from majl_hf.training.config import TrainingConfig
+
+ROOT = Path(__file__).parents[2]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+# What a line gets besides what is written, so that it stays on this machine and small.
+ADDED = {("push",): ["--dry-run"], ("data", "build"): ["--processes", "1"], ("data", "check"): ["--processes", "1"]}
+SERVES = ("demo",)  # does not end by itself, so only its options are looked at
+# Variables that the text leaves to the reader.
+LEFT_OPEN = {"RANK": "0", "HOST": "127.0.0.1", "CONFIG": "run.yaml"}
+# Lines of other programs, which are not ours to test.
+FOREIGN = re.compile(r"(tensorboard --logdir \w+|hf auth login|\.ci/run)$")
+
+
+def code_blocks(text: str) -> list[tuple[str, str]]:
+    """(language, code) of the fenced blocks of a document, in order; drawings have no language."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def run_block(language: str, code: str, where: str) -> None:
+    """Run or check a block in the working directory.
+
+    Raises:
+        Whatever the block raises; AssertionError where it is wrong, or of a kind that nothing here knows.
+    """
+    if language == "python":
+        exec(compile(code, where, "exec"), {"__name__": "__main__"})
+    elif language == "bash":
+        for line in code.replace("\\\n", " ").splitlines():
+            if words := shlex.split(_expanded(line), comments=True):
+                run_line(words, line)
+    elif language == "yaml":
+        check_yaml(yaml.safe_load(code))
+    else:
+        assert language in ("", "bibtex"), f"{where} is in {language!r}, which no test knows"
+
+
+def run_line(words: list[str], line: str) -> None:
+    """A line of a shell: `majl` runs, scripts get their options checked, what is not ours is known by name."""
+    match words:
+        case ["majl", *arguments]:
+            run_majl(arguments)
+        case ["export", assignment]:
+            name, value = assignment.split("=", 1)
+            os.environ[name] = value
+        case ["python", "scripts/push_to_hub.py", *arguments]:
+            run_majl(["push", *arguments])
+        case ["python", "-m", "majl_hf.evaluation.model_card", *arguments]:
+            from majl_hf.evaluation.model_card import main
+
+            check_options(main, "report.py", arguments)
+        case ["python", script, *arguments]:
+            check_script(script, arguments)
+        case ["accelerate", "launch", *arguments]:
+            parsed = launch_command_parser().parse_args(arguments)
+            check_script(parsed.training_script, parsed.training_script_args)
+        case ["torchrun", *arguments]:
+            parsed = torchrun_parser().parse_args(arguments)
+            check_script(parsed.training_script, parsed.training_script_args)
+        case ["pip", "install", what]:
+            named = re.fullmatch(r"\.(?:\[([\w,]+)\])?", what)
+            assert named and set((named[1] or "train").split(",")) <= EXTRAS.keys(), line
+        case ["make", target, *_]:
+            assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), line
+        case _:
+            assert FOREIGN.match(" ".join(words)), f"nothing here runs or checks: {line}"
+
+
+def run_majl(arguments: list[str]) -> None:
+    if arguments[0] in SERVES:
+        check_typer(arguments)
+        return
+    for verb, added in ADDED.items():
+        if tuple(arguments[: len(verb)]) == verb:
+            arguments = [*arguments, *(word for word in added if word not in arguments)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, f"majl {shlex.join(arguments)}\n{result.output}\n{result.exception!r}"
+
+
+def check_typer(arguments: list[str]) -> None:
+    """Raises what click raises for options that are not there."""
+    name, *rest = arguments
+    typer.main.get_command(app).commands[name].make_context(name, rest)
+
+
+def check_script(script: str, arguments: list[str]) -> None:
+    """The script's own parser takes these arguments; nothing else of it runs."""
+    path = ROOT / script
+    assert path.is_file(), f"{script} is not there"
+    for name in arguments:
+        assert not name.startswith("scripts/") or (ROOT / name).is_file(), f"{name} is not there"
+    specification = importlib.util.spec_from_file_location(f"{path.stem}_document", path)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses look their module up
+    specification.loader.exec_module(module)
+    check_options(module.main, script, arguments)
+
+
+class _Parsed(BaseException):
+    """Ends a script after its options."""
+
+
+def check_options(main, script: str, arguments: list[str]) -> None:
+    with _only_parsing(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script, *arguments])
+        try:
+            main()
+        except _Parsed:
+            return
+        except SystemExit as error:
+            raise AssertionError(f"{script} does not take {shlex.join(arguments)}") from error
+    raise AssertionError(f"{script} reads no options")
+
+
+@contextmanager
+def _only_parsing():
+    parse_args = argparse.ArgumentParser.parse_args
+
+    def parse_and_end(self, args=None, namespace=None):
+        parse_args(self, args, namespace)
+        raise _Parsed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_and_end)
+        yield
+
+
+def check_yaml(values: dict) -> None:
+    """A piece of a training run's file: sections and keys that are there."""
+    config = TrainingConfig.model_validate({"model": "majl-base", "data": {}, "arguments": {}} | values)
+    if "data" in values:
+        config.mixing(length=1)
+    unknown = set(config.arguments) - {*TrainingArguments.__dataclass_fields__}
+    assert not unknown, f"TrainingArguments has no {unknown}"
+
+
+def _expanded(line: str) -> str:
+    line = re.sub(r"(?<![\w/])CONFIG\b", LEFT_OPEN["CONFIG"], line)
+    line = Template(line).safe_substitute({**os.environ, **LEFT_OPEN})
+    return re.sub(r"(^|[\s=])~", lambda found: found[1] + os.environ["HOME"], line)

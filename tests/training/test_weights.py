@@ -1,0 +1,128 @@
+"""Weights of frames: agreement against a loop, blame and hardness by hand, each term's switch, the strategies."""
+
+import numpy as np
+import pytest
+import torch
+
+from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
+from majl_hf.models.pitch_majl import agreement, likeliest_octave, moving_average
+from majl_hf.training.weights import STRATEGIES, Dwhs, Evidence, Focal, HardestShare
+
+GRID = PitchEstimatorConfig(first_bin_hz=55.0, bin_cents=25.0, num_bins=150)
+
+
+def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True, voiced=None):
+    clean, estimate = torch.tensor([clean]), torch.tensor([estimate])
+    ones = torch.ones_like(clean)
+    return Evidence(
+        estimate,
+        clean,
+        ones if pitch is None else torch.tensor([pitch]),
+        ones if vocals is None else torch.tensor([vocals]),
+        torch.full_like(clean, by_hand, dtype=torch.bool),
+        torch.ones_like(clean, dtype=torch.bool) if voiced is None else torch.tensor([voiced]),
+    )
+
+
+@pytest.mark.parametrize("octave_reliable", [True, False])
+def test_agreement_equals_the_definition(octave_reliable):
+    generator = np.random.default_rng(0)
+    posteriors = generator.random((1, 40, GRID.num_bins))
+    f0_hz = np.where(generator.random((1, 40)) < 0.3, 0.0, 55 * 2 ** (generator.random((1, 40)) * 3))
+    expected = np.zeros((1, 40))
+    for frame in range(40):
+        label = f0_hz[0, frame]
+        if label == 0:
+            expected[0, frame] = 1 - posteriors[0, frame].max()
+            continue
+        for bin in range(GRID.num_bins):
+            distance = GRID.bin_cents * bin - 1200 * np.log2(label / 55)
+            if not octave_reliable:
+                distance = min((distance + 1200 * k for k in range(-5, 6)), key=abs)
+            if abs(distance) <= 50:
+                expected[0, frame] = max(expected[0, frame], posteriors[0, frame, bin])
+    measured = agreement(torch.tensor(posteriors), torch.tensor(f0_hz), torch.full((1, 40), octave_reliable), GRID)
+    assert np.allclose(measured.numpy(), expected)
+
+
+def test_an_octave_error_disagrees_unless_octaves_are_unreliable():
+    posteriors = torch.zeros(2, 1, GRID.num_bins)
+    posteriors[:, 0, 48] = 0.9  # 110 Hz
+    f0_hz = torch.tensor([[220.0], [220.0]])
+    measured = agreement(posteriors, f0_hz, torch.tensor([[True], [False]]), GRID)
+    assert measured[:, 0].tolist() == pytest.approx([0.0, 0.9])
+
+
+def test_smoothing_averages_what_there_is():
+    values = torch.tensor([[3.0, 0.0, 0.0, 9.0, 1.0]])
+    assert torch.allclose(moving_average(values, 3), torch.tensor([[1.5, 1.0, 3.0, 10 / 3, 5.0]]))
+    assert torch.equal(moving_average(values, 1), values)
+
+
+def test_blame_moves_weight_from_pitch_to_separation():
+    weights = Dwhs(smoothing_frames=1)(evidence(estimate=[0.2, 0.9, 0.9], clean=[0.9, 0.9, 0.2]))
+    separation, pitch = weights.separation[0].tolist(), weights.pitch[0].tolist()
+    assert separation == pytest.approx([1.7, 1.0, 1.0])
+    assert pitch == pytest.approx([1.1 * 0.3, 1.1, 1.8])
+
+
+def test_false_alarms_can_still_be_taught():
+    known = evidence([0.4, 0.4], [0.9, 0.9], voiced=[True, False])
+    assert Dwhs(smoothing_frames=1)(known).pitch[0].tolist() == pytest.approx([1.1 * 0.5, 1.1 * 0.5])
+    taught = Dwhs(smoothing_frames=1, gamma_unvoiced=0.0)(known)
+    assert taught.pitch[0].tolist() == pytest.approx([1.1 * 0.5, 1.1])
+
+
+def test_disagreement_is_noise_where_the_label_is_not_human():
+    weights = Dwhs(smoothing_frames=1)(evidence([0.9, 0.4], [0.9, 0.4], by_hand=False))
+    assert weights.pitch[0].tolist() == pytest.approx([0.9, 0.4])
+    weights = Dwhs(smoothing_frames=1, noise=False)(evidence([0.9, 0.4], [0.9, 0.4], by_hand=False))
+    assert weights.pitch[0].tolist() == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("switched_off", "separation", "pitch"),
+    [
+        ({"alpha": 0.0}, 1.0, 1.1 * 0.5),
+        ({"beta": 0.0}, 1.5, 0.5),
+        ({"gamma": 0.0}, 1.5, 1.1),
+        ({"alpha": 0.0, "beta": 0.0, "gamma": 0.0}, 1.0, 1.0),
+        ({"largest": 1.2}, 1.2, 1.1 * 0.5),
+        ({"smallest": 0.8}, 1.5, 0.8),
+        ({"gamma_unvoiced": 0.0}, 1.5, 1.1 * 0.5),
+    ],
+)
+def test_each_term_can_be_switched_off(switched_off, separation, pitch):
+    weights = Dwhs(smoothing_frames=1, **switched_off)(evidence([0.4], [0.9]))
+    assert weights.separation.item() == pytest.approx(separation)
+    assert weights.pitch.item() == pytest.approx(pitch)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_is_not_known_weighs_nothing(name):
+    known = evidence([0.3, 0.6, 0.9], [0.8, 0.5, 0.9], pitch=[0.0, 1.0, 0.5], vocals=[1.0, 0.0, 0.5])
+    weights = STRATEGIES[name]()(known)
+    assert weights.separation.shape == weights.pitch.shape == (1, 3)
+    assert weights.pitch[0, 0] == 0 and weights.separation[0, 1] == 0
+    assert (weights.separation >= 0).all() and torch.isfinite(weights.pitch).all()
+
+
+def test_focal_and_hardest_look_at_the_estimate():
+    known = evidence([0.9, 0.1, 0.5, 0.3], [1.0, 1.0, 1.0, 1.0], pitch=[1.0, 1.0, 1.0, 0.0])
+    assert Focal(exponent=2.0)(known).pitch[0].tolist() == pytest.approx([0.01, 0.81, 0.25, 0.0])
+    assert HardestShare(share=0.34)(known).pitch[0].tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert HardestShare(share=1.0)(known).pitch[0].tolist() == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_label_without_octave_teaches_the_likeliest_one():
+    posteriors = torch.zeros(1, 4, GRID.num_bins)
+    posteriors[0, :, 49] = 0.9  # 25 cents above 110 Hz
+    f0_hz = torch.tensor([[220.0, 220.0, 0.0, 440.0]])
+    taught = likeliest_octave(posteriors, f0_hz, torch.tensor([[True, False, False, False]]), GRID)
+    above_hz = 110.0 * 2 ** (25 / 1200)
+    assert taught[0].tolist() == pytest.approx([220.0, above_hz, 0.0, above_hz])
+
+
+def test_frames_without_a_label_put_no_blame_on_their_neighbours():
+    weights = Dwhs(smoothing_frames=3)(evidence([0.9, 0.0, 0.9], [0.9, 1.0, 0.9], pitch=[1.0, 0.0, 1.0]))
+    assert weights.separation[0].tolist() == pytest.approx([1.0, 1.0, 1.0])
