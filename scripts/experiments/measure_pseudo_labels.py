@@ -157,7 +157,8 @@ def as_markdown(result: dict) -> str:
         f"{result['num_clips']} clips of {result['num_songs']} songs by {result['num_singers']} singers "
         f"({', '.join(result['singers'])}), {result['duration_s']:.0f} s of {result['rows']}, split "
         f"`{result['split']}`, {result['date'][:10]}. Made by "
-        "`scripts/experiments/measure_pseudo_labels.py`. In brackets 95 % bootstrap intervals over songs (of means over clips: over clips).",
+        "`scripts/experiments/measure_pseudo_labels.py`. In brackets 95 % bootstrap intervals over songs (of means "
+        "over clips: over clips).",
         *(["", result["note"]] if result["note"] else []),
     ]
     views = ", ".join(f"{n:+g}" for n in result["settings"]["views_semitones"])

@@ -17,7 +17,7 @@ SCRIPT = """
 import json, os, sys
 import majl_hf
 import torch
-sys.path.append({tests!r})
+sys.path += {tests!r}
 from test_global_batch import step
 losses = step(json.loads(sys.argv[1]), sys.argv[2])
 if int(os.environ["RANK"]) == 0:
@@ -102,7 +102,7 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path)
     accumulated = here("accumulated", per_device_train_batch_size=2, gradient_accumulation_steps=4)
 
     script = tmp_path / "process.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1] / "support")))
+    script.write_text(SCRIPT.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]))
     arguments = [json.dumps(config("processes", per_device_train_batch_size=4)), str(tmp_path / "two.safetensors")]
     output = run_two_processes(script, arguments)
     line = next(line for line in output.splitlines() if line.startswith("RESULT"))

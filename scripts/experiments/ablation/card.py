@@ -14,10 +14,10 @@ _POINTS = {"sdr_db": "dB", "rpa": "points", "oa": "points"}
 _HEAD = """# Ablations of MAJL
 
 Made by `scripts/experiments/ablate.py` from the files `results/ablation_*.json` beside it, which also hold the scores
-of every clip and seed; `scripts/experiments/ablate.py CONFIG --report-only` writes it again. Each section is one starting point: all
-its rows have the same optimiser steps, items and seeds, start from the same weights and are scored on the same whole clips. Rows
-of several stages split the steps among them; a row of 0 steps is the start as it is. Pseudo labels cost time beside
-the steps, which is stated.
+of every clip and seed; `scripts/experiments/ablate.py CONFIG --report-only` writes it again. Each section is one
+starting point: all its rows have the same optimiser steps, items and seeds, start from the same weights and are scored
+on the same whole clips. Rows of several stages split the steps among them; a row of 0 steps is the start as it is.
+Pseudo labels cost time beside the steps, which is stated.
 
 SDR is that of the vocals over the whole clip, RPA and OA are `mir_eval`'s. The decoder and its voicing threshold are
 the same for all rows and calibrated for none.

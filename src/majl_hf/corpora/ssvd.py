@@ -9,9 +9,9 @@ Traps
     The pitch is a note's, not a frame's: a weak label (see `notes`), though tuned to what was sung and not to a scale.
     All notes stand above what is sung: by 23 cents in the median of the 43 recordings up to number 1216 (95 % interval
     21 to 29, from 0 to 44; swift-f0 in the middle of notes, scripts/experiments/measure_note_labels.py; those from 1217
-    on are kept for validation), so frame labels are lowered by `SHARP_CENTS`; `notes` are as published. In seven more recordings
-    (`MISTUNED`) they are off by 58 to 152 cents, most by about a semitone: these come without a label. `as_published`
-    keeps everything as it is.
+    on are kept for validation), so frame labels are lowered by `SHARP_CENTS`; `notes` are as published. In seven more
+    recordings (`MISTUNED`) they are off by 58 to 152 cents, most by about a semitone: these come without a label.
+    `as_published` keeps everything as it is.
     Some songs are sung by several singers, and one singer may stand behind many numbers: a split by number may leak.
     313 and 1311 are one performance recorded twice: their pitch agrees within 2 cents (median of 874 frames), and its
     movement within 110 ms correlates by 0.93, by 0.03 when shifted by 50 ms. `combine` finds the pair by its audio.
