@@ -32,13 +32,12 @@ ENTRIES = {
     "majl_hf.publish.dataset": "data",
     "majl_hf.training": "train",
     "majl_hf.pseudo_labels": "train",
-    "majl_hf.ablation": "train",
     "majl_hf.evaluation": "evaluate",
     "majl_hf.export.plot": "plot",
 }
 # Imported by these packages on our behalf: Trainer runs on accelerate and logs to tensorboard, model cards are jinja2.
 INDIRECT = {"accelerate", "tensorboard", "jinja2"}
-OWN_RULE = {"torchaudio"}  # optional, `_torchaudio.py` looks for it
+OWN_RULE = {"torchaudio"}  # optional, `_import_hooks.py` makes it importable
 
 
 def normalised(name: str) -> str:

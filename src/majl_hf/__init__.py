@@ -1,31 +1,35 @@
-"""MAJL: a song in; vocals, accompaniment and the sung pitch out, from one jointly trained model."""
+"""MAJL: a song in; vocals, accompaniment and the sung pitch out, from one jointly trained model.
 
-# isort: off
-from . import _torchaudio  # noqa: F401  (must precede every import of transformers)
+Importing this package loads neither torch nor transformers: names are imported when they are first used, and the model
+and its pipeline are registered as soon as transformers looks for them.
+"""
 
-# isort: on
-from transformers import AutoFeatureExtractor, AutoModel
-from transformers.pipelines import PIPELINE_REGISTRY
+import importlib
 
-from .checkpoints import SHIPPED, find_checkpoint
-from .models.configuration_majl import MajlConfig
-from .models.feature_extraction_majl import MajlFeatureExtractor
-from .models.modeling_majl import SHIPPED_CHECKPOINTS, MajlModel
-from .models.pipeline_majl import MajlPipeline
+from . import _import_hooks
 from .system.provenance import __version__
 
-__all__ = ["MajlConfig", "MajlFeatureExtractor", "MajlModel", "MajlPipeline", "__version__", "find_checkpoint"]
+_HOMES = {
+    "MajlConfig": "models.configuration_majl",
+    "MajlFeatureExtractor": "models.feature_extraction_majl",
+    "MajlModel": "models.modeling_majl",
+    "MajlPipeline": "models.pipeline_majl",
+    "find_checkpoint": "checkpoints",
+    "load_model": "checkpoints.loading",
+    "separate": "separation",
+}
+__all__ = ["__version__", *_HOMES]
 
-SHIPPED_CHECKPOINTS.update(SHIPPED)
-AutoFeatureExtractor.register(MajlConfig, MajlFeatureExtractor, exist_ok=True)
-PIPELINE_REGISTRY.register_pipeline(
-    "majl-separation-pitch",
-    pipeline_class=MajlPipeline,
-    pt_model=AutoModel,
-    default={"model": (find_checkpoint("majl-base"), "main")},
-    type="audio",
-)
-# A checkpoint saved from here carries its code, so that it also loads where this package is not installed.
-MajlConfig.register_for_auto_class()
-MajlModel.register_for_auto_class("AutoModel")
-MajlFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
+_import_hooks.install()
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

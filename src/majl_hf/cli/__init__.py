@@ -6,9 +6,11 @@ option, a model that cannot be loaded, a device that is not there); 130 stopped 
 
 import contextlib
 import sys
+from typing import Annotated
 
 import typer
 
+from ..system.provenance import __version__
 from . import data, demo, info, models, pitch, push, separate
 
 app = typer.Typer(
@@ -16,8 +18,9 @@ app = typer.Typer(
     help="Vocals, accompaniment and the sung pitch of a song.",
     epilog="Exit codes: 0 all good; 1 some files failed, the others are done; 2 wrong usage; 130 stopped by Ctrl-C.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # rich alone takes as long to import as everything else
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for verb in (separate, pitch, demo, info, models):
     app.command(verb.NAME)(verb.run)
@@ -25,8 +28,18 @@ app.add_typer(data.app, name=data.NAME)
 app.add_typer(push.app, name=push.NAME)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"majl_hf {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _before_every_verb() -> None:
+def _before_every_verb(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Vocals, accompaniment and the sung pitch of a song."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter of a file name must not end the run
         with contextlib.suppress(AttributeError, ValueError):

@@ -80,6 +80,11 @@ def command(verb: Callable) -> Callable:
     return guarded
 
 
+def shown(path) -> str:
+    """A path for people: bytes that are no text are replaced."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
 @contextlib.contextmanager
 def extra(name: str, doing: str) -> Iterator[None]:
     """Turn a missing package of an extra into advice, a MajlError that begins with what was being done."""

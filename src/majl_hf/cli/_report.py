@@ -1,7 +1,6 @@
 """What a command says: results and JSON on stdout; progress, warnings and failures on stderr."""
 
 import json
-import os
 import sys
 import time
 
@@ -10,10 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-
-def shown(path) -> str:
-    """A path for people: bytes that are no text are replaced."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
+from ._common import shown
 
 
 class _AudioSecondsColumn(ProgressColumn):

@@ -17,7 +17,6 @@ import typer
 from ..errors import MajlError
 from . import _common as c
 from ._interrupt import Stopped, StopSignals
-from ._report import shown
 
 NAME = "data"
 app = typer.Typer(
@@ -201,7 +200,7 @@ def _tell_built(job, report, elapsed_s: float, as_json: bool) -> None:
     typer.echo(
         f"{job.name}: {report.num_rows} recordings{left_out}, {report.duration_s / 60:.1f} min, "
         f"{report.num_bytes / 1e6:.1f} MB in {report.num_shards} files{kept}, in {elapsed_s:.1f} s -> "
-        f"{shown(report.out)}"
+        f"{c.shown(report.out)}"
     )
 
 
@@ -213,7 +212,7 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
     started_s = time.monotonic()
     with StopSignals() as signals:
         try:
-            with _minutes(shown(out), signals) as progress:
+            with _minutes(c.shown(out), signals) as progress:
                 report = combine_corpora(
                     folders,
                     out,
@@ -224,7 +223,7 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
         except Stopped as stop:
             return _stopped(stop)
         except MajlError as error:
-            typer.echo(f"failed: {shown(out)}: {error}", err=True)
+            typer.echo(f"failed: {c.shown(out)}: {error}", err=True)
             return c.EXIT_FAILED
     elapsed_s = time.monotonic() - started_s
     if as_json:
@@ -247,8 +246,8 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
     for row in report.moved:
         typer.echo(f"moved to unused: {row['id']}: its {row['because']} is that of {row['of']}", err=True)
     typer.echo(
-        f"{shown(out)}: {report.num_rows} recordings, {report.duration_s / 60:.1f} min; {len(report.dropped)} dropped, "
-        f"{len(report.moved)} moved to unused, in {elapsed_s:.1f} s"
+        f"{c.shown(out)}: {report.num_rows} recordings, {report.duration_s / 60:.1f} min; "
+        f"{len(report.dropped)} dropped, {len(report.moved)} moved to unused, in {elapsed_s:.1f} s"
     )
     return 0
 
@@ -262,13 +261,13 @@ def check_folders(folders: list[Path], processes: int | None, as_json: bool) -> 
     with StopSignals() as signals:
         for folder in folders:
             try:
-                with _minutes(shown(folder), signals) as progress:
+                with _minutes(c.shown(folder), signals) as progress:
                     report = check_dataset(folder, processes or usable_cpus(), lambda s: progress(s, None))
             except Stopped as stop:
                 return _stopped(stop)
             except MajlError as error:
                 failed += 1
-                typer.echo(f"failed: {shown(folder)}: {error}", err=True)
+                typer.echo(f"failed: {c.shown(folder)}: {error}", err=True)
                 continue
             failed += not report.ok
             if as_json:
@@ -287,7 +286,7 @@ def _tell_checked(report) -> None:
         table.add_row(split, corpus, kind, *_numbers(amount))
     table.add_row("all", "", "", *_numbers(report.total))
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{shown(report.folder)}: {'good' if report.ok else f'{len(report.problems)} problems'}")
+    console.print(f"{c.shown(report.folder)}: {'good' if report.ok else f'{len(report.problems)} problems'}")
     console.print(table)
     for problem in report.problems:
         console.print(f"problem: {problem}")

@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from . import _common as c
-from ._report import shown
 
 NAME = "info"
 _PACKAGES = ("majl_hf", "torch", "transformers", "numpy", "soundfile", "av", "soxr")
@@ -24,11 +21,14 @@ def run(
     recursive: c.Recursive = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> int:
-    """Tell the rate, channels and length of audio files; without input: versions, devices and the default model."""
-    return _tell_files(inputs, recursive, as_json) if inputs else _tell_installation(as_json)
+    """Show rate, channels and length of audio files; without input: versions, devices and the default model."""
+    return _describe_files(inputs, recursive, as_json) if inputs else _describe_installation(as_json)
 
 
-def _tell_files(inputs: list[str], recursive: bool, as_json: bool) -> int:
+def _describe_files(inputs: list[str], recursive: bool, as_json: bool) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
     from ..audio import AudioError, AudioReader
     from ._inputs import find_inputs
 
@@ -49,16 +49,18 @@ def _tell_files(inputs: list[str], recursive: bool, as_json: bool) -> int:
             duration = "unknown" if fact["duration_s"] is None else f"{fact['duration_s']:.3f}"
             codec = f"{fact['container']} {fact['codec']}"
             table.add_row(
-                _plain(shown(fact["input"])), codec, str(fact["sampling_rate"]), str(fact["num_channels"]), duration
+                _plain(c.shown(fact["input"])), codec, str(fact["sampling_rate"]), str(fact["num_channels"]), duration
             )
         Console(highlight=False).print(table)
     for failure in failures:
-        typer.echo(f"failed: {shown(failure['input'])}: {failure['error']}", err=True)
+        typer.echo(f"failed: {c.shown(failure['input'])}: {failure['error']}", err=True)
     return c.EXIT_FAILED if failures else 0
 
 
-def _tell_installation(as_json: bool) -> int:
+def _describe_installation(as_json: bool) -> int:
     import torch
+    from rich.console import Console
+    from rich.table import Table
 
     from ..checkpoints import SHIPPED
 

@@ -3,13 +3,10 @@
 import json
 import math
 import re
-import struct
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from ..errors import MajlError
 from . import _common as c
@@ -29,6 +26,9 @@ def run(
     """List the models that come with the package, or the parts that a model can be made of."""
     if backbones:
         return _list_backbones(as_json)
+    from rich.console import Console
+    from rich.table import Table
+
     from ..checkpoints import SHIPPED
 
     facts = [describe_checkpoint(name, Path(folder)) for name, folder in SHIPPED.items()]
@@ -52,6 +52,9 @@ def run(
 
 
 def _list_backbones(as_json: bool) -> int:
+    from rich.console import Console
+    from rich.table import Column, Table
+
     from ..backbone_facts import describe_presets
 
     facts = describe_presets()
@@ -103,17 +106,18 @@ def describe_checkpoint(name: str, folder: Path) -> dict:
 
 
 def _tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Names and shapes in a safetensors file: eight bytes of length, then a JSON header of that length."""
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    """Names and shapes of the tensors of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as tensors:
+        return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
 
 
 def _licence(card: Path) -> str | None:
     """The licence that the front matter of a model card names; a custom one by its own name."""
+    from huggingface_hub import ModelCard
+
     if not card.is_file():
         return None
-    front = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL)
-    entries = dict(re.findall(r"^(license(?:_name)?):\s*(.+?)\s*$", front.group(1) if front else "", re.MULTILINE))
-    return entries.get("license_name") or entries.get("license")
+    data = ModelCard.load(card, ignore_metadata_errors=True).data
+    return data.license_name or data.license

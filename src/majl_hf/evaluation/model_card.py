@@ -23,7 +23,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from .. import _torchaudio  # noqa: F401  (huggingface libraries may import transformers)
 from ..checkpoints import find_checkpoint
 from ..errors import EvaluationError, MajlError
 from ..metrics.statistics import paired_difference

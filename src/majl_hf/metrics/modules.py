@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import _torchaudio  # noqa: F401  (evaluate imports transformers)
 from ..errors import EvaluationError
 
 _FOLDER = Path(__file__).parent
