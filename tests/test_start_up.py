@@ -1,4 +1,4 @@
-"""`import majl_hf` and the command's help load nothing heavy, and transformers still finds the model and its pipeline."""
+"""Importing the package and asking for help loads nothing heavy, and transformers still finds the model."""
 
 import json
 import subprocess
@@ -13,10 +13,8 @@ import majl_hf
 HEAVY = ("torch", "transformers", "numpy", "rich", "soundfile", "gradio", "datasets")
 FIRST_USES = {
     "pipeline": "from transformers import pipeline; found = pipeline('majl-separation-pitch', model=folder).model",
-    "AutoModel": "from transformers import AutoModel; found = AutoModel.from_pretrained(folder)",
     "AutoConfig": "from transformers import AutoConfig; found = AutoConfig.from_pretrained(folder)",
     "a model's module": "from majl_hf.models.tiny_separator_majl import TinySeparator as found",
-    "the package": "from majl_hf import MajlModel; found = MajlModel.from_pretrained(folder)",
 }
 
 

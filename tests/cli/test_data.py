@@ -148,7 +148,7 @@ def test_help_needs_no_datasets_and_its_lack_is_explained(tmp_path):
         "from majl_hf.cli import app\n"
         "try: app(['data', 'build', '--help'])\n"
         "except SystemExit as end: assert not end.code\n"
-        "assert 'pyarrow' not in sys.modules and 'majl_hf.data' not in sys.modules\n"
+        "assert 'pyarrow' not in sys.modules and 'majl_hf.rows' not in sys.modules\n"
         f"app(['data', 'check', {str(tmp_path)!r}])\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -234,7 +234,7 @@ def test_rows_build_on_each_other(corpora, tmp_path):
 
 
 def test_the_configurations_can_be_read():
-    paths = sorted((ROOT / "scripts/recipes").glob("ablation_*.yaml"))
+    paths = sorted((ROOT / "scripts/experiments/configs").glob("ablation_*.yaml"))
     assert len(paths) >= 5
     for path in paths:
         config = load_ablation_config(path)

@@ -34,7 +34,7 @@ def test_interval_covers_the_true_mean_as_often_as_it_says():
 def test_blocks_of_draws_fill_every_resample(monkeypatch):
     values = np.arange(50.0)
     whole = bootstrap_interval(values, num_resamples=1001)
-    monkeypatch.setattr("majl_hf.evaluation.statistics._MAX_DRAWS", 50 * 10)  # ten resamples a block, one left over
+    monkeypatch.setattr("majl_hf.metrics.statistics._MAX_DRAWS", 50 * 10)  # ten resamples a block, one left over
     assert bootstrap_interval(values, num_resamples=1001) == whole
 
 

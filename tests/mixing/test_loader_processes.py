@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from processes import run_two_processes
 from row_files import RATE, make_rows, write_built
 from safetensors.torch import load_file
-from test_streaming import run_two_processes
 
 from majl_hf.mixing.streaming import StreamingMixtureDataset
 from majl_hf.training import TrainingConfig, make_trainer, train

@@ -2,16 +2,13 @@
 
 import gc
 import json
-import os
-import subprocess
-import sys
 import tracemalloc
 from collections import Counter
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import torch
+from processes import run_two_processes
 from row_files import RATE, make_rows, write_built
 from torch.utils.data import DataLoader
 
@@ -145,14 +142,13 @@ def test_ranks_are_disjoint_and_lose_nothing(built):
 
 
 PROCESS = """
-import json, sys
-sys.path.insert(0, {tests!r})
+import json
 import torch
 from torch.utils.data import DataLoader
 from test_streaming import make, primary
-from majl_hf.data import collate
+from majl_hf.mixing.items import collate
 torch.distributed.init_process_group("gloo")
-from majl_hf.data.streaming import process_rank
+from majl_hf.mixing.streaming import process_rank
 dataset = make({folder!r}, rank=None, world_size=None)
 assert (dataset.rank, dataset.world_size) == process_rank()
 loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=collate)
@@ -165,19 +161,10 @@ torch.distributed.destroy_process_group()
 """
 
 
-def run_two_processes(path: Path, arguments: list[str]) -> str:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
-    command += ["--master_port", str(20000 + os.getpid() % 20000), str(path), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=560)
-    assert process.returncode == 0, process.stderr[-3000:]
-    return process.stdout
-
-
 @pytest.mark.timeout(600)
 def test_two_processes_share_the_rows(built, tmp_path):
     script = tmp_path / "process.py"
-    script.write_text(PROCESS.format(tests=str(Path(__file__).parents[1] / "support"), folder=str(built)))
+    script.write_text(PROCESS.format(folder=str(built)))
     output = run_two_processes(script, [])
     shares = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
     assert len(shares) == 2  # the world size

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from killed import forks, run_and_kill
+from processes import environment
 
 from majl_hf.corpora.labels import PitchLabel
 from majl_hf.corpora.tracks import AudioPart, Track
@@ -163,9 +164,8 @@ def test_a_killed_build_goes_on(tracks, tmp_path, seconds):
 
 
 WORKERS = """
-import sys, time
+import time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
 from test_build import build, make_tracks
 
 def progress(done_s, total_s):
@@ -184,11 +184,13 @@ def test_a_killed_build_leaves_no_process(tracks, tmp_path):
     whole, out, script = tmp_path / "whole", tmp_path / "out", tmp_path / "workers.py"
     build(tracks, whole)
     source = str(tmp_path / "source")
-    script.write_text(WORKERS.format(tests=str(Path(__file__).parents[1] / "support"), source=source, out=str(out)))
+    script.write_text(WORKERS.format(source=source, out=str(out)))
     errors = tmp_path / "errors.txt"
     with errors.open("w") as stderr:
         command = [sys.executable, str(script)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True, env=environment()
+        )
     try:
         reached = any(float(line) >= 4 for line in process.stdout)
         assert reached, errors.read_text()

@@ -61,7 +61,7 @@ def test_rate_and_channels_do_not_matter():
 
 def test_reading_in_pieces_changes_nothing(monkeypatch):
     whole = part_to_fingerprint(part(TUNE, 16_000))
-    monkeypatch.setattr("majl_hf.@@fingerprint._BLOCK_S", 0.37)
+    monkeypatch.setattr("majl_hf.rows.fingerprint._BLOCK_S", 0.37)
     pieces = part_to_fingerprint(part(TUNE, 16_000))
     assert len(np.intersect1d(whole.hashes, pieces.hashes)) > 0.98 * len(np.unique(whole.hashes))
 

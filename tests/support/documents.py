@@ -65,8 +65,6 @@ def run_line(words: list[str], line: str) -> None:
         case ["export", assignment]:
             name, value = assignment.split("=", 1)
             os.environ[name] = value
-        case ["python", "scripts/push_to_hub.py", *arguments]:
-            run_majl(["push", *arguments])
         case ["python", "-m", "majl_hf.evaluation.model_card", *arguments]:
             from majl_hf.evaluation.model_card import main
 

@@ -1,13 +1,12 @@
 """A step is the same however its batch is cut: into processes, into accumulation steps, or not at all."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from processes import run_two_processes
 from row_files import make_rows, write_built
 from safetensors.torch import load_file, save_file
-from test_streaming import run_two_processes
 from transformers import TrainerCallback
 
 from majl_hf.training import TrainingConfig, make_trainer
@@ -17,7 +16,6 @@ SCRIPT = """
 import json, os, sys
 import majl_hf
 import torch
-sys.path += {tests!r}
 from test_global_batch import step
 losses = step(json.loads(sys.argv[1]), sys.argv[2])
 if int(os.environ["RANK"]) == 0:
@@ -102,7 +100,7 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path)
     accumulated = here("accumulated", per_device_train_batch_size=2, gradient_accumulation_steps=4)
 
     script = tmp_path / "process.py"
-    script.write_text(SCRIPT.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]))
+    script.write_text(SCRIPT)
     arguments = [json.dumps(config("processes", per_device_train_batch_size=4)), str(tmp_path / "two.safetensors")]
     output = run_two_processes(script, arguments)
     line = next(line for line in output.splitlines() if line.startswith("RESULT"))

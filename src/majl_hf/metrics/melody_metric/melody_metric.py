@@ -3,8 +3,8 @@
 import datasets
 import evaluate
 
-from ...metrics.melody import melody_scores
-from ...metrics.statistics import mean_scores
+from majl_hf.metrics.melody import melody_scores
+from majl_hf.metrics.statistics import mean_scores
 
 _DESCRIPTION = """\
 Raw pitch accuracy, raw chroma accuracy, overall accuracy, voicing recall and voicing false alarm of mir_eval.melody. A
@@ -20,7 +20,7 @@ Returns:
     rpa, rca, oa, vr, vfa: means over clips, from 0 to 1 (vfa: lower is better).
     count: clips whose reference has a voiced frame. skipped: the others.
 Example:
-    >>> from majl_hf.evaluation import load_metric
+    >>> from majl_hf.metrics.modules import load_metric
     >>> times_s = [0.0, 0.02, 0.04, 0.06]
     >>> reference = {"times_s": times_s, "f0_hz": [0.0, 220.0, 220.0, 220.0]}
     >>> estimate = {"times_s": times_s, "f0_hz": [100.0, 220.0, 440.0, 221.0], "voiced": [False, True, True, False]}

@@ -4,8 +4,8 @@ import datasets
 import evaluate
 import numpy as np
 
-from ...metrics.separation import separation_scores
-from ...metrics.statistics import mean_scores
+from majl_hf.metrics.separation import separation_scores
+from majl_hf.metrics.statistics import mean_scores
 
 _DESCRIPTION = """\
 SDR = 10 log10(|s|^2 / |s - e|^2) over all channels and the whole clip, NSDR = SDR(estimate) - SDR(mixture), and SI-SDR
@@ -22,7 +22,7 @@ Returns:
     count: clips with a reference that sounds. skipped: the others.
 Example:
     >>> import numpy as np
-    >>> from majl_hf.evaluation import load_metric
+    >>> from majl_hf.metrics.modules import load_metric
     >>> vocals = np.array([[3.0, 0.0, -3.0, 0.0]])
     >>> error = np.array([[0.0, 0.3, 0.0, -0.3]])
     >>> metric = load_metric("separation")
