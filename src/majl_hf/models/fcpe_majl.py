@@ -9,11 +9,11 @@ import math
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
-from transformers.audio_utils import mel_filter_bank
 
-from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput, num_pitch_frames
+from .layers_majl import Filterbank, mel_filters
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, num_pitch_frames
+from .presets_majl import register_part
 
 BIN_CENTS = 1200.0 * math.log2(1975.5 / 32.7) / 359  # 360 bins from 32.7 to 1975.5 Hz
 
@@ -31,57 +31,21 @@ class FcpeConfig(PitchEstimatorConfig):
 
     model_type = "majl-fcpe"
 
-    def __init__(
-        self,
-        sampling_rate=16_000,
-        hop_length=160,
-        first_bin_hz=32.7,
-        bin_cents=BIN_CENTS,
-        num_bins=360,
-        n_fft=1024,
-        num_mels=128,
-        hidden_size=512,
-        num_layers=6,
-        kernel_size=31,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.num_mels = num_mels
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.kernel_size = kernel_size
-        super().__init__(
-            sampling_rate=sampling_rate,
-            hop_length=hop_length,
-            first_bin_hz=first_bin_hz,
-            bin_cents=bin_cents,
-            num_bins=num_bins,
-            context=context,
-            **kwargs,
-        )
+    bin_cents: float = BIN_CENTS
+    n_fft: int = 1024
+    num_mels: int = 128
+    hidden_size: int = 512
+    num_layers: int = 6
+    kernel_size: int = 31
 
 
-class LogMel(nn.Module):
+class LogMel(Filterbank):
     """Waveform `(batch_size, num_samples)` to log-mel magnitudes `(batch_size, num_mels, num_frames)`."""
-
-    def __init__(self, config: FcpeConfig):
-        super().__init__()
-        self.n_fft, self.hop_length = config.n_fft, config.hop_length
-        self.register_buffer("filters", self.make_filters(config))
 
     @staticmethod
     def make_filters(config: FcpeConfig) -> torch.Tensor:
-        filters = mel_filter_bank(
-            num_frequency_bins=config.n_fft // 2 + 1,
-            num_mel_filters=config.num_mels,
-            min_frequency=0.0,
-            max_frequency=config.sampling_rate / 2,
-            sampling_rate=config.sampling_rate,
-            norm="slaney",
-            mel_scale="slaney",
-        )
-        return torch.from_numpy(filters.T.copy()).float()
+        """`(num_mels, n_fft // 2 + 1)`."""
+        return mel_filters(config, 0.0, config.sampling_rate / 2, "slaney").T.contiguous()
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         num_frames = num_pitch_frames(waveform.shape[1], self.hop_length)
@@ -200,33 +164,33 @@ class FcpePitchEstimator(PitchEstimator):
         self.head = nn.Linear(config.hidden_size, config.num_bins)
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, (nn.Conv1d, nn.Linear)):
             init.kaiming_normal_(module.weight, nonlinearity="linear")
             init.zeros_(module.bias)
-        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, LogMel):
-            init.copy_(module.filters, LogMel.make_filters(self.config))
+        else:
+            super()._init_weights(module)
 
-    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
-        r"""
-        Args:
-            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
-                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
-        """
-        self.check_waveform(waveform)
+    def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         hidden = self.input_norm(self.input_conv(self.log_mel(waveform)))
         hidden = self.hidden_conv(nn.functional.leaky_relu(hidden)).transpose(1, 2)
         for layer in self.layers:
             hidden = layer(hidden)
-        return PitchEstimatorOutput(logits=self.head(self.norm(hidden)))
+        return self.head(self.norm(hidden))
 
 
-AutoConfig.register(FcpeConfig.model_type, FcpeConfig, exist_ok=True)
-AutoModel.register(FcpeConfig, FcpePitchEstimator, exist_ok=True)
+register_part(
+    FcpeConfig,
+    FcpePitchEstimator,
+    presets={"fcpe": {}, "fcpe-small": {"hidden_size": 192, "num_layers": 4}},
+    test_presets={
+        "fcpe-tiny": {
+            "hop_length": 320,
+            "n_fft": 512,
+            "num_mels": 32,
+            "hidden_size": 16,
+            "num_layers": 1,
+            "kernel_size": 7,
+        }
+    },
+)

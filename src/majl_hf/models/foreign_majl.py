@@ -15,12 +15,13 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 
-from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput, num_pitch_frames
-from .pitch_majl import hz_to_bins
-from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from .losses_majl import pitch_targets
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, num_pitch_frames
+from .presets_majl import register_part
+from .separator_majl import Separator, SeparatorConfig
 
 FACTORIES: dict[str, Callable] = {}
 
@@ -42,12 +43,14 @@ class ForeignSeparatorConfig(SeparatorConfig):
 
     model_type = "majl-foreign-separator"
 
-    def __init__(self, name="", arguments=None, trainable=False, min_samples=1, **kwargs):
-        self.name = name
-        self.arguments = dict(arguments or {})
-        self.trainable = trainable
-        self.min_samples = min_samples
-        super().__init__(**kwargs)
+    name: str = ""
+    arguments: dict | None = None
+    trainable: bool = False
+    min_samples: int = 1
+
+    def __post_init__(self, **kwargs):
+        self.arguments = dict(self.arguments or {})
+        super().__post_init__(**kwargs)
 
 
 class ForeignPitchEstimatorConfig(PitchEstimatorConfig):
@@ -55,12 +58,14 @@ class ForeignPitchEstimatorConfig(PitchEstimatorConfig):
 
     model_type = "majl-foreign-pitch-estimator"
 
-    def __init__(self, name="", arguments=None, trainable=False, min_samples=1, **kwargs):
-        self.name = name
-        self.arguments = dict(arguments or {})
-        self.trainable = trainable
-        self.min_samples = min_samples
-        super().__init__(**kwargs)
+    name: str = ""
+    arguments: dict | None = None
+    trainable: bool = False
+    min_samples: int = 1
+
+    def __post_init__(self, **kwargs):
+        self.arguments = dict(self.arguments or {})
+        super().__post_init__(**kwargs)
 
 
 class _Foreign(PreTrainedModel):
@@ -92,7 +97,6 @@ class _Foreign(PreTrainedModel):
         with torch.device("cpu"):  # it may bring weights of its own, also where from_pretrained builds without memory
             return FACTORIES[name](**self.config.arguments)
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         """Nothing for a part that was just made: its weights are its own. What a saved file lacks is made anew."""
         if not self._is_built or self.network is None:
@@ -129,23 +133,14 @@ class ForeignSeparator(_Foreign, Separator):
         super().__init__(config)
         self._take(part)
 
-    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
-        r"""
-        Args:
-            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `SeparatorOutput` with `vocals` of the mixture's shape.
-        """
-        self.check_mixture(mixture)
+    def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         vocals = self._call(mixture)
         if vocals.shape[:2] != mixture.shape[:2] or vocals.ndim != 3 or vocals.shape[2] < mixture.shape[2]:
             raise ValueError(
                 f"The separator {self.config.name!r} returned {tuple(vocals.shape)} for a mixture of "
                 f"{tuple(mixture.shape)}; it needs to return that shape, or more samples, of which the first are used."
             )
-        return SeparatorOutput(vocals=vocals[..., : mixture.shape[2]])
+        return vocals[..., : mixture.shape[2]]
 
 
 class ForeignPitchEstimator(_Foreign, PitchEstimator):
@@ -157,16 +152,7 @@ class ForeignPitchEstimator(_Foreign, PitchEstimator):
         super().__init__(config)
         self._take(part)
 
-    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
-        r"""
-        Args:
-            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
-                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
-        """
-        self.check_waveform(waveform)
+    def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         logits = self._call(waveform)
         num_frames = num_pitch_frames(waveform.shape[1], self.config.hop_length)
         wanted = (waveform.shape[0], num_frames, self.config.num_bins)
@@ -175,12 +161,12 @@ class ForeignPitchEstimator(_Foreign, PitchEstimator):
                 f"The pitch estimator {self.config.name!r} returned {tuple(logits.shape)}; it needs to return "
                 f"{wanted}, or more frames, of which the first are used."
             )
-        return PitchEstimatorOutput(logits=logits[:, :num_frames])
+        return logits[:, :num_frames]
 
 
 def tracked_logits(f0_hz: torch.Tensor, confidence: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
-    """Logits on the grid of `config` for a tracker that returns one pitch a frame: a Gaussian of 25 cents whose peak is
-    the confidence.
+    """Logits on the grid of `config` for a tracker that returns one pitch a frame: the target of the pitch
+    loss, with the confidence as its peak.
 
     Args:
         f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): above 0.
@@ -189,13 +175,9 @@ def tracked_logits(f0_hz: torch.Tensor, confidence: torch.Tensor, config: PitchE
     Returns:
         `torch.Tensor` of shape `(batch_size, num_frames, num_bins)`.
     """
-    bins = torch.arange(config.num_bins, device=f0_hz.device, dtype=f0_hz.dtype)
-    distance_cents = (bins - hz_to_bins(f0_hz, config)[..., None]) * config.bin_cents
-    posteriors = confidence[..., None] * torch.exp(-0.5 * (distance_cents / 25.0) ** 2)
+    posteriors = confidence[..., None] * pitch_targets(f0_hz, config)
     return torch.logit(posteriors.clamp(1e-6, 1 - 1e-6))
 
 
-AutoConfig.register(ForeignSeparatorConfig.model_type, ForeignSeparatorConfig, exist_ok=True)
-AutoModel.register(ForeignSeparatorConfig, ForeignSeparator, exist_ok=True)
-AutoConfig.register(ForeignPitchEstimatorConfig.model_type, ForeignPitchEstimatorConfig, exist_ok=True)
-AutoModel.register(ForeignPitchEstimatorConfig, ForeignPitchEstimator, exist_ok=True)
+register_part(ForeignSeparatorConfig, ForeignSeparator)
+register_part(ForeignPitchEstimatorConfig, ForeignPitchEstimator)

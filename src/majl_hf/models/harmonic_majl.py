@@ -14,11 +14,13 @@ import math
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput
-from .presets_majl import register_presets
+from .layers_majl import Filterbank
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig
+from .pitch_majl import OCTAVE_CENTS, bins_to_hz
+from .presets_majl import register_part
+from .stft_majl import stft
 
 POWER_FLOOR = 1e-7  # of a bin, where a sine of full scale has about 0.25
 
@@ -36,49 +38,29 @@ class HarmonicConfig(PitchEstimatorConfig):
 
     model_type = "majl-harmonic"
 
-    def __init__(
-        self,
-        sampling_rate=16_000,
-        hop_length=160,
-        first_bin_hz=27.5,
-        bin_cents=25.0,
-        num_bins=352,
-        n_fft=2048,
-        num_harmonics=12,
-        hidden_channels=(32, 64, 128, 128),
-        head_channels=64,
-        time_kernel_size=3,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.num_harmonics = num_harmonics
-        self.hidden_channels = list(hidden_channels)
-        self.head_channels = head_channels
-        self.time_kernel_size = time_kernel_size
-        super().__init__(
-            sampling_rate=sampling_rate,
-            hop_length=hop_length,
-            first_bin_hz=first_bin_hz,
-            bin_cents=bin_cents,
-            num_bins=num_bins,
-            context=context or n_fft // 2 + len(self.hidden_channels) * (time_kernel_size // 2) * hop_length,
-            **kwargs,
-        )
+    first_bin_hz: float = 27.5
+    bin_cents: float = 25.0
+    num_bins: int = 352
+    n_fft: int = 2048
+    num_harmonics: int = 12
+    hidden_channels: list[int] | tuple = (32, 64, 128, 128)
+    head_channels: int = 64
+    time_kernel_size: int = 3
+
+    def __post_init__(self, **kwargs):
+        self.hidden_channels = list(self.hidden_channels)
+        reach_frames = len(self.hidden_channels) * (self.time_kernel_size // 2)
+        self.context = self.context or self.n_fft // 2 + reach_frames * self.hop_length
+        super().__post_init__(**kwargs)
 
     def bins_above(self, ratio: float) -> int:
         """Bins from a frequency to `ratio` times it, rounded."""
-        return round(1200.0 * math.log2(ratio) / self.bin_cents)
+        return round(OCTAVE_CENTS * math.log2(ratio) / self.bin_cents)
 
 
-class LogFrequencySpectrum(nn.Module):
+class LogFrequencySpectrum(Filterbank):
     """Waveform `(batch_size, num_samples)` to log powers `(batch_size, num_frames, num_bins)` on the config's grid,
     frame i centred on sample `i * hop_length`, silence beyond the ends."""
-
-    def __init__(self, config: HarmonicConfig):
-        super().__init__()
-        self.n_fft, self.hop_length = config.n_fft, config.hop_length
-        self.register_buffer("filters", self.make_filters(config))
 
     @staticmethod
     def make_filters(config: HarmonicConfig) -> torch.Tensor:
@@ -86,20 +68,16 @@ class LogFrequencySpectrum(nn.Module):
         rate there is nothing."""
         resolution_hz = config.sampling_rate / config.n_fft
         bins = torch.arange(config.num_bins, dtype=torch.float64)
-        centres_hz = config.first_bin_hz * 2.0 ** (bins * (config.bin_cents / 1200.0))
-        widths_hz = (centres_hz * (2.0 ** (config.bin_cents / 1200.0) - 1.0)).clamp(min=resolution_hz)
+        centres_hz = bins_to_hz(bins, config)
+        widths_hz = (centres_hz * (2.0 ** (config.bin_cents / OCTAVE_CENTS) - 1.0)).clamp(min=resolution_hz)
         frequencies_hz = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * resolution_hz
         filters = (1.0 - (frequencies_hz[:, None] - centres_hz).abs() / widths_hz).clamp(min=0.0)
         return (filters / filters.sum(dim=0).clamp(min=1.0)).float()
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         with torch.autocast(waveform.device.type, enabled=False):  # logarithms of small numbers
-            window = torch.hann_window(self.n_fft, device=waveform.device, dtype=waveform.dtype)
-            spectrum = torch.stft(
-                waveform, self.n_fft, self.hop_length, window=window / window.sum(), center=True,
-                pad_mode="constant", return_complex=True,
-            )  # fmt: skip
-            power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2) @ self.filters
+            spectrum = stft(waveform, self.n_fft, self.hop_length) / (self.n_fft / 2)  # by the window's sum
+            power = (spectrum.real.square() + spectrum.imag.square()) @ self.filters
             return torch.log(power + POWER_FLOOR)
 
 
@@ -167,50 +145,30 @@ class HarmonicPitchEstimator(PitchEstimator):
         self.head_out = nn.Conv2d(config.head_channels, 1, 1)
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if module is self.head_out:
-            # Hardly any bin is sung: from posteriors of one half, the first gradients would spoil a young separator.
-            init.normal_(module.weight, std=0.01)
-            init.constant_(module.bias, -math.log(self.config.num_bins))
+            self._init_head(module)
         elif isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, LogFrequencySpectrum):
-            init.copy_(module.filters, LogFrequencySpectrum.make_filters(self.config))
+        else:
+            super()._init_weights(module)
 
-    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
-        r"""
-        Args:
-            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
-                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
-        """
-        self.check_waveform(waveform)
+    def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         spectrum = self.spectrum(waveform)[:, None]
         both = torch.cat([spectrum, torch.full_like(spectrum[..., :1], POWER_FLOOR).log()], dim=-1)
         both = self.input_norm(both)  # what lies above the axis is as silent as silence
         hidden = self.harmonic(both[..., :-1], both[..., -1:])
         for block in self.blocks:
             hidden = block(hidden)
-        hidden = self.head_out(nn.functional.leaky_relu(self.head_in(hidden), 0.2))
-        return PitchEstimatorOutput(logits=hidden[:, 0])
+        return self.head_out(nn.functional.leaky_relu(self.head_in(hidden), 0.2))[:, 0]
 
 
-AutoConfig.register(HarmonicConfig.model_type, HarmonicConfig, exist_ok=True)
-AutoModel.register(HarmonicConfig, HarmonicPitchEstimator, exist_ok=True)
-register_presets(
+register_part(
     HarmonicConfig,
-    {
+    HarmonicPitchEstimator,
+    presets={
         "harmonic": {},
         "harmonic-small": {
             "hop_length": 320,
@@ -221,10 +179,7 @@ register_presets(
             "head_channels": 32,
         },
     },
-)
-register_presets(
-    HarmonicConfig,
-    {
+    test_presets={
         "harmonic-tiny": {
             "hop_length": 320,
             "first_bin_hz": 55.0,
@@ -235,5 +190,4 @@ register_presets(
             "head_channels": 4,
         }
     },
-    for_tests=True,
 )

@@ -8,16 +8,19 @@ A pitch estimator is a registered `PreTrainedModel` whose config is a `PitchEsti
   logit is the posterior that the frame is sung with a pitch in that bin.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .part_config_majl import PartConfig
+from .layers_majl import Filterbank
 
 
-class PitchEstimatorConfig(PartConfig):
+class PitchEstimatorConfig(PreTrainedConfig):
     """What a pitch estimator declares about itself, its grid of bins above all.
 
     Args:
@@ -31,23 +34,12 @@ class PitchEstimatorConfig(PartConfig):
 
     model_type = "majl-pitch-estimator"
 
-    def __init__(
-        self,
-        sampling_rate=16_000,
-        hop_length=160,
-        first_bin_hz=32.7,
-        bin_cents=20.0,
-        num_bins=360,
-        context=None,
-        **kwargs,
-    ):
-        self.sampling_rate = sampling_rate
-        self.hop_length = hop_length
-        self.first_bin_hz = first_bin_hz
-        self.bin_cents = bin_cents
-        self.num_bins = num_bins
-        self.context = context
-        super().__init__(**kwargs)
+    sampling_rate: int = 16_000
+    hop_length: int = 160
+    first_bin_hz: float = 32.7
+    bin_cents: float = 20.0
+    num_bins: int = 360
+    context: int | None = None
 
 
 def num_pitch_frames(num_samples: int, hop_length: int) -> int:
@@ -67,17 +59,45 @@ class PitchEstimatorOutput(ModelOutput):
 
 
 class PitchEstimator(PreTrainedModel):
-    """Base of the pitch estimators: the input check that all of them share."""
+    """Base of the pitch estimators: checks the waveform and leaves the rest to `estimate`."""
 
     config_class = PitchEstimatorConfig
     base_model_prefix = "pitch_estimator"
     main_input_name = "waveform"
     input_modalities = "audio"
 
-    def check_waveform(self, waveform: torch.Tensor) -> None:
-        """Raise `ValueError` unless `waveform` is `(batch_size, num_samples >= 1)`."""
+    def _init_weights(self, module: nn.Module):
+        """What backbones do alike; they initialise their own layers themselves."""
+        if isinstance(module, Filterbank):
+            init.copy_(module.filters, module.make_filters(self.config))
+        else:
+            super()._init_weights(module)
+
+    def _init_head(self, layer: nn.Module):
+        """The last layer. Hardly any bin is sung: posteriors of one half or more would begin with a loss so large that
+        its gradient spoils a young separator for good."""
+        init.normal_(layer.weight, std=0.01)
+        init.constant_(layer.bias, -math.log(self.config.num_bins))
+
+    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
+        r"""
+        Args:
+            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
+                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
+
+        Raises:
+            ValueError: another number of dimensions, or no samples.
+        """
         if waveform.ndim != 2 or waveform.shape[1] == 0:
             raise ValueError(
                 f"{type(self).__name__} needs a mono waveform of shape (batch_size, num_samples) with at least one "
                 f"sample, but got {tuple(waveform.shape)}."
             )
+        return PitchEstimatorOutput(logits=self.estimate(waveform))
+
+    def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Logits `(batch_size, num_frames, num_bins)` of a waveform `(batch_size, num_samples)`."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `estimate`, or a `forward` of its own.")

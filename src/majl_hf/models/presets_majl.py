@@ -1,17 +1,18 @@
 """Configs of separators and pitch estimators by name: `preset_config("resunet-small")`.
 
-Each backbone's file names its own presets with `register_presets`, so that a backbone from outside can have some, too.
+Each backbone's file names its own presets, and one from outside can, by `register_part` or `register_presets`.
 A name says the architecture and its size. Presets that exist for tests are marked so: they have a few channels, run in
 milliseconds and learn nothing worth hearing.
 """
 
 from dataclasses import dataclass, field
 
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .pitch_estimator_majl import PitchEstimatorConfig
 from .separator_majl import SeparatorConfig
 
+MONO_16K = {"sampling_rate": 16_000, "num_channels": 1}
 KINDS = {"separator": SeparatorConfig, "pitch_estimator": PitchEstimatorConfig}
 
 
@@ -36,6 +37,19 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {}
+
+
+def register_part(
+    config_class: type[PreTrainedConfig],
+    model_class: type[PreTrainedModel],
+    presets: dict[str, dict] | None = None,
+    test_presets: dict[str, dict] | None = None,
+) -> None:
+    """Make a backbone known to the Auto classes, and name its presets and those that are for tests only."""
+    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    AutoModel.register(config_class, model_class, exist_ok=True)
+    register_presets(config_class, presets or {})
+    register_presets(config_class, test_presets or {}, for_tests=True)
 
 
 def register_presets(config_class: type[PreTrainedConfig], presets: dict[str, dict], for_tests: bool = False) -> None:

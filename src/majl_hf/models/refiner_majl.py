@@ -12,10 +12,9 @@ import math
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from .part_config_majl import PartConfig
 from .stft_majl import istft, stft
 
 NUM_FEATURES = 7
@@ -24,7 +23,7 @@ MAX_RATIO = 2.0  # of vocals and mixture, in a bin
 LEVEL_FRAMES = 16  # to each side, over which the level is the mean
 
 
-class RefinerConfig(PartConfig):
+class RefinerConfig(PreTrainedConfig):
     """Configuration of `HarmonicRefiner`.
 
     Args:
@@ -37,15 +36,18 @@ class RefinerConfig(PartConfig):
 
     model_type = "majl-refiner"
 
-    def __init__(self, sampling_rate=44_100, n_fft=4096, hop_length=1024, num_bins=768, hidden_channels=16, **kwargs):
-        if num_bins % 8 or not 0 < num_bins <= n_fft // 2:
-            raise ValueError(f"num_bins is {num_bins}; a multiple of 8 up to n_fft // 2 = {n_fft // 2} is needed.")
-        self.sampling_rate = sampling_rate
-        self.n_fft = n_fft
-        self.hop_length = hop_length
-        self.num_bins = num_bins
-        self.hidden_channels = hidden_channels
-        super().__init__(**kwargs)
+    sampling_rate: int = 44_100
+    n_fft: int = 4096
+    hop_length: int = 1024
+    num_bins: int = 768
+    hidden_channels: int = 16
+
+    def __post_init__(self, **kwargs):
+        if self.num_bins % 8 or not 0 < self.num_bins <= self.n_fft // 2:
+            raise ValueError(
+                f"num_bins is {self.num_bins}; a multiple of 8 up to n_fft // 2 = {self.n_fft // 2} is needed."
+            )
+        super().__post_init__(**kwargs)
 
     @property
     def alignment(self) -> int:
@@ -118,7 +120,6 @@ class HarmonicRefiner(PreTrainedModel):
         self.head = CorrectionHead(width)
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, CorrectionHead):
             init.zeros_(module.weight)

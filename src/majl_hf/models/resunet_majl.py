@@ -14,11 +14,11 @@ may leave time as it is and halve frequency only, as DJCM does.
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .presets_majl import register_presets
-from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from .layers_majl import blocks_in_a_row
+from .presets_majl import MONO_16K, register_part
+from .separator_majl import Separator, SeparatorConfig
 from .stft_majl import istft, stft
 
 
@@ -39,43 +39,27 @@ class ResUNetConfig(SeparatorConfig):
 
     model_type = "majl-resunet"
 
-    def __init__(
-        self,
-        sampling_rate=44_100,
-        num_channels=2,
-        n_fft=2048,
-        hop_length=441,
-        hidden_channels=(32, 64, 128, 256, 384, 384),
-        bottleneck_channels=384,
-        num_time_levels=6,
-        num_blocks=4,
-        num_bottleneck_blocks=16,
-        num_decoder_blocks=4,
-        alignment=None,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.hop_length = hop_length
-        self.hidden_channels = list(hidden_channels)
-        self.bottleneck_channels = bottleneck_channels
-        self.num_time_levels = num_time_levels
-        self.num_blocks = num_blocks
-        self.num_bottleneck_blocks = num_bottleneck_blocks
-        self.num_decoder_blocks = num_decoder_blocks
+    n_fft: int = 2048
+    hop_length: int = 441
+    hidden_channels: list[int] | tuple = (32, 64, 128, 256, 384, 384)
+    bottleneck_channels: int = 384
+    num_time_levels: int = 6
+    num_blocks: int = 4
+    num_bottleneck_blocks: int = 16
+    num_decoder_blocks: int = 4
+    alignment: int | None = None
+
+    def __post_init__(self, **kwargs):
+        self.hidden_channels = list(self.hidden_channels)
         num_levels = len(self.hidden_channels)
-        if n_fft // 2 % 2**num_levels or not 0 <= num_time_levels <= num_levels:
+        if self.n_fft // 2 % 2**num_levels or not 0 <= self.num_time_levels <= num_levels:
             raise ValueError(
-                f"n_fft is {n_fft} and num_time_levels {num_time_levels} with {num_levels} levels; n_fft // 2 needs to "
-                f"be a multiple of {2**num_levels}, and num_time_levels to be from 0 to {num_levels}."
+                f"n_fft is {self.n_fft} and num_time_levels {self.num_time_levels} with {num_levels} levels; n_fft // "
+                f"2 needs to be a multiple of {2**num_levels}, and num_time_levels to be from 0 to {num_levels}."
             )
-        super().__init__(
-            sampling_rate=sampling_rate,
-            num_channels=num_channels,
-            alignment=alignment or hop_length * 2**num_time_levels,
-            context=context or n_fft + hop_length * self.reach_frames(),
-            **kwargs,
-        )
+        self.alignment = self.alignment or self.hop_length * 2**self.num_time_levels
+        self.context = self.context or self.n_fft + self.hop_length * self.reach_frames()
+        super().__post_init__(**kwargs)
 
     def time_strides(self) -> list[int]:
         """By how much each level shortens time: 1 or 2."""
@@ -112,13 +96,6 @@ class ResidualBlock(nn.Module):
         return branch + (hidden if self.shortcut is None else self.shortcut(hidden))
 
 
-def residual_blocks(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
-    """`num_blocks` residual blocks, the first of which changes the number of channels."""
-    return nn.Sequential(
-        *(ResidualBlock(in_channels if index == 0 else out_channels, out_channels) for index in range(num_blocks))
-    )
-
-
 class DecoderLevel(nn.Module):
     """Transposed convolution to twice the frequency (and time), then residual blocks on it and the encoder's skip."""
 
@@ -128,7 +105,7 @@ class DecoderLevel(nn.Module):
         # A kernel as large as its stride: no cell reaches beyond the ones it is stretched to.
         stride = (time_stride, 2)
         self.up = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=stride, stride=stride, bias=False)
-        self.blocks = residual_blocks(2 * out_channels, out_channels, num_blocks)
+        self.blocks = blocks_in_a_row(ResidualBlock, 2 * out_channels, out_channels, num_blocks)
 
     def forward(self, hidden: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         hidden = self.up(nn.functional.leaky_relu(self.norm(hidden), 0.01))
@@ -146,10 +123,12 @@ class ResUNetSeparator(Separator):
         self.input_norm = nn.BatchNorm1d(config.n_fft // 2, momentum=0.01)  # each frequency has a level of its own
         self.input_conv = nn.Conv2d(config.num_channels, channels[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(
-            residual_blocks(channels[max(0, level - 1)], channels[level], config.num_blocks)
+            blocks_in_a_row(ResidualBlock, channels[max(0, level - 1)], channels[level], config.num_blocks)
             for level in range(len(channels))
         )
-        self.bottleneck = residual_blocks(channels[-1], config.bottleneck_channels, config.num_bottleneck_blocks)
+        self.bottleneck = blocks_in_a_row(
+            ResidualBlock, channels[-1], config.bottleneck_channels, config.num_bottleneck_blocks
+        )
         inputs = [config.bottleneck_channels, *channels[:0:-1]]
         self.decoder = nn.ModuleList(
             DecoderLevel(fan_in, fan_out, config.num_decoder_blocks, stride)
@@ -159,29 +138,15 @@ class ResUNetSeparator(Separator):
         self.head = nn.Conv2d(channels[0], 4 * config.num_channels, 3, padding=1)
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+        else:
+            super()._init_weights(module)
 
-    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
-        r"""
-        Args:
-            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `SeparatorOutput` with `vocals` of the mixture's shape.
-        """
-        self.check_mixture(mixture)
+    def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         config = self.config
         spectrum = stft(mixture, config.n_fft, config.hop_length)
         lower = spectrum[..., :-1]
@@ -194,7 +159,7 @@ class ResUNetSeparator(Separator):
         rotation = torch.complex(real, imaginary) / torch.sqrt(real**2 + imaginary**2 + 1e-8)
         phase = lower / magnitudes.clamp(min=1e-10)
         vocals = nn.functional.pad(estimate * rotation * phase, (0, 1))  # nothing of the Nyquist bin
-        return SeparatorOutput(vocals=istft(vocals, config.n_fft, config.hop_length, mixture.shape[-1]))
+        return istft(vocals, config.n_fft, config.hop_length, mixture.shape[-1])
 
     def network(self, magnitudes: torch.Tensor) -> torch.Tensor:
         """Magnitudes `(batch_size, num_channels, num_frames, n_fft // 2)` to `(batch_size, 4 * num_channels, ...)`."""
@@ -214,50 +179,32 @@ class ResUNetSeparator(Separator):
         return self.head(nn.functional.leaky_relu(self.head_norm(hidden), 0.01))[:, :, :num_frames]
 
 
-AutoConfig.register(ResUNetConfig.model_type, ResUNetConfig, exist_ok=True)
-AutoModel.register(ResUNetConfig, ResUNetSeparator, exist_ok=True)
-register_presets(
+ONE_BLOCK = {"num_blocks": 1, "num_bottleneck_blocks": 1, "num_decoder_blocks": 1}
+register_part(
     ResUNetConfig,
-    {
+    ResUNetSeparator,
+    presets={
         "resunet": {},  # as deep and wide as published
-        "resunet-djcm": {
-            "sampling_rate": 16_000,
-            "num_channels": 1,
-            "hop_length": 320,
-            "num_time_levels": 0,
-            "num_blocks": 1,
-            "num_bottleneck_blocks": 1,
-            "num_decoder_blocks": 1,
-        },
+        "resunet-djcm": {**MONO_16K, **ONE_BLOCK, "hop_length": 320, "num_time_levels": 0},
         "resunet-small": {
-            "sampling_rate": 16_000,
-            "num_channels": 1,
+            **MONO_16K,
+            **ONE_BLOCK,
             "n_fft": 1024,
             "hop_length": 256,
             "hidden_channels": (16, 32, 48, 64, 96),
             "bottleneck_channels": 96,
             "num_time_levels": 4,
-            "num_blocks": 1,
-            "num_bottleneck_blocks": 1,
-            "num_decoder_blocks": 1,
         },
     },
-)
-register_presets(
-    ResUNetConfig,
-    {
+    test_presets={
         "resunet-tiny": {
-            "sampling_rate": 16_000,
-            "num_channels": 1,
+            **MONO_16K,
+            **ONE_BLOCK,
             "n_fft": 256,
             "hop_length": 64,
             "hidden_channels": (4, 6, 8),
             "bottleneck_channels": 8,
             "num_time_levels": 2,
-            "num_blocks": 1,
-            "num_bottleneck_blocks": 1,
-            "num_decoder_blocks": 1,
         }
     },
-    for_tests=True,
 )

@@ -9,14 +9,14 @@ import math
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
-from transformers.audio_utils import mel_filter_bank
 
-from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput
-from .presets_majl import register_presets
+from .crepe_majl import FIRST_BIN_HZ
+from .layers_majl import Filterbank, blocks_in_a_row, init_recurrent, mel_filters
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig
+from .presets_majl import register_part
+from .stft_majl import stft
 
-FIRST_BIN_HZ = 10.0 * 2.0 ** (1997.3794084376191 / 1200.0)  # CREPE's, 31.70 Hz
 MEL_FLOOR = 1e-5
 SILENCE = math.log(MEL_FLOOR)
 
@@ -40,84 +40,42 @@ class RmvpeConfig(PitchEstimatorConfig):
 
     model_type = "majl-rmvpe"
 
-    def __init__(
-        self,
-        sampling_rate=16_000,
-        hop_length=160,
-        first_bin_hz=FIRST_BIN_HZ,
-        bin_cents=20.0,
-        num_bins=360,
-        n_fft=1024,
-        num_mels=128,
-        min_hz=30.0,
-        max_hz=8000.0,
-        hidden_channels=16,
-        num_levels=5,
-        num_blocks=4,
-        num_bottom_stages=4,
-        head_channels=3,
-        gru_size=256,
-        dropout=0.25,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.num_mels = num_mels
-        self.min_hz = min_hz
-        self.max_hz = max_hz
-        self.hidden_channels = hidden_channels
-        self.num_levels = num_levels
-        self.num_blocks = num_blocks
-        self.num_bottom_stages = num_bottom_stages
-        self.head_channels = head_channels
-        self.gru_size = gru_size
-        self.dropout = dropout
-        if num_mels % 2**num_levels:
-            raise ValueError(f"num_mels is {num_mels}; {num_levels} levels need a multiple of {2**num_levels}.")
-        super().__init__(
-            sampling_rate=sampling_rate,
-            hop_length=hop_length,
-            first_bin_hz=first_bin_hz,
-            bin_cents=bin_cents,
-            num_bins=num_bins,
-            context=context,
-            **kwargs,
-        )
+    first_bin_hz: float = FIRST_BIN_HZ
+    n_fft: int = 1024
+    num_mels: int = 128
+    min_hz: float = 30.0
+    max_hz: float = 8000.0
+    hidden_channels: int = 16
+    num_levels: int = 5
+    num_blocks: int = 4
+    num_bottom_stages: int = 4
+    head_channels: int = 3
+    gru_size: int = 256
+    dropout: float = 0.25
+
+    def __post_init__(self, **kwargs):
+        if self.num_mels % 2**self.num_levels:
+            raise ValueError(
+                f"num_mels is {self.num_mels}; {self.num_levels} levels need a multiple of {2**self.num_levels}."
+            )
+        super().__post_init__(**kwargs)
 
 
-class MelSpectrogram(nn.Module):
+class MelSpectrogram(Filterbank):
     """Waveform `(batch_size, num_samples)` to log-mel magnitudes `(batch_size, num_frames, num_mels)`, frame i centred
     on sample `i * hop_length`, silence beyond the ends."""
 
-    def __init__(self, config: RmvpeConfig):
-        super().__init__()
-        self.n_fft, self.hop_length = config.n_fft, config.hop_length
-        self.register_buffer("filters", self.make_filters(config))
-
     @staticmethod
     def make_filters(config: RmvpeConfig) -> torch.Tensor:
-        """`(n_fft // 2 + 1, num_mels)`, each band's weights of unit area."""
-        filters = mel_filter_bank(
-            num_frequency_bins=config.n_fft // 2 + 1,
-            num_mel_filters=config.num_mels,
-            min_frequency=config.min_hz,
-            max_frequency=config.max_hz,
-            sampling_rate=config.sampling_rate,
-            norm="slaney",
-            mel_scale="htk",
-        )
-        return torch.from_numpy(filters.copy()).float()
+        """`(n_fft // 2 + 1, num_mels)`."""
+        return mel_filters(config, config.min_hz, config.max_hz, "htk")
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         with torch.autocast(waveform.device.type, enabled=False):  # logarithms of small numbers
-            window = torch.hann_window(self.n_fft, device=waveform.device, dtype=waveform.dtype)
-            spectrum = torch.stft(
-                waveform, self.n_fft, self.hop_length, window=window, center=True, pad_mode="constant",
-                return_complex=True,
-            )  # fmt: skip
+            spectrum = stft(waveform, self.n_fft, self.hop_length)
             # A root of zero has no gradient.
             magnitudes = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-9)
-            return torch.log(torch.clamp(magnitudes.transpose(1, 2) @ self.filters, min=MEL_FLOOR))
+            return torch.log(torch.clamp(magnitudes @ self.filters, min=MEL_FLOOR))
 
 
 class ResidualConv(nn.Module):
@@ -137,13 +95,6 @@ class ResidualConv(nn.Module):
         return branch + (hidden if self.shortcut is None else self.shortcut(hidden))
 
 
-def residual_convs(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
-    """`num_blocks` residual blocks, the first of which changes the number of channels."""
-    return nn.Sequential(
-        *(ResidualConv(in_channels if index == 0 else out_channels, out_channels) for index in range(num_blocks))
-    )
-
-
 class UpLevel(nn.Module):
     """Transposed convolution to twice time and frequency, then residual blocks on it and the encoder's skip."""
 
@@ -151,7 +102,7 @@ class UpLevel(nn.Module):
         super().__init__()
         self.up = nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=False)
         self.norm = nn.BatchNorm2d(out_channels, momentum=0.01)
-        self.blocks = residual_convs(2 * out_channels, out_channels, num_blocks)
+        self.blocks = blocks_in_a_row(ResidualConv, 2 * out_channels, out_channels, num_blocks)
 
     def forward(self, hidden: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         hidden = nn.functional.relu(self.norm(self.up(hidden)))
@@ -170,12 +121,12 @@ class RmvpePitchEstimator(PitchEstimator):
         self.mel = MelSpectrogram(config)
         self.input_norm = nn.BatchNorm2d(1, momentum=0.01)
         self.encoder = nn.ModuleList(
-            residual_convs(fan_in, fan_out, config.num_blocks)
+            blocks_in_a_row(ResidualConv, fan_in, fan_out, config.num_blocks)
             for fan_in, fan_out in zip([1, *channels[:-1]], channels, strict=True)
         )
         self.bottom = nn.Sequential(
             *(
-                residual_convs(channels[-1] if stage == 0 else bottom, bottom, config.num_blocks)
+                blocks_in_a_row(ResidualConv, channels[-1] if stage == 0 else bottom, bottom, config.num_blocks)
                 for stage in range(config.num_bottom_stages)
             )
         )
@@ -186,43 +137,19 @@ class RmvpePitchEstimator(PitchEstimator):
         self.head = nn.Linear(2 * config.gru_size, config.num_bins)
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
-            # Hardly any bin is sung: from posteriors of one half, the first gradients would spoil a young separator.
-            init.normal_(module.weight, std=0.01)
-            init.constant_(module.bias, -math.log(self.config.num_bins))
-        elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            self._init_head(module)
         elif isinstance(module, nn.GRU):
-            for name, parameter in module.named_parameters():
-                if name.startswith("weight_ih"):
-                    init.xavier_uniform_(parameter)
-                elif name.startswith("weight_hh"):
-                    init.orthogonal_(parameter)
-                else:
-                    init.zeros_(parameter)
-        elif isinstance(module, MelSpectrogram):
-            init.copy_(module.filters, MelSpectrogram.make_filters(self.config))
+            init_recurrent(module)
+        else:
+            super()._init_weights(module)
 
-    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
-        r"""
-        Args:
-            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
-                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
-        """
-        self.check_waveform(waveform)
+    def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         mel = self.mel(waveform)[:, None]
         num_frames = mel.shape[2]
         # The U-Net halves time once a level; the frames that are missing to whole cells are as silent as silence.
@@ -238,14 +165,13 @@ class RmvpePitchEstimator(PitchEstimator):
         # (batch_size, head_channels, num_frames, num_mels) -> (batch_size, num_frames, head_channels * num_mels)
         features = self.reduce(hidden)[:, :, :num_frames].transpose(1, 2).flatten(2)
         states, _ = self.gru(features)
-        return PitchEstimatorOutput(logits=self.head(self.dropout(states)))
+        return self.head(self.dropout(states))
 
 
-AutoConfig.register(RmvpeConfig.model_type, RmvpeConfig, exist_ok=True)
-AutoModel.register(RmvpeConfig, RmvpePitchEstimator, exist_ok=True)
-register_presets(
+register_part(
     RmvpeConfig,
-    {
+    RmvpePitchEstimator,
+    presets={
         "rmvpe": {},  # the paper's
         "rmvpe-small": {
             "hop_length": 320,
@@ -256,10 +182,7 @@ register_presets(
             "gru_size": 128,
         },
     },
-)
-register_presets(
-    RmvpeConfig,
-    {
+    test_presets={
         "rmvpe-tiny": {
             "hop_length": 320,
             "n_fft": 512,
@@ -272,5 +195,4 @@ register_presets(
             "gru_size": 8,
         }
     },
-    for_tests=True,
 )

@@ -9,13 +9,11 @@ A separator is a registered `PreTrainedModel` whose config is a `SeparatorConfig
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .part_config_majl import PartConfig
 
-
-class SeparatorConfig(PartConfig):
+class SeparatorConfig(PreTrainedConfig):
     """What a separator declares about itself.
 
     Args:
@@ -29,12 +27,10 @@ class SeparatorConfig(PartConfig):
 
     model_type = "majl-separator"
 
-    def __init__(self, sampling_rate=44_100, num_channels=2, alignment=1, context=None, **kwargs):
-        self.sampling_rate = sampling_rate
-        self.num_channels = num_channels
-        self.alignment = alignment
-        self.context = context
-        super().__init__(**kwargs)
+    sampling_rate: int = 44_100
+    num_channels: int = 2
+    alignment: int = 1
+    context: int | None = None
 
 
 @dataclass
@@ -49,18 +45,33 @@ class SeparatorOutput(ModelOutput):
 
 
 class Separator(PreTrainedModel):
-    """Base of the separators: the input check that all of them share."""
+    """Base of the separators: checks the mixture and leaves the rest to `estimate`."""
 
     config_class = SeparatorConfig
     base_model_prefix = "separator"
     main_input_name = "mixture"
     input_modalities = "audio"
 
-    def check_mixture(self, mixture: torch.Tensor) -> None:
-        """Raise `ValueError` unless `mixture` is `(batch_size, config.num_channels, num_samples >= 1)`."""
+    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
+        r"""
+        Args:
+            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
+                Waveform at `config.sampling_rate`, full scale at 1.
+
+        Returns:
+            `SeparatorOutput` with `vocals` of the mixture's shape.
+
+        Raises:
+            ValueError: another number of channels or dimensions, or no samples.
+        """
         num_channels = self.config.num_channels
         if mixture.ndim != 3 or mixture.shape[1] != num_channels or mixture.shape[2] == 0:
             raise ValueError(
                 f"{type(self).__name__} needs a mixture of shape (batch_size, {num_channels}, num_samples) with at "
                 f"least one sample, but got {tuple(mixture.shape)}."
             )
+        return SeparatorOutput(vocals=self.estimate(mixture))
+
+    def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
+        """Vocals of a mixture of the right layout, both `(batch_size, num_channels, num_samples)`."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `estimate`, or a `forward` of its own.")

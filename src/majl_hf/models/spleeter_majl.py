@@ -13,10 +13,10 @@ The last layers of the first two are zero at first, so a network with them equal
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from .presets_majl import MONO_16K, register_part
+from .separator_majl import Separator, SeparatorConfig
 from .stft_majl import istft, stft
 
 NUM_DROPOUT_LEVELS = 3
@@ -43,39 +43,23 @@ class SpleeterConfig(SeparatorConfig):
 
     model_type = "majl-spleeter"
 
-    def __init__(
-        self,
-        sampling_rate=44_100,
-        num_channels=2,
-        n_fft=4096,
-        hop_length=1024,
-        num_mask_bins=1024,
-        hidden_channels=(16, 32, 64, 128, 256, 512),
-        accompaniment_network=False,
-        residual_head=False,
-        upper_band=False,
-        second_pass_frames=0,
-        freeze_batch_norm=True,
-        decoder_dropout=0.0,
-        alignment=None,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.hop_length = hop_length
-        self.num_mask_bins = num_mask_bins
-        self.hidden_channels = list(hidden_channels)
-        self.accompaniment_network = accompaniment_network
-        self.residual_head = residual_head
-        self.upper_band = upper_band
-        self.second_pass_frames = second_pass_frames
-        self.freeze_batch_norm = freeze_batch_norm
-        self.decoder_dropout = decoder_dropout
+    n_fft: int = 4096
+    hop_length: int = 1024
+    num_mask_bins: int = 1024
+    hidden_channels: list[int] | tuple = (16, 32, 64, 128, 256, 512)
+    accompaniment_network: bool = False
+    residual_head: bool = False
+    upper_band: bool = False
+    second_pass_frames: int = 0
+    freeze_batch_norm: bool = True
+    decoder_dropout: float = 0.0
+    alignment: int | None = None
+
+    def __post_init__(self, **kwargs):
+        self.hidden_channels = list(self.hidden_channels)
         # The U-Net halves time once a level, so its output repeats every 2**levels frames.
-        alignment = alignment or hop_length * 2 ** len(self.hidden_channels)
-        super().__init__(
-            sampling_rate=sampling_rate, num_channels=num_channels, alignment=alignment, context=context, **kwargs
-        )
+        self.alignment = self.alignment or self.hop_length * 2 ** len(self.hidden_channels)
+        super().__post_init__(**kwargs)
 
 
 class UpConv(nn.ConvTranspose2d):
@@ -235,7 +219,6 @@ class SpleeterSeparator(Separator):
                     module.eval()
         return self
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, ZeroUpConv):
             init.zeros_(module.weight)
@@ -243,30 +226,16 @@ class SpleeterSeparator(Separator):
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             init.kaiming_normal_(module.weight, nonlinearity="leaky_relu", a=0.2)
             init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
         elif isinstance(module, SpleeterSeparator) and module.upper_band_scale is not None:
             init.zeros_(module.upper_band_scale)
+        else:
+            super()._init_weights(module)
 
-    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
-        r"""
-        Args:
-            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `SeparatorOutput` with `vocals` of the mixture's shape.
-        """
-        self.check_mixture(mixture)
+    def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         config = self.config
         num_samples = mixture.shape[-1]
         spectrum = stft(mixture, config.n_fft, config.hop_length)
-        estimate = self.masked(spectrum, num_samples)
-        return SeparatorOutput(vocals=istft(estimate, config.n_fft, config.hop_length, num_samples))
+        return istft(self.masked(spectrum, num_samples), config.n_fft, config.hop_length, num_samples)
 
     def masked(self, spectrum: torch.Tensor, num_samples: int) -> torch.Tensor:
         """The vocals' spectrum, estimated from the mixture's, `(batch_size, num_channels, num_frames, num_bins)`."""
@@ -311,5 +280,29 @@ def _extended(mask: torch.Tensor, num_frames: int) -> torch.Tensor:
     return mask if mask.shape[2] == num_frames else torch.cat([mask, mask[:, :, -1:]], dim=2)
 
 
-AutoConfig.register(SpleeterConfig.model_type, SpleeterConfig, exist_ok=True)
-AutoModel.register(SpleeterConfig, SpleeterSeparator, exist_ok=True)
+register_part(
+    SpleeterConfig,
+    SpleeterSeparator,
+    presets={
+        "spleeter": {},  # as published
+        "spleeter-extended": {"residual_head": True, "upper_band": True},
+        "spleeter-small": {
+            **MONO_16K,
+            "n_fft": 1024,
+            "hop_length": 256,
+            "num_mask_bins": 512,
+            "hidden_channels": (16, 32, 64, 96, 128),
+        },
+    },
+    test_presets={
+        "spleeter-tiny": {
+            **MONO_16K,
+            "n_fft": 256,
+            "hop_length": 64,
+            "num_mask_bins": 64,
+            "hidden_channels": (4, 6, 8),
+            "residual_head": True,
+            "upper_band": True,
+        }
+    },
+)

@@ -1,26 +1,26 @@
-"""The short-time Fourier transform as the separators use it: Hann window, frames centred on multiples of the hop."""
+"""The short-time Fourier transform as the parts use it: Hann window, frames centred on multiples of the hop."""
 
 import torch
 
 
 def stft(waveform: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
-    """`(batch_size, num_channels, num_samples)` to complex `(batch_size, num_channels, num_frames, num_bins)`.
+    """`(..., num_samples)` to complex `(..., num_frames, num_bins)`, of one or more leading dimensions.
 
     There are `1 + num_samples // hop_length` frames and `n_fft // 2 + 1` bins; beyond the ends lies silence.
     """
     spectrum = torch.stft(
-        waveform.flatten(0, 1), n_fft, hop_length, window=_window(n_fft, waveform), center=True, pad_mode="constant",
+        waveform.flatten(0, -2), n_fft, hop_length, window=_window(n_fft, waveform), center=True, pad_mode="constant",
         return_complex=True,
     )  # fmt: skip
-    return spectrum.transpose(1, 2).unflatten(0, waveform.shape[:2])
+    return spectrum.transpose(1, 2).unflatten(0, waveform.shape[:-1])
 
 
 def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int, num_samples: int) -> torch.Tensor:
-    """A spectrum of `stft`'s shape back to a waveform `(batch_size, num_channels, num_samples)`."""
-    frames = spectrum.flatten(0, 1).transpose(1, 2)
+    """A spectrum of `stft`'s shape back to a waveform `(..., num_samples)`."""
+    frames = spectrum.flatten(0, -3).transpose(1, 2)
     window = _window(n_fft, spectrum.real)
     waveform = torch.istft(frames, n_fft, hop_length, window=window, center=True, length=num_samples)
-    return waveform.unflatten(0, spectrum.shape[:2])
+    return waveform.unflatten(0, spectrum.shape[:-2])
 
 
 def _window(n_fft: int, like: torch.Tensor) -> torch.Tensor:

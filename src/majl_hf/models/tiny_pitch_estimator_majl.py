@@ -1,14 +1,13 @@
 """A pitch estimator small enough for tests and ablations: a log-frequency spectrum, a harmonic sum and three layers."""
 
-import math
-
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, PitchEstimatorOutput
+from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig
 from .pitch_majl import bins_to_hz
+from .presets_majl import register_part
+from .stft_majl import stft
 
 HARMONICS = (0.5, 1.0, 2.0, 3.0, 4.0)  # multiples of a bin's frequency at which the spectrum is read
 
@@ -23,35 +22,17 @@ class TinyPitchEstimatorConfig(PitchEstimatorConfig):
 
     model_type = "majl-tiny-pitch-estimator"
 
-    def __init__(
-        self,
-        sampling_rate=16_000,
-        hop_length=320,
-        first_bin_hz=65.0,
-        bin_cents=40.0,
-        num_bins=120,
-        n_fft=2048,
-        hidden_channels=16,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.hidden_channels = hidden_channels
-        if context is None:  # half a window and one frame a convolution
-            context = n_fft // 2 + 3 * hop_length
-        super().__init__(
-            sampling_rate=sampling_rate,
-            hop_length=hop_length,
-            first_bin_hz=first_bin_hz,
-            bin_cents=bin_cents,
-            num_bins=num_bins,
-            context=context,
-            **kwargs,
-        )
+    hop_length: int = 320
+    first_bin_hz: float = 65.0
+    bin_cents: float = 40.0
+    num_bins: int = 120
+    n_fft: int = 2048
+    hidden_channels: int = 16
 
-
-class Head(nn.Conv2d):
-    """The last layer. A type of its own, since it is initialised in its own way."""
+    def __post_init__(self, **kwargs):
+        if self.context is None:  # half a window and one frame a convolution
+            self.context = self.n_fft // 2 + 3 * self.hop_length
+        super().__post_init__(**kwargs)
 
 
 class TinyPitchEstimator(PitchEstimator):
@@ -68,37 +49,19 @@ class TinyPitchEstimator(PitchEstimator):
                 nn.Conv2d(channels, channels, (3, 5), padding=(1, 2)),
             ]
         )
-        self.head = Head(channels, 1, (3, 5), padding=(1, 2))
+        self.head = nn.Conv2d(channels, 1, (3, 5), padding=(1, 2))
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        if isinstance(module, Head):
-            # Hardly any bin is sung: posteriors of one half or more would begin with a loss so large that its gradient
-            # spoils a young separator for good.
-            init.normal_(module.weight, std=0.01)
-            init.constant_(module.bias, -math.log(self.config.num_bins))
+        if module is self.head:
+            self._init_head(module)
         elif isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="leaky_relu", a=0.2)
             init.zeros_(module.bias)
 
-    def forward(self, waveform: torch.Tensor, **kwargs) -> PitchEstimatorOutput:
-        r"""
-        Args:
-            waveform (`torch.Tensor` of shape `(batch_size, num_samples)`):
-                Mono waveform of one voice at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `PitchEstimatorOutput` with `logits` of shape `(batch_size, 1 + num_samples // hop_length, num_bins)`.
-        """
-        self.check_waveform(waveform)
+    def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         config = self.config
-        window = torch.hann_window(config.n_fft, device=waveform.device, dtype=waveform.dtype)
-        spectrum = torch.stft(
-            waveform, config.n_fft, config.hop_length, window=window, center=True, pad_mode="constant",
-            return_complex=True,
-        )  # fmt: skip
-        magnitudes = torch.log1p(10 * spectrum.abs()).transpose(1, 2)
+        magnitudes = torch.log1p(10 * stft(waveform, config.n_fft, config.hop_length).abs())
         # Linear interpolation between STFT bins at each multiple of each pitch bin's frequency.
         bins = torch.arange(config.num_bins, device=waveform.device, dtype=waveform.dtype)
         harmonics = torch.tensor(HARMONICS, device=waveform.device, dtype=waveform.dtype)
@@ -110,8 +73,11 @@ class TinyPitchEstimator(PitchEstimator):
         hidden = hidden.transpose(1, 2)  # (batch_size, num_harmonics, num_frames, num_bins)
         for layer in self.layers:
             hidden = nn.functional.leaky_relu(layer(hidden), 0.2)
-        return PitchEstimatorOutput(logits=self.head(hidden)[:, 0])
+        return self.head(hidden)[:, 0]
 
 
-AutoConfig.register(TinyPitchEstimatorConfig.model_type, TinyPitchEstimatorConfig, exist_ok=True)
-AutoModel.register(TinyPitchEstimatorConfig, TinyPitchEstimator, exist_ok=True)
+register_part(
+    TinyPitchEstimatorConfig,
+    TinyPitchEstimator,
+    test_presets={"spectrum-tiny": {"n_fft": 1024, "hidden_channels": 4}},
+)

@@ -4,10 +4,10 @@ import itertools
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from .presets_majl import register_part
+from .separator_majl import Separator, SeparatorConfig
 from .stft_majl import istft, stft
 
 
@@ -19,37 +19,25 @@ class TinySeparatorConfig(SeparatorConfig):
         hop_length (`int`): STFT hop in samples.
         fold (`int`): Neighbouring bins that become channels, so that convolutions run on a small grid.
         hidden_channels (`int`): Channels of the convolutions.
+        num_layers (`int`): Convolutions before the last one.
     """
 
     model_type = "majl-tiny-separator"
 
-    def __init__(
-        self,
-        sampling_rate=16_000,
-        num_channels=1,
-        n_fft=1024,
-        hop_length=256,
-        fold=8,
-        hidden_channels=16,
-        num_layers=3,
-        alignment=None,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.hop_length = hop_length
-        self.fold = fold
-        self.hidden_channels = hidden_channels
-        self.num_layers = num_layers
-        if context is None:  # half a window for analysis, half for synthesis, and two frames a convolution
-            context = n_fft + 2 * (num_layers + 1) * hop_length
-        super().__init__(
-            sampling_rate=sampling_rate,
-            num_channels=num_channels,
-            alignment=alignment or hop_length,
-            context=context,
-            **kwargs,
-        )
+    sampling_rate: int = 16_000
+    num_channels: int = 1
+    n_fft: int = 1024
+    hop_length: int = 256
+    fold: int = 8
+    hidden_channels: int = 16
+    num_layers: int = 3
+    alignment: int | None = None
+
+    def __post_init__(self, **kwargs):
+        self.alignment = self.alignment or self.hop_length
+        if self.context is None:  # half a window for analysis, half for synthesis, and two frames a convolution
+            self.context = self.n_fft + 2 * (self.num_layers + 1) * self.hop_length
+        super().__post_init__(**kwargs)
 
 
 class TinySeparator(Separator):
@@ -67,22 +55,12 @@ class TinySeparator(Separator):
         self.head = nn.Conv2d(config.hidden_channels, folded, (5, 3), padding=(2, 1))
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="leaky_relu", a=0.2)
             init.zeros_(module.bias)
 
-    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
-        r"""
-        Args:
-            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `SeparatorOutput` with `vocals` of the mixture's shape.
-        """
-        self.check_mixture(mixture)
+    def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         config = self.config
         num_channels, num_samples = mixture.shape[1:]
         spectrum = stft(mixture, config.n_fft, config.hop_length)
@@ -94,8 +72,11 @@ class TinySeparator(Separator):
         mask = torch.sigmoid(self.head(hidden)).unflatten(1, (num_channels, config.fold))
         mask = mask.permute(0, 1, 3, 4, 2).flatten(-2)
         mask = nn.functional.pad(mask, (0, 1))  # nothing of the Nyquist bin
-        return SeparatorOutput(vocals=istft(mask * spectrum, config.n_fft, config.hop_length, num_samples))
+        return istft(mask * spectrum, config.n_fft, config.hop_length, num_samples)
 
 
-AutoConfig.register(TinySeparatorConfig.model_type, TinySeparatorConfig, exist_ok=True)
-AutoModel.register(TinySeparatorConfig, TinySeparator, exist_ok=True)
+register_part(
+    TinySeparatorConfig,
+    TinySeparator,
+    test_presets={"mask-tiny": {"n_fft": 512, "hop_length": 128, "hidden_channels": 4}},
+)

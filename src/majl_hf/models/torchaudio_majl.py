@@ -14,11 +14,10 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
-from .presets_majl import register_presets
-from .separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from .presets_majl import MONO_16K, register_part
+from .separator_majl import Separator, SeparatorConfig
 
 
 def _torchaudio_models():
@@ -45,34 +44,24 @@ class HDemucsConfig(SeparatorConfig):
 
     model_type = "majl-hdemucs"
 
-    def __init__(
-        self,
-        sampling_rate=44_100,
-        num_channels=2,
-        n_fft=4096,
-        hidden_channels=48,
-        depth=6,
-        sources=("vocals",),
-        alignment=None,
-        context=None,
-        **kwargs,
-    ):
-        self.n_fft = n_fft
-        self.hidden_channels = hidden_channels
-        self.depth = depth
-        self.sources = list(sources)
+    n_fft: int = 4096
+    hidden_channels: int = 48
+    depth: int = 6
+    sources: list[str] | tuple = ("vocals",)
+    alignment: int | None = None
+
+    def __post_init__(self, **kwargs):
+        self.sources = list(self.sources)
         if "vocals" not in self.sources:
             raise ValueError(f"sources are {self.sources}; 'vocals' needs to be among them.")
-        num_frequency_levels, bins = 0, n_fft // 2
+        num_frequency_levels, bins = 0, self.n_fft // 2
         while bins > 1:
             bins = 1 if bins <= 8 else bins // 4
             num_frequency_levels += 1
-        self.hop_length = n_fft // 4
+        self.hop_length = self.n_fft // 4
         # Levels below the last frequency bin halve the frames.
-        alignment = alignment or self.hop_length * 2 ** max(0, depth - num_frequency_levels)
-        super().__init__(
-            sampling_rate=sampling_rate, num_channels=num_channels, alignment=alignment, context=context, **kwargs
-        )
+        self.alignment = self.alignment or self.hop_length * 2 ** max(0, self.depth - num_frequency_levels)
+        super().__post_init__(**kwargs)
 
 
 class ConvTasNetConfig(SeparatorConfig):
@@ -89,34 +78,20 @@ class ConvTasNetConfig(SeparatorConfig):
 
     model_type = "majl-convtasnet"
 
-    def __init__(
-        self,
-        sampling_rate=16_000,
-        num_channels=1,
-        filter_length=32,
-        num_filters=512,
-        bottleneck_channels=128,
-        hidden_channels=512,
-        num_layers=8,
-        num_stacks=3,
-        alignment=None,
-        context=None,
-        **kwargs,
-    ):
-        self.filter_length = filter_length
-        self.num_filters = num_filters
-        self.bottleneck_channels = bottleneck_channels
-        self.hidden_channels = hidden_channels
-        self.num_layers = num_layers
-        self.num_stacks = num_stacks
-        self.hop_length = filter_length // 2
-        super().__init__(
-            sampling_rate=sampling_rate,
-            num_channels=num_channels,
-            alignment=alignment or self.hop_length,
-            context=context,
-            **kwargs,
-        )
+    sampling_rate: int = 16_000
+    num_channels: int = 1
+    filter_length: int = 32
+    num_filters: int = 512
+    bottleneck_channels: int = 128
+    hidden_channels: int = 512
+    num_layers: int = 8
+    num_stacks: int = 3
+    alignment: int | None = None
+
+    def __post_init__(self, **kwargs):
+        self.hop_length = self.filter_length // 2
+        self.alignment = self.alignment or self.hop_length
+        super().__post_init__(**kwargs)
 
 
 class _TorchaudioSeparator(Separator):
@@ -132,7 +107,6 @@ class _TorchaudioSeparator(Separator):
         self._anew: dict[str, nn.Module] = {}
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         name = next((name for name, layer in self.network.named_modules() if layer is module), None)
         if self._has_initial_weights or name is None:
@@ -152,29 +126,20 @@ class HDemucsSeparator(_TorchaudioSeparator):
     def make_network(self) -> nn.Module:
         config = self.config
         return _torchaudio_models().HDemucs(
-            sources=list(config.sources),
+            sources=config.sources,
             audio_channels=config.num_channels,
             channels=config.hidden_channels,
             nfft=config.n_fft,
             depth=config.depth,
         )
 
-    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
-        r"""
-        Args:
-            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `SeparatorOutput` with `vocals` of the mixture's shape.
-        """
-        self.check_mixture(mixture)
+    def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         num_samples = mixture.shape[-1]
         # The network divides by the deviation of what it is given, which one sample does not have.
         padded = nn.functional.pad(mixture, (0, max(0, self.config.n_fft - num_samples)))
         sources = self.network(padded)  # (batch_size, num_sources, num_channels, num_samples)
         vocals = sources[:, self.config.sources.index("vocals"), :, :num_samples]
-        return SeparatorOutput(vocals=vocals.to(mixture.dtype))
+        return vocals.to(mixture.dtype)
 
 
 class ConvTasNetSeparator(_TorchaudioSeparator):
@@ -195,53 +160,21 @@ class ConvTasNetSeparator(_TorchaudioSeparator):
             msk_activate="relu",
         )
 
-    def forward(self, mixture: torch.Tensor, **kwargs) -> SeparatorOutput:
-        r"""
-        Args:
-            mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1.
-
-        Returns:
-            `SeparatorOutput` with `vocals` of the mixture's shape.
-        """
-        self.check_mixture(mixture)
+    def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         vocals = self.network(mixture.flatten(0, 1)[:, None])
-        return SeparatorOutput(vocals=vocals[:, 0].unflatten(0, mixture.shape[:2]).to(mixture.dtype))
+        return vocals[:, 0].unflatten(0, mixture.shape[:2]).to(mixture.dtype)
 
 
-AutoConfig.register(HDemucsConfig.model_type, HDemucsConfig, exist_ok=True)
-AutoModel.register(HDemucsConfig, HDemucsSeparator, exist_ok=True)
-AutoConfig.register(ConvTasNetConfig.model_type, ConvTasNetConfig, exist_ok=True)
-AutoModel.register(ConvTasNetConfig, ConvTasNetSeparator, exist_ok=True)
-register_presets(
+register_part(
     HDemucsConfig,
-    {
-        "hdemucs": {},
-        "hdemucs-small": {
-            "sampling_rate": 16_000,
-            "num_channels": 1,
-            "n_fft": 1024,
-            "hidden_channels": 16,
-            "depth": 5,
-        },
-    },
+    HDemucsSeparator,
+    presets={"hdemucs": {}, "hdemucs-small": {**MONO_16K, "n_fft": 1024, "hidden_channels": 16, "depth": 5}},
+    test_presets={"hdemucs-tiny": {**MONO_16K, "n_fft": 1024, "hidden_channels": 4, "depth": 5}},
 )
-register_presets(
-    HDemucsConfig,
-    {
-        "hdemucs-tiny": {
-            "sampling_rate": 16_000,
-            "num_channels": 1,
-            "n_fft": 1024,
-            "hidden_channels": 4,
-            "depth": 5,
-        }
-    },
-    for_tests=True,
-)
-register_presets(
+register_part(
     ConvTasNetConfig,
-    {
+    ConvTasNetSeparator,
+    presets={
         "convtasnet": {},
         "convtasnet-small": {
             "num_filters": 128,
@@ -251,10 +184,7 @@ register_presets(
             "num_stacks": 2,
         },
     },
-)
-register_presets(
-    ConvTasNetConfig,
-    {
+    test_presets={
         "convtasnet-tiny": {
             "num_filters": 16,
             "bottleneck_channels": 8,
@@ -263,5 +193,4 @@ register_presets(
             "num_stacks": 1,
         }
     },
-    for_tests=True,
 )
