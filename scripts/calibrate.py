@@ -20,8 +20,8 @@ from majl_hf.audio import StreamResampler
 from majl_hf.metrics.melody import melody_scores
 from majl_hf.mixing.clips import ValidationClip, iter_validation_clips
 from majl_hf.mixing.config import Mir1kCorpus
-from majl_hf.models.decoding_majl import PitchDecoder, PitchFrames, decode
-from majl_hf.models.streaming_majl import separate_array
+from majl_hf.models.decoding_majl import PitchFrames, decode
+from majl_hf.models.streaming_majl import separate_stream
 
 STEP_COSTS = (0.5, 1.0, 1.5, 2.0)
 JUMP_COSTS = (6.0, 9.0, 12.0, 16.0)
@@ -29,25 +29,10 @@ FLOORS = (1e-3, 1e-2)
 THRESHOLDS = np.arange(0.2, 0.81, 0.02)
 
 
-class LogitsKeeper(PitchDecoder):
-    """Keeps the logits that the engine hands on."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.kept: list[np.ndarray] = []
-
-    def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
-        self.kept.append(np.asarray(logits, dtype=np.float32))
-        return super().push(logits, last)
-
-
 def clip_logits(model: MajlModel, clip: ValidationClip) -> np.ndarray:
     """Pitch logits `(num_frames, num_bins)` of a whole clip, as users' files get them."""
-    keeper = LogitsKeeper(model.config)
-    separate_array(
-        model, clip.mixture, clip.sampling_rate, make_resampler=StreamResampler, make_decoder=lambda *_: keeper
-    )
-    return np.concatenate(keeper.kept)
+    chunks = separate_stream(model, [clip.mixture], clip.sampling_rate, make_resampler=StreamResampler)
+    return np.concatenate([chunk.logits for chunk in chunks])
 
 
 def decoded(model: MajlModel, logits: list[np.ndarray]) -> list[PitchFrames]:

@@ -89,7 +89,6 @@ def _process_file(job: Job, model, settings: Settings, report: Report, signals: 
             model,
             _watched(reader.blocks(), signals),
             reader.sampling_rate,
-            num_channels=reader.num_channels,
             batch_size=settings.batch_size,
             make_resampler=StreamResampler,
             policy=settings.policy,

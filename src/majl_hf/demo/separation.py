@@ -135,7 +135,7 @@ def _separate(model, source, file_name, folder, limits, should_stop) -> Iterator
             stack.callback(writers[file].discard)  # does nothing once it is committed
         to_drawing = StreamResampler(rate, min(rate, DRAWING_RATE), 1)
         drawing, frames, num_samples = [], [], 0
-        chunks = separate_stream(model, blocks(), rate, num_channels=num_channels, make_resampler=StreamResampler)
+        chunks = separate_stream(model, blocks(), rate, make_resampler=StreamResampler)
         stack.callback(chunks.close)
         for chunk in chunks:
             _write(writers, chunk)

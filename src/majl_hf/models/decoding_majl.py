@@ -15,9 +15,10 @@ frame's posterior mass within 50 cents of the decoded pitch.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from .configuration_majl import MajlConfig
-from .pitch_majl import MEAN_CENTS, TOLERANCE_CENTS, bins_to_hz
+from .pitch_majl import TOLERANCE_CENTS, bins_to_hz, local_mean, sigmoid
 
 DECODERS = ("viterbi", "local_mean")
 VOICING_POLICIES = ("threshold", "hysteresis", "always")
@@ -53,10 +54,6 @@ class PitchFrames:
         if not parts:
             return cls(*(np.zeros(0),) * 4, np.zeros(0, dtype=bool))
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
 class _LocalMaximum:
@@ -182,7 +179,7 @@ class PitchDecoder:
 
     def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
         """Take logits of shape `(num_frames, num_bins)`, return the frames that are final; with `last`, all."""
-        posteriors = _sigmoid(np.asarray(logits, dtype=np.float64))
+        posteriors = sigmoid(np.asarray(logits, dtype=np.float64))
         self.posteriors = np.concatenate([self.posteriors, posteriors])
         bins = self.path.push(posteriors, last)
         frames = self._frames(self.posteriors[: len(bins)], bins)
@@ -191,20 +188,16 @@ class PitchDecoder:
 
     def _frames(self, posteriors: np.ndarray, bins: np.ndarray) -> PitchFrames:
         """Refine the decoded bins and read voicing and confidence."""
-        rows = np.arange(len(bins))[:, None]
-        reach = round(MEAN_CENTS / self.grid.bin_cents)
-        near = np.clip(bins[:, None] + np.arange(-reach, reach + 1), 0, self.grid.num_bins - 1)
-        weights = posteriors[rows, near] + 1e-12
-        position = (near * weights).sum(axis=1) / weights.sum(axis=1)
-
+        refined = local_mean(torch.from_numpy(posteriors), torch.from_numpy(bins), self.grid)
+        position, near, near_posteriors = (tensor.numpy() for tensor in refined)
         total = posteriors.sum(axis=1) + 1e-12
         within = np.abs(near - position[:, None]) * self.grid.bin_cents <= TOLERANCE_CENTS
         # Clipping at the grid's ends repeats a bin; it counts once.
         within &= np.concatenate([np.ones((len(bins), 1), dtype=bool), np.diff(near, axis=1) > 0], axis=1)
-        confidence = (posteriors[rows, near] * within).sum(axis=1) / total
+        confidence = (near_posteriors * within).sum(axis=1) / total
 
         peak = np.clip(posteriors.max(axis=1, initial=0.0), 1e-7, 1 - 1e-7)
-        voicing = _sigmoid(self.config.voicing_scale * np.log(peak / (1 - peak)) + self.config.voicing_bias)
+        voicing = sigmoid(self.config.voicing_scale * np.log(peak / (1 - peak)) + self.config.voicing_bias)
         index = self.num_frames + np.arange(len(bins))
         self.num_frames += len(bins)
         return PitchFrames(

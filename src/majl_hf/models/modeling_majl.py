@@ -10,15 +10,16 @@ where there is one, then corrects the vocals by the pitch that was found in them
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_majl import MajlConfig
 from .losses_majl import pitch_loss, separation_loss
-from .pitch_estimator_majl import num_pitch_frames
+from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
 from .pitch_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
 from .resampling_majl import resample, resampled_length
+from .separator_majl import SeparatorConfig
 
 # Names of checkpoints that an installation brings along, and their folders; filled by the package.
 SHIPPED_CHECKPOINTS: dict[str, str] = {}
@@ -81,6 +82,11 @@ class _TwoTasks(torch.autograd.Function):
         return separation + pitch, None, None
 
 
+def _network(config: PreTrainedConfig) -> PreTrainedModel | None:
+    """The network of a part's config; none for a config of the contract itself, which stands for a missing part."""
+    return None if type(config) in (SeparatorConfig, PitchEstimatorConfig) else AutoModel.from_config(config)
+
+
 class MajlModel(PreTrainedModel):
     """Separator and pitch estimator as one model. `from_parts` joins trained parts; `from_pretrained` also takes the
     name of a checkpoint that ships with the package, such as `"majl-base"`."""
@@ -92,8 +98,8 @@ class MajlModel(PreTrainedModel):
 
     def __init__(self, config: MajlConfig):
         super().__init__(config)
-        self.separator = AutoModel.from_config(config.separator_config)
-        self.pitch_estimator = AutoModel.from_config(config.pitch_estimator_config)
+        self.separator = _network(config.separator_config)
+        self.pitch_estimator = _network(config.pitch_estimator_config)
         self.refiner = None if config.refiner_config is None else HarmonicRefiner(config.refiner_config)
         self.post_init()
 
@@ -106,8 +112,15 @@ class MajlModel(PreTrainedModel):
         return super().from_pretrained(name, *args, **kwargs)
 
     @classmethod
-    def from_parts(cls, separator: PreTrainedModel, pitch_estimator: PreTrainedModel, **config_arguments):
+    def from_parts(
+        cls,
+        separator: PreTrainedModel | None = None,
+        pitch_estimator: PreTrainedModel | None = None,
+        **config_arguments,
+    ):
         """Join a trained separator and a trained pitch estimator; the parts are used as they are, not copied.
+
+        A model of one part only is for `separate_stream`, with `read_pitch=False` or `separate=False`.
 
         Args:
             separator: A registered model that keeps the contract of `separator_majl.py`.
@@ -115,9 +128,12 @@ class MajlModel(PreTrainedModel):
             config_arguments: Further arguments of `MajlConfig`; with `refiner_config`, a new refiner that changes
                 nothing until it is trained.
         """
-        config = MajlConfig(
-            separator_config=separator.config, pitch_estimator_config=pitch_estimator.config, **config_arguments
-        )
+        if separator is None:
+            separator_config = SeparatorConfig(sampling_rate=pitch_estimator.config.sampling_rate, num_channels=1)
+        else:
+            separator_config = separator.config
+        pitch_config = PitchEstimatorConfig() if pitch_estimator is None else pitch_estimator.config
+        config = MajlConfig(separator_config=separator_config, pitch_estimator_config=pitch_config, **config_arguments)
         model = cls(config)
         model.separator, model.pitch_estimator = separator, pitch_estimator
         return model

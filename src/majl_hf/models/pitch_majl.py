@@ -54,6 +54,30 @@ def cents_between(first_hz: np.ndarray, second_hz: np.ndarray, fold_octaves: boo
     return np.where(both, np.abs(cents), np.inf)
 
 
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """`1 / (1 + exp(-x))` of any shape, in x's type and without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def local_mean(posteriors: torch.Tensor, bins: torch.Tensor, grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The posterior-weighted means of the bins within 60 cents of given ones.
+
+    Args:
+        posteriors (`torch.Tensor` of shape `(..., num_bins)`): in [0, 1], on `grid`.
+        bins (`torch.Tensor` of shape `(...)`, int64).
+
+    Returns:
+        Fractional bin numbers `(...)`; the bins that they are the means of `(..., num_near)`, clipped at the ends of
+        the grid; and the posteriors of these.
+    """
+    reach = round(MEAN_CENTS / grid.bin_cents)
+    near = bins[..., None] + torch.arange(-reach, reach + 1, device=bins.device)
+    near = near.clamp(0, grid.num_bins - 1)
+    near_posteriors = posteriors.gather(-1, near)
+    weights = near_posteriors + 1e-12
+    return (near * weights).sum(dim=-1) / weights.sum(dim=-1), near, near_posteriors
+
+
 def likeliest_pitch(logits: torch.Tensor, grid) -> tuple[torch.Tensor, torch.Tensor]:
     """Each frame's f0 in Hz, the posterior-weighted mean of the bins near the highest one, and that one's posterior.
 
@@ -64,11 +88,7 @@ def likeliest_pitch(logits: torch.Tensor, grid) -> tuple[torch.Tensor, torch.Ten
         Two tensors of shape `(batch_size, num_frames)`: f0 in Hz, positive; posterior in [0, 1].
     """
     highest = logits.max(dim=2)
-    reach = round(MEAN_CENTS / grid.bin_cents)
-    near = highest.indices[..., None] + torch.arange(-reach, reach + 1, device=logits.device)
-    near = near.clamp(0, grid.num_bins - 1)
-    weights = torch.sigmoid(logits.gather(2, near).float()) + 1e-12
-    bins = (near * weights).sum(dim=2) / weights.sum(dim=2)
+    bins, _, _ = local_mean(torch.sigmoid(logits.float()), highest.indices, grid)
     return bins_to_hz(bins, grid), torch.sigmoid(highest.values.float())
 
 

@@ -10,7 +10,7 @@ input's, what lies above the model's band is accompaniment.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,12 +32,15 @@ class MajlChunk:
         mixture, vocals, accompaniment (`np.ndarray` of shape `(num_channels, num_samples)`): float32, at the input's
             rate.
         frames (`PitchFrames`): The pitch frames that became final with this piece; they trail the audio.
+        logits (`np.ndarray` of shape `(num_frames, num_bins)`, *optional*): The pitch estimator's logits of `frames`,
+            float32; left out by `separate_array`.
     """
 
     mixture: np.ndarray
     vocals: np.ndarray
     accompaniment: np.ndarray
     frames: PitchFrames
+    logits: np.ndarray | None = None
 
 
 def _forward_windows(
@@ -239,13 +242,12 @@ def separate_stream(
     blocks: Iterable[np.ndarray],
     sampling_rate: int,
     *,
-    num_channels: int | None = None,
     batch_size: int = 1,
     make_resampler: Callable | None = None,
     policy: str | None = None,
     threshold: float | None = None,
     separate: bool = True,
-    make_decoder: Callable = PitchDecoder,
+    read_pitch: bool = True,
 ) -> Iterator[MajlChunk]:
     """Separate a song and read its pitch, piece by piece.
 
@@ -253,20 +255,21 @@ def separate_stream(
         model: The model, in evaluation mode.
         blocks: Arrays of shape `(num_channels, num_samples)`, float, one or two channels, of any lengths.
         sampling_rate: Their rate in Hz.
-        num_channels: Their number of channels, where known; checked against the blocks.
         batch_size: Windows that share a forward pass: speed against memory; results do not depend on it.
         make_resampler: `(orig_rate, target_rate, num_channels)` to an object whose `push(block, last)` resamples a
             stream; needed where `sampling_rate` is not the model's.
         policy: Voicing policy, see `PitchDecoder`.
         threshold: Voicing threshold, see `PitchDecoder`.
         separate: Whether the input is a mixture. `False` takes it for a solo voice: vocals = mixture.
-        make_decoder: `(config, policy, threshold)` to what turns logits into frames, `PitchDecoder` or one like it.
+        read_pitch: Whether pitch is wanted. `False` leaves frames and logits empty; the pitch estimator then runs only
+            where a refiner needs it.
 
     Yields:
         `MajlChunk`: pieces whose concatenation has exactly the length of the input.
 
     Raises:
-        ValueError: no samples, NaN or infinite samples, a layout or rate that is not supported.
+        ValueError: no samples, NaN or infinite samples, a layout or rate that is not supported, or a part that is
+            needed and that the model lacks.
     """
     sampling_rate = check_sampling_rate(sampling_rate)
     model_rate = model.config.sampling_rate
@@ -277,16 +280,21 @@ def separate_stream(
         )
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; at least 1 is needed.")
-    pitch = _PitchStream(model, batch_size)
-    decoder = make_decoder(model.config, policy, threshold)
-    separator = _SeparatorStream(model, batch_size)
-    refiner = None if model.refiner is None or not separate else _RefinerStream(model)
+    if separate and model.separator is None:
+        raise ValueError("The model has no separator; give it one, or a solo voice with separate=False.")
+    if read_pitch and model.pitch_estimator is None:
+        raise ValueError("The model has no pitch estimator; give it one, or leave pitch out with read_pitch=False.")
+    separator = _SeparatorStream(model, batch_size) if separate else None
+    refiner = _RefinerStream(model) if separate and model.refiner is not None else None
+    pitch = _PitchStream(model, batch_size) if read_pitch or refiner is not None else None
+    decoder = PitchDecoder(model.config, policy, threshold) if read_pitch else None
+    logits = torch.zeros(0, model.config.pitch_estimator_config.num_bins)
+    undecided = logits.numpy()  # logits of frames that are not final yet
+    frames = PitchFrames.concatenate([])
     into = out_of = waiting = None
 
     for block, last in _with_last(_checked(blocks, sampling_rate)):
         if waiting is None:
-            if num_channels not in (None, block.shape[0]):
-                raise ValueError(f"{num_channels} channels were announced, but the audio has {block.shape[0]}.")
             waiting = _Fifo(block.shape[0])
             into, out_of = _SameRate(), _SameRate()
             if sampling_rate != model_rate:
@@ -295,8 +303,11 @@ def separate_stream(
         waiting.push(block)
         mixture = torch.from_numpy(np.ascontiguousarray(into.push(block, last), dtype=np.float32))
         vocals = separator.push(mixture, last) if separate else mixture
-        logits = pitch.push(vocals, last)
-        frames = decoder.push(logits.numpy(), last)
+        if pitch is not None:
+            logits = pitch.push(vocals, last)
+        if read_pitch:
+            undecided = np.concatenate([undecided, logits.numpy()])
+            frames = decoder.push(logits.numpy(), last)
         if refiner is not None:
             vocals = refiner.push(mixture, vocals, logits, last)
         vocals = out_of.push(vocals.numpy(), last) if separate else block
@@ -306,7 +317,8 @@ def separate_stream(
         vocals = vocals[:, : waiting.length]
         if vocals.shape[1] or len(frames) or last:
             mixture = waiting.pop(vocals.shape[1])
-            yield MajlChunk(mixture, vocals, mixture - vocals, frames)
+            yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)])
+            undecided = undecided[len(frames) :]
 
 
 def _with_last(items: Iterable) -> Iterator[tuple]:
@@ -323,8 +335,9 @@ def _with_last(items: Iterable) -> Iterator[tuple]:
 
 
 def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:
-    """The whole of one array `(num_channels, num_samples)` as one `MajlChunk`; arguments as of `separate_stream`."""
-    chunks = list(separate_stream(model, [audio], sampling_rate, **arguments))
+    """The whole of one array `(num_channels, num_samples)` as one `MajlChunk` without logits; arguments as of
+    `separate_stream`."""
+    chunks = [replace(chunk, logits=None) for chunk in separate_stream(model, [audio], sampling_rate, **arguments)]
     return MajlChunk(
         *(
             np.concatenate([getattr(c, name) for c in chunks], axis=1)

@@ -28,11 +28,10 @@ from ..errors import ConfigError, TeacherError
 from ..evaluation.rivals import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker
 from ..evaluation.systems import PitchTrack, checkpoint_sha256
 from ..models.configuration_majl import MajlConfig
-from ..models.decoding_majl import PitchDecoder, PitchFrames
+from ..models.decoding_majl import PitchFrames
 from ..models.modeling_majl import MajlModel
-from ..models.streaming_majl import separate_stream
-from ..models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
-from ..models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
+from ..models.pitch_majl import sigmoid
+from ..models.streaming_majl import separate_array, separate_stream
 from .reading import PitchReading
 
 # Name -> how to make it, the distribution whose version the provenance states, and further facts.
@@ -100,12 +99,6 @@ class ModelPitchTeacher(PitchTeacher):
         return reading if speed == 1.0 else reading.at_speed(speed)
 
     def _read(self, mono: np.ndarray, sampling_rate: int) -> PitchReading:
-        keepers: list[_KeepingDecoder] = []
-
-        def make_decoder(*arguments) -> _KeepingDecoder:
-            keepers.append(_KeepingDecoder(*arguments))
-            return keepers[-1]
-
         chunks = list(
             separate_stream(
                 self.model,
@@ -114,27 +107,15 @@ class ModelPitchTeacher(PitchTeacher):
                 batch_size=self.batch_size,
                 make_resampler=StreamResampler,
                 separate=False,
-                make_decoder=make_decoder,
             )
         )
         frames = PitchFrames.concatenate([chunk.frames for chunk in chunks])
-        logits = np.concatenate(keepers[0].logits)
-        posteriors = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
-        grid = self.model.config.pitch_estimator_config
-        return PitchReading(frames.f0_hz, frames.voiced, self.model.config.frame_hop_s, 0.0, posteriors, grid)
-
-
-class _KeepingDecoder(PitchDecoder):
-    """A decoder that also keeps the logits."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.logits: list[np.ndarray] = []
-
-    def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
+        logits = np.concatenate([chunk.logits for chunk in chunks])
         _check_finite(logits, "pitch logits")
-        self.logits.append(np.asarray(logits, dtype=np.float32))
-        return super().push(logits, last)
+        config = self.model.config
+        return PitchReading(
+            frames.f0_hz, frames.voiced, config.frame_hop_s, 0.0, sigmoid(logits), config.pitch_estimator_config
+        )
 
 
 class VocalsTeacher:
@@ -167,32 +148,16 @@ class ModelVocalsTeacher(VocalsTeacher):
     def __init__(self, model: MajlModel, facts: dict, batch_size: int = 1):
         super().__init__(self._run, facts)
         self.model, self.batch_size = model, batch_size
-        if model.refiner is None:
-            # The engine reads pitch of whatever it separates; here nobody listens to it, so it is made to cost nothing.
-            idle = TinyPitchEstimator(
-                TinyPitchEstimatorConfig(sampling_rate=8_000, hop_length=8_000, num_bins=1, n_fft=64, hidden_channels=1)
-            )
-            windows = {"window_s": model.config.window_s, "margin_s": model.config.margin_s}
-            self.model = MajlModel.from_parts(model.separator, idle, **windows).to(model.device).eval()
 
     def _run(self, mixture: np.ndarray, sampling_rate: int) -> np.ndarray:
-        chunks = separate_stream(
+        return separate_array(
             self.model,
-            [mixture],
+            mixture,
             sampling_rate,
             batch_size=self.batch_size,
             make_resampler=StreamResampler,
-            make_decoder=_NoDecoder,
-        )
-        return np.concatenate([chunk.vocals for chunk in chunks], axis=1)
-
-
-class _NoDecoder:
-    def __init__(self, *arguments):
-        pass
-
-    def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
-        return PitchFrames.concatenate([])
+            read_pitch=False,
+        ).vocals
 
 
 def describe_pitch_teacher(name: str) -> dict:
@@ -218,13 +183,12 @@ def load_pitch_teacher(name: str, batch_size: int = 1, device: torch.device | st
         return PitchTeacher(PITCH_PACKAGES[name][0](), facts)
     model = _load(name, "pitch_teacher")
     if not isinstance(model, MajlModel):
-        rate = getattr(model.config, "sampling_rate", None)
         if not hasattr(model.config, "hop_length") or not hasattr(model.config, "bin_cents"):
             raise ConfigError(
                 f"The pitch teacher {name} is a {model.config.model_type!r}, which declares no grid of pitch bins; "
                 "give a MajlModel or a pitch estimator."
             )
-        model = MajlModel.from_parts(TinySeparator(TinySeparatorConfig(sampling_rate=rate)), model)
+        model = MajlModel.from_parts(pitch_estimator=model)
     return ModelPitchTeacher(model.to(device).eval(), facts, batch_size)
 
 
@@ -245,7 +209,7 @@ def load_vocals_teacher(name: str, batch_size: int = 1, device: torch.device | s
                 f"The vocals teacher {name} is a {model.config.model_type!r}, which is no separator; give a MajlModel "
                 "or a separator."
             )
-        model = MajlModel.from_parts(model, TinyPitchEstimator(TinyPitchEstimatorConfig()))
+        model = MajlModel.from_parts(separator=model)
     return ModelVocalsTeacher(model.to(device).eval(), facts, batch_size)
 
 
