@@ -11,17 +11,23 @@ machine. Quality is that of the pairs that ablations trained, from `results/abla
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
+import time
 from pathlib import Path
+from unittest import mock
 
 import torch
 from ablation.card import read_all
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, PreTrainedModel
 
-import majl_hf  # noqa: F401
-from majl_hf.backbone_facts import SECONDS, describe_presets, gmac_per_second, real_time_factor
+from majl_hf.cli.models import describe_presets, part_without_memory
+from majl_hf.models.presets_majl import preset_config
 from majl_hf.system.files import write_atomically
 
+SECONDS = 10  # of audio that work and speed are measured on
 ROOT = Path(__file__).parents[2]
 TITLES = {"separator": "Separators", "pitch_estimator": "Pitch estimators"}
 
@@ -45,6 +51,74 @@ def measure(speed: bool, before: dict) -> dict:
     if speed:
         machine = f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}"
     return {"seconds": SECONDS, "speed_measured_on": machine, "presets": presets}
+
+
+def gmac_per_second(name: str) -> float:
+    """Billions of multiply-adds of one forward pass, for each second of audio. Fourier transforms are not counted.
+
+    Raises:
+        ImportError: a package that the part needs is not installed.
+    """
+    part = part_without_memory(name)
+    recurrent = [_count_instead(layer) for layer in part.modules() if isinstance(layer, torch.nn.RNNBase)]
+    with torch.no_grad(), _runs_without_values(), FlopCounterMode(display=False) as counter:
+        part(torch.zeros(_input_shape(part), device="meta"))
+    num_macs = counter.get_total_flops() / 2 + sum(sum(counts) for counts in recurrent)
+    return num_macs / SECONDS / 1e9
+
+
+@contextlib.contextmanager
+def _runs_without_values():
+    """Stand-ins for what cannot be asked of tensors without values: `istft`, which looks at them, and autocast, which
+    does not know their device."""
+    with (
+        mock.patch.object(torch, "istft", _istft_shape),
+        mock.patch.object(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext()),
+        mock.patch.object(torch, "is_autocast_enabled", lambda *args: False),
+    ):
+        yield
+
+
+def _istft_shape(spectrum: torch.Tensor, *args, length: int, **kwargs) -> torch.Tensor:
+    """Shape of what `torch.istft` returns, which looks at values that are not there."""
+    return spectrum.real.new_zeros(*spectrum.shape[:-2], length)
+
+
+def _count_instead(layer: torch.nn.RNNBase) -> list[int]:
+    """Let a recurrent layer return nothing but a shape, and note its multiply-adds in the list that is returned: every
+    weight is used once a step. Counted step by step it would take minutes, and a fused kernel is not counted at all."""
+    num_weights = sum(parameter.numel() for key, parameter in layer.named_parameters() if key.startswith("weight"))
+    num_outputs = layer.hidden_size * (2 if layer.bidirectional else 1)
+    counts = []
+
+    def forward(states: torch.Tensor) -> tuple[torch.Tensor, None]:
+        counts.append(num_weights * states.shape[0] * states.shape[1])
+        return states.new_zeros(*states.shape[:2], num_outputs), None
+
+    layer.forward = forward
+    return counts
+
+
+def real_time_factor(name: str, num_passes: int = 3) -> float:
+    """Seconds of computing for each second of audio, the fastest of `num_passes` forward passes on random weights with
+    torch's current number of threads. Says something only where the machine is idle."""
+    torch.manual_seed(0)
+    part = AutoModel.from_config(preset_config(name)).eval()
+    audio = 0.1 * torch.randn(_input_shape(part))
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(num_passes + 1):  # one to warm up
+            start = time.perf_counter()
+            part(audio)
+            seconds.append(time.perf_counter() - start)
+    return min(seconds[1:]) / SECONDS
+
+
+def _input_shape(part: PreTrainedModel) -> tuple[int, ...]:
+    """Shape of `SECONDS` of one recording."""
+    config = part.config
+    channels = (config.num_channels,) if hasattr(config, "num_channels") else ()
+    return (1, *channels, SECONDS * config.sampling_rate)
 
 
 def table(results: dict) -> str:

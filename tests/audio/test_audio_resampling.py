@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from majl_hf.audio import StreamResampler, resample, resampled_length
+from majl_hf.audio import StreamResampler, resample, resampled_length_rounded
 
 PAIRS = [(48000, 44100), (44100, 48000), (44100, 16000), (16000, 44100), (96000, 44100), (8000, 44100), (1000, 16000)]
 
@@ -31,7 +31,7 @@ def test_cuts_do_not_matter(orig_rate, target_rate):
 def test_length_is_the_rounded_one(orig_rate, target_rate, num_samples):
     audio = np.ones((1, num_samples), dtype=np.float32)
     wanted = max(1, int(num_samples * target_rate / orig_rate + 0.5))
-    assert resampled_length(num_samples, orig_rate, target_rate) == wanted
+    assert resampled_length_rounded(num_samples, orig_rate, target_rate) == wanted
     assert resample(audio, orig_rate, target_rate).shape == (1, wanted)
     assert _pushed(audio, orig_rate, target_rate, [7]).shape == (1, wanted)
 

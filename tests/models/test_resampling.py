@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from majl_hf.models.resampling_majl import ResampleStream, resample, resampled_length
+from majl_hf.models.resampling_majl import ResampleStream, resample, resampled_length_ceil
 
 
 def sine(rate: int, hz: float, num_samples: int) -> torch.Tensor:
@@ -29,8 +29,8 @@ def test_what_does_not_fit_is_removed():
 
 @pytest.mark.parametrize("length", [1, 2, 440, 441, 442, 10_007])
 def test_length(length):
-    assert resample(torch.randn(2, length), 44_100, 16_000).shape == (2, resampled_length(length, 44_100, 16_000))
-    assert resampled_length(length, 44_100, 16_000) == math.ceil(length * 160 / 441)
+    assert resample(torch.randn(2, length), 44_100, 16_000).shape == (2, resampled_length_ceil(length, 44_100, 16_000))
+    assert resampled_length_ceil(length, 44_100, 16_000) == math.ceil(length * 160 / 441)
 
 
 @pytest.mark.parametrize("block", [1_000, 441, 7, 20_000])

@@ -7,7 +7,7 @@ what was got, what is needed and what to do.
 from ..errors import AudioError
 from ..system.files import AtomicWriter, commit_together, write_atomically
 from .reader import AUDIO_EXTENSIONS, AudioReader, read_audio
-from .resampling import StreamResampler, resample, resampled_length
+from .resampling import StreamResampler, resample, resampled_length_rounded
 from .writer import ENCODINGS, AudioWriter, to_24_bit_grid
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "commit_together",
     "read_audio",
     "resample",
-    "resampled_length",
+    "resampled_length_rounded",
     "to_24_bit_grid",
     "write_atomically",
 ]

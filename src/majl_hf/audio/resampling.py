@@ -1,7 +1,7 @@
 """Change of the sampling rate by soxr (linear phase, no delay).
 
-The length is settled here and nowhere else: `num_samples` at one rate become `resampled_length(...)` at the other,
-whatever soxr itself would round to.
+The length of a resampled file is settled here: `num_samples` at one rate become `resampled_length_rounded(...)` at the
+other, whatever soxr itself would round to. (The resampler between the model's parts, in `models/`, rounds up.)
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import soxr
 QUALITY = "HQ"
 
 
-def resampled_length(num_samples: int, orig_rate: int, target_rate: int) -> int:
+def resampled_length_rounded(num_samples: int, orig_rate: int, target_rate: int) -> int:
     """`num_samples * target_rate / orig_rate`, rounded half up, in integers; at least 1 where there was a sample."""
     exact = (2 * num_samples * target_rate + orig_rate) // (2 * orig_rate)
     return max(exact, min(num_samples, 1))
@@ -20,8 +20,8 @@ class StreamResampler:
     """Resample a signal that arrives in blocks; how it is cut does not matter (1e-6 of full scale).
 
     Sample i of the output lies at i / target_rate seconds of the input. A push returns what is final by then and may
-    return nothing; all pushes together return `resampled_length` samples: the end is cut or padded with zeros where
-    soxr rounds otherwise.
+    return nothing; all pushes together return `resampled_length_rounded` samples: the end is cut or padded with zeros
+    where soxr rounds otherwise.
 
     Args:
         orig_rate, target_rate: Hz, whole numbers above 0; the same rate passes the blocks through.
@@ -59,7 +59,7 @@ class StreamResampler:
         output = self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last)
         output = output.reshape(-1, self.num_channels).T
         if last:
-            wanted = resampled_length(self._num_in, self.orig_rate, self.target_rate) - self._num_out
+            wanted = resampled_length_rounded(self._num_in, self.orig_rate, self.target_rate) - self._num_out
             output = np.pad(output[:, :wanted], ((0, 0), (0, max(0, wanted - output.shape[1]))))
         self._num_out += output.shape[1]
         return np.ascontiguousarray(output)

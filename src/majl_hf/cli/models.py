@@ -55,8 +55,6 @@ def _list_backbones(as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from ..backbone_facts import describe_presets
-
     facts = describe_presets()
     if as_json:
         c.print_json(facts)
@@ -80,6 +78,63 @@ def _list_backbones(as_json: bool) -> int:
         )
     Console(highlight=False).print(table)
     return 0
+
+
+def describe_preset(name: str) -> dict:
+    """What a preset declares and how many parameters it has.
+
+    Returns:
+        `name`, `kind`, `model_type`, `class`, `num_parameters` (both None where a package that it needs is not
+        installed, and `note` says which), `sampling_rate`, `context_s` (None where it is unbounded), and as the kind
+        has them `num_channels`, `alignment`, `hop_length`, `num_bins`, `first_bin_hz`, `bin_cents`.
+    """
+    from ..models.presets_majl import PRESETS, preset_config
+
+    preset, config = PRESETS[name], preset_config(name)
+    facts = {
+        "name": name,
+        "kind": preset.kind,
+        "model_type": config.model_type,
+        "class": None,
+        "num_parameters": None,
+        "sampling_rate": config.sampling_rate,
+        "context_s": None if config.context is None else round(config.context / config.sampling_rate, 4),
+    }
+    declared = (
+        ("num_channels", "alignment")
+        if preset.kind == "separator"
+        else ("hop_length", "num_bins", "first_bin_hz", "bin_cents")
+    )
+    facts |= {key: getattr(config, key) for key in declared}
+    try:
+        part = part_without_memory(name)
+    except ImportError as error:
+        return {**facts, "note": str(error)}
+    num_parameters = sum(parameter.numel() for parameter in part.parameters())
+    return {**facts, "class": type(part).__name__, "num_parameters": num_parameters}
+
+
+def describe_presets() -> list[dict]:
+    """`describe_preset` of all presets but those for tests, separators first; of parts of other packages only those that
+    are installed."""
+    from ..models import backbones_majl  # noqa: F401  (registers the parts and their presets)
+    from ..models.presets_majl import preset_names
+
+    names = [name for kind in ("separator", "pitch_estimator") for name in preset_names(kind, for_tests=False)]
+    facts = [describe_preset(name) for name in names]
+    return [fact for fact in facts if "note" not in fact or not fact["model_type"].startswith("majl-foreign")]
+
+
+def part_without_memory(name: str):
+    """The network of a preset on the meta device: a hundred million parameters take no memory and no time."""
+    import torch
+    from transformers import AutoModel
+
+    from ..models.presets_majl import preset_config
+
+    with torch.device("meta"):
+        part = AutoModel.from_config(preset_config(name)).eval()
+    return part.to("meta")  # tables that come from elsewhere, such as mel filters
 
 
 def describe_checkpoint(name: str, folder: Path) -> dict:

@@ -18,7 +18,7 @@ from .losses_majl import pitch_loss, separation_loss
 from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
 from .pitch_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
-from .resampling_majl import resample, resampled_length
+from .resampling_majl import resample, resampled_length_ceil
 from .separator_majl import SeparatorConfig
 
 # Names of checkpoints that an installation brings along, and their folders; filled by the package.
@@ -141,7 +141,7 @@ class MajlModel(PreTrainedModel):
     def num_pitch_frames(self, num_samples: int) -> int:
         """Number of pitch frames for a mixture of `num_samples`."""
         config = self.config.pitch_estimator_config
-        num_resampled = resampled_length(num_samples, self.config.sampling_rate, config.sampling_rate)
+        num_resampled = resampled_length_ceil(num_samples, self.config.sampling_rate, config.sampling_rate)
         return num_pitch_frames(num_resampled, config.hop_length)
 
     def estimate_pitch(self, vocals: torch.Tensor) -> torch.Tensor:

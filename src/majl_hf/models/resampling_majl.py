@@ -38,7 +38,7 @@ def _reduce(orig_rate: int, new_rate: int) -> tuple[int, int]:
     return orig_rate // divisor, new_rate // divisor
 
 
-def resampled_length(num_samples: int, orig_rate: int, new_rate: int) -> int:
+def resampled_length_ceil(num_samples: int, orig_rate: int, new_rate: int) -> int:
     """Length of `num_samples` at `orig_rate` after resampling to `new_rate`: rounded up."""
     orig, new = _reduce(orig_rate, new_rate)
     return -(-num_samples * new // orig)
@@ -48,13 +48,13 @@ def resample(waveform: torch.Tensor, orig_rate: int, new_rate: int) -> torch.Ten
     """Resample `(batch_size, num_samples)` from `orig_rate` to `new_rate` (Hz), differentiably.
 
     Returns:
-        `torch.Tensor` of shape `(batch_size, resampled_length(num_samples, orig_rate, new_rate))`.
+        `torch.Tensor` of shape `(batch_size, resampled_length_ceil(num_samples, orig_rate, new_rate))`.
     """
     if orig_rate == new_rate:
         return waveform
     orig, new = _reduce(orig_rate, new_rate)
     kernel, width = _kernel(orig, new)
-    length = resampled_length(waveform.shape[-1], orig_rate, new_rate)
+    length = resampled_length_ceil(waveform.shape[-1], orig_rate, new_rate)
     padded = torch.nn.functional.pad(waveform[:, None, :], (width, width + orig))
     steps = torch.nn.functional.conv1d(padded, kernel.to(waveform), stride=orig)
     return steps.transpose(1, 2).reshape(waveform.shape[0], -1)[:, :length]
@@ -86,6 +86,6 @@ class ResampleStream:
         out = torch.nn.functional.conv1d(used[None, None], self.kernel, stride=self.orig)[0].T.reshape(-1)
         self.pending = self.pending[num_steps * self.orig :]
         if last:
-            out = out[: resampled_length(self.num_in, self.orig_rate, self.new_rate) - self.num_out]
+            out = out[: resampled_length_ceil(self.num_in, self.orig_rate, self.new_rate) - self.num_out]
         self.num_out += out.shape[0]
         return out
