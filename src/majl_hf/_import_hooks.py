@@ -65,6 +65,7 @@ def _register() -> None:
     from transformers import AutoFeatureExtractor, AutoModel
     from transformers.pipelines import PIPELINE_REGISTRY
 
+    from . import foreign_parts  # noqa: F401  (registers parts of other packages)
     from .checkpoints import SHIPPED, find_checkpoint
     from .models.configuration_majl import MajlConfig
     from .models.feature_extraction_majl import MajlFeatureExtractor

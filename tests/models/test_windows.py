@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from majl_hf import MajlModel
+from majl_hf import MajlConfig, MajlModel
 from majl_hf.models.separator_majl import SeparatorOutput
 from majl_hf.models.streaming_majl import separate_array, separate_stream
 from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
@@ -47,8 +47,8 @@ def test_cores_tile_the_stream(length, blocks):
 
 
 def test_context_widens_the_margin():
-    config = TinySeparatorConfig(context=5_000, alignment=256)
-    grid = WindowGrid.for_part(1.0, 0.1, config, config.alignment)
+    part = TinySeparatorConfig(context=5_000, alignment=256)
+    grid = WindowGrid.for_part(MajlConfig(separator_config=part, window_s=1.0, margin_s=0.1), part)
     assert grid.margin == 5_120 and grid.core % 256 == 0
 
 

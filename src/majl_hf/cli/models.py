@@ -115,8 +115,8 @@ def describe_preset(name: str) -> dict:
 
 
 def describe_presets() -> list[dict]:
-    """`describe_preset` of all presets but those for tests, separators first; of parts of other packages only those that
-    are installed."""
+    """`describe_preset` of every preset that is not for tests, separators first; parts of other packages only where
+    these are installed."""
     from ..models import backbones_majl  # noqa: F401  (registers the parts and their presets)
     from ..models.presets_majl import preset_names
 

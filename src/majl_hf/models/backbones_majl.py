@@ -5,7 +5,7 @@
 from .band_split_majl import BandSplitConfig, BandSplitSeparator
 from .crepe_majl import CrepeConfig, CrepePitchEstimator
 from .fcpe_majl import FcpeConfig, FcpePitchEstimator
-from .foreign_examples_majl import register_foreign  # registers parts of other packages
+from .foreign_majl import register_foreign  # and registers the wrappers
 from .harmonic_majl import HarmonicConfig, HarmonicPitchEstimator
 from .resunet_majl import ResUNetConfig, ResUNetSeparator
 from .rmvpe_majl import RmvpeConfig, RmvpePitchEstimator

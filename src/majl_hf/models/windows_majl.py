@@ -21,30 +21,13 @@ class WindowGrid:
     margin: int
 
     @classmethod
-    def for_part(cls, window_s: float, margin_s: float, part_config, alignment: int) -> "WindowGrid":
-        """Grid of a part with a `sampling_rate` and a `context`, which widens the margin if it is the larger one."""
-        rate = part_config.sampling_rate
-        core = max(1, round(window_s * rate / alignment)) * alignment
-        margin = -(-max(int(margin_s * rate), part_config.context or 0) // alignment) * alignment
+    def for_part(cls, config: MajlConfig, part) -> "WindowGrid":
+        """Grid of the part with the config `part`, whose `context` widens the margin if it is the larger one. A pitch
+        estimator's windows start on frame centres."""
+        alignment = part.hop_length if part is config.pitch_estimator_config else part.alignment
+        core = max(1, round(config.window_s * part.sampling_rate / alignment)) * alignment
+        margin = -(-max(int(config.margin_s * part.sampling_rate), part.context or 0) // alignment) * alignment
         return cls(core, margin)
-
-
-def separator_grid(config: MajlConfig) -> WindowGrid:
-    """Window grid of the separator, in samples at its rate."""
-    part = config.separator_config
-    return WindowGrid.for_part(config.window_s, config.margin_s, part, part.alignment)
-
-
-def pitch_grid(config: MajlConfig) -> WindowGrid:
-    """Window grid of the pitch estimator, in samples at its rate; windows start on frame centres."""
-    part = config.pitch_estimator_config
-    return WindowGrid.for_part(config.window_s, config.margin_s, part, part.hop_length)
-
-
-def refiner_grid(config: MajlConfig) -> WindowGrid:
-    """Window grid of the refiner, in samples at its rate."""
-    part = config.refiner_config
-    return WindowGrid.for_part(config.window_s, config.margin_s, part, part.alignment)
 
 
 @dataclass

@@ -4,20 +4,24 @@
     torchcrepe    pitch estimator, `pip install torchcrepe`: trainable, the published weights
     swift-f0      pitch estimator, `pip install swift-f0`: ONNX only, so it is frozen; train the separator before it
 
-They show how `foreign_majl.py` is used, each in a few lines. CREPE is also here as a part of its own, with the same
-weights and without that package (`crepe_majl.py`).
+They show how `models/foreign_majl.py` is used, each in a few lines. CREPE is also a part of this package's own, which
+`crepe_from_torchcrepe` gives the same weights.
 """
 
 import importlib
+import importlib.util
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from .foreign_majl import ForeignPitchEstimatorConfig, ForeignSeparatorConfig, register_foreign, tracked_logits
-from .presets_majl import register_presets
-from .stft_majl import istft, stft
+from .models.crepe_majl import CHANNEL_MULTIPLIERS, FRAME_LENGTH, CrepeConfig, CrepePitchEstimator
+from .models.foreign_majl import ForeignPitchEstimatorConfig, ForeignSeparatorConfig, register_foreign
+from .models.losses_majl import pitch_targets
+from .models.pitch_estimator_majl import PitchEstimatorConfig
+from .models.presets_majl import register_presets
+from .models.stft_majl import istft, stft
 
-CREPE_FRAME = 1024  # samples
 SWIFT_HOP = 256  # samples
 SWIFT_GRID = {"sampling_rate": 16_000, "hop_length": SWIFT_HOP, "first_bin_hz": 46.875, "num_bins": 331}
 # The package states 2815 samples to each side; it calls a frame silent by the samples of its own hop.
@@ -67,12 +71,66 @@ class TorchcrepeNetwork(nn.Module):
         self.hop_length = hop_length
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        padded = nn.functional.pad(waveform, (CREPE_FRAME // 2, CREPE_FRAME // 2))
-        frames = padded.unfold(1, CREPE_FRAME, self.hop_length)
+        padded = nn.functional.pad(waveform, (FRAME_LENGTH // 2, FRAME_LENGTH // 2))
+        frames = padded.unfold(1, FRAME_LENGTH, self.hop_length)
         frames = frames - frames.mean(dim=2, keepdim=True)
         frames = frames / frames.square().mean(dim=2, keepdim=True).clamp(min=1e-6).sqrt()
         posteriors = self.network(frames.flatten(0, 1)).float()
         return torch.logit(posteriors.clamp(1e-6, 1 - 1e-6)).unflatten(0, frames.shape[:2])
+
+
+def crepe_from_torchcrepe(
+    capacity: str = "full", folder: str | Path | None = None, **config_arguments
+) -> CrepePitchEstimator:
+    """`CrepePitchEstimator` with the weights that the package `torchcrepe` publishes.
+
+    Args:
+        capacity: `"full"` or `"tiny"`.
+        folder: Folder with `full.pth` and `tiny.pth`; where left out, that of the installed package, which is not
+            imported.
+        config_arguments: Further arguments of `CrepeConfig`, say `hop_length`.
+
+    Raises:
+        ImportError: the package is not installed.
+        ValueError: it has no weights of that capacity.
+    """
+    if folder is None:
+        found = importlib.util.find_spec("torchcrepe")
+        if found is None:
+            raise ImportError("The weights are those of the package torchcrepe: pip install torchcrepe.")
+        folder = Path(found.origin).parent / "assets"
+    path = Path(folder) / f"{capacity}.pth"
+    if capacity not in CHANNEL_MULTIPLIERS or not path.is_file():
+        raise ValueError(f"There are no weights of capacity {capacity!r} in {folder}; torchcrepe has full and tiny.")
+    model = CrepePitchEstimator(CrepeConfig(channel_multiplier=CHANNEL_MULTIPLIERS[capacity], **config_arguments))
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    state = {}
+    for name, tensor in published.items():
+        module, _, kind = name.rpartition(".")
+        if module == "classifier":
+            state[f"head.{kind}"] = tensor
+        else:
+            index, part = int(module[len("conv")]) - 1, "norm" if module.endswith("_BN") else "conv"
+            # Its convolutions are two-dimensional, over one column.
+            is_kernel = part == "conv" and kind == "weight"
+            state[f"layers.{index}.{part}.{kind}"] = tensor[..., 0] if is_kernel else tensor
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def tracked_logits(f0_hz: torch.Tensor, confidence: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
+    """Logits on the grid of `config` for a tracker that returns one pitch a frame: the target of the pitch loss, with
+    the confidence as its peak.
+
+    Args:
+        f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): above 0.
+        confidence (`torch.Tensor` of shape `(batch_size, num_frames)`): that the frame is sung with that pitch.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_frames, num_bins)`.
+    """
+    posteriors = confidence[..., None] * pitch_targets(f0_hz, config)
+    return torch.logit(posteriors.clamp(1e-6, 1 - 1e-6))
 
 
 class SwiftTracker:
@@ -98,7 +156,7 @@ register_presets(ForeignSeparatorConfig, {"open-unmix": {"name": "open-unmix", "
 register_presets(
     ForeignPitchEstimatorConfig,
     {
-        "torchcrepe": {"name": "torchcrepe", "trainable": True, "first_bin_hz": 31.7005, "context": CREPE_FRAME // 2},
+        "torchcrepe": {"name": "torchcrepe", "trainable": True, "first_bin_hz": 31.7005, "context": FRAME_LENGTH // 2},
         "swift-f0": {"name": "swift-f0", "context": SWIFT_CONTEXT, **SWIFT_GRID},
     },
 )
