@@ -116,6 +116,9 @@ def test_the_stream_equals_the_whole(num_channels, block_length):
     assert vocals.shape == audio.shape
     np.testing.assert_allclose(vocals, whole, atol=2e-5)
     assert sum(len(chunk.frames) for chunk in chunks) == model.num_pitch_frames(audio.shape[1])
+    unread = list(separate_stream(model, blocks, rate, read_pitch=False))
+    assert np.array_equal(np.concatenate([chunk.vocals for chunk in unread], axis=1), vocals)
+    assert not any(len(chunk.frames) for chunk in unread)
     if block_length == 1_000:
         assert sum(chunk.vocals.shape[1] > 0 for chunk in chunks) > 3  # it comes in pieces
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from majl_hf import MajlConfig, MajlModel
+from majl_hf.models.decoding_majl import decode
 from majl_hf.models.separator_majl import SeparatorOutput
 from majl_hf.models.streaming_majl import separate_array, separate_stream
 from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
@@ -157,3 +158,41 @@ def test_solo_voice_is_not_separated(model):
     result = separate_array(model, audio, 16_000, separate=False)
     assert np.array_equal(result.vocals, audio)
     assert np.array_equal(result.accompaniment, np.zeros_like(audio))
+
+
+@pytest.mark.parametrize("policy", ["threshold", "hysteresis"])
+@pytest.mark.parametrize("block", [777, 10**9])
+def test_logits_are_those_of_a_chunks_frames(block, policy, model):
+    audio = noise(1, 60_013)
+    pieces = [audio[:, start : start + block] for start in range(0, audio.shape[1], block)]
+    chunks = list(separate_stream(model, pieces, 16_000, policy=policy))
+    num_bins = model.config.pitch_estimator_config.num_bins
+    for chunk in chunks:
+        assert chunk.logits.shape == (len(chunk.frames), num_bins) and chunk.logits.dtype == np.float32
+    again = decode(np.concatenate([chunk.logits for chunk in chunks]), model.config, policy=policy)
+    assert np.array_equal(again.f0_hz, np.concatenate([chunk.frames.f0_hz for chunk in chunks]))
+    assert np.array_equal(again.voiced, np.concatenate([chunk.frames.voiced for chunk in chunks]))
+
+
+def test_pitch_that_is_not_wanted_is_not_computed(model, monkeypatch):
+    audio = noise(2, 30_011)
+    expected = separate_array(model, audio, 16_000).vocals
+    monkeypatch.setattr(model.pitch_estimator, "estimate", None)
+    (*_, chunk) = separate_stream(model, [audio], 16_000, read_pitch=False)
+    assert np.array_equal(chunk.vocals, expected)
+    assert len(chunk.frames) == 0 and chunk.logits.shape == (0, model.config.pitch_estimator_config.num_bins)
+
+
+def test_one_part_alone_does_its_half(model):
+    audio = noise(1, 30_011)
+    whole = separate_array(model, audio, 16_000)
+    windows = {"window_s": 0.5, "margin_s": 0.1}
+    separator = MajlModel.from_parts(model.separator, **windows).eval()
+    assert np.array_equal(separate_array(separator, audio, 16_000, read_pitch=False).vocals, whole.vocals)
+    with pytest.raises(ValueError, match=r"no pitch estimator.*read_pitch=False"):
+        separate_array(separator, audio, 16_000)
+    reader = MajlModel.from_parts(pitch_estimator=model.pitch_estimator, **windows).eval()
+    solo = separate_array(model, audio, 16_000, separate=False)
+    assert np.array_equal(separate_array(reader, audio, 16_000, separate=False).frames.f0_hz, solo.frames.f0_hz)
+    with pytest.raises(ValueError, match=r"no separator.*separate=False"):
+        separate_array(reader, audio, 16_000)

@@ -134,6 +134,14 @@ def test_vocals_that_are_none():
         VocalsTeacher(lambda audio, rate: audio[:, 1:], {"id": "fake"}).separate(mixture, RATE)
 
 
+def test_logits_that_are_none(tiny_model_folder, audio):
+    teacher = load_pitch_teacher(tiny_model_folder)
+    with torch.no_grad():
+        teacher.model.pitch_estimator.head.bias.fill_(torch.nan)
+    with pytest.raises(TeacherError, match="returned pitch logits of which"):
+        teacher.read(audio, RATE)
+
+
 def test_audio_that_the_engine_refuses_is_the_teachers_error(tiny_model_folder):
     teacher = load_vocals_teacher(tiny_model_folder)
     with pytest.raises(TeacherError, match=f"{Path(tiny_model_folder).name} refused it: .*one or two channels"):

@@ -48,6 +48,9 @@ class PitchFrames:
     def __len__(self) -> int:
         return len(self.f0_hz)
 
+    def __getitem__(self, frames: slice) -> "PitchFrames":
+        return PitchFrames(*(getattr(self, name)[frames] for name in self.__dataclass_fields__))
+
     @classmethod
     def concatenate(cls, parts: list["PitchFrames"]) -> "PitchFrames":
         """One after the other; none at all for an empty list."""
@@ -221,8 +224,7 @@ class PitchDecoder:
                 num_final = int(quiet[-1]) + 1 if len(quiet) else 0
                 if len(frames) - num_final >= MAX_PENDING:
                     num_final = len(frames)
-            self.held = PitchFrames(*(getattr(frames, n)[num_final:] for n in PitchFrames.__dataclass_fields__))
-            frames = PitchFrames(*(getattr(frames, n)[:num_final] for n in PitchFrames.__dataclass_fields__))
+            self.held, frames = frames[num_final:], frames[:num_final]
             frames.voiced = hysteresis_runs(frames.voicing, self.threshold)
         return frames
 

@@ -48,11 +48,11 @@ class LogMel(Filterbank):
         return mel_filters(config, 0.0, config.sampling_rate / 2, "slaney").T.contiguous()
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        num_frames = num_pitch_frames(waveform.shape[1], self.hop_length)
         with torch.autocast(waveform.device.type, enabled=False):  # logarithms of small numbers
-            return self._log_mel(waveform, num_frames)
+            return self._log_mel(waveform)
 
-    def _log_mel(self, waveform: torch.Tensor, num_frames: int) -> torch.Tensor:
+    def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
+        num_frames = num_pitch_frames(waveform.shape[1], self.hop_length)
         # The published front end pads as if frames were hop-sized cells, and mirrors where there is enough to mirror.
         before = (self.n_fft - self.hop_length) // 2
         behind = max((self.n_fft - self.hop_length + 1) // 2, self.n_fft - waveform.shape[1] - before)

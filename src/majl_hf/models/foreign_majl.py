@@ -12,10 +12,11 @@ of its choice.
 """
 
 from collections.abc import Callable
+from dataclasses import field
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from .pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig, num_pitch_frames
@@ -43,13 +44,9 @@ class ForeignSeparatorConfig(SeparatorConfig):
     model_type = "majl-foreign-separator"
 
     name: str = ""
-    arguments: dict | None = None
+    arguments: dict = field(default_factory=dict)
     trainable: bool = False
     min_samples: int = 1
-
-    def __post_init__(self, **kwargs):
-        self.arguments = dict(self.arguments or {})
-        super().__post_init__(**kwargs)
 
 
 class ForeignPitchEstimatorConfig(PitchEstimatorConfig):
@@ -58,35 +55,65 @@ class ForeignPitchEstimatorConfig(PitchEstimatorConfig):
     model_type = "majl-foreign-pitch-estimator"
 
     name: str = ""
-    arguments: dict | None = None
+    arguments: dict = field(default_factory=dict)
     trainable: bool = False
     min_samples: int = 1
 
-    def __post_init__(self, **kwargs):
-        self.arguments = dict(self.arguments or {})
-        super().__post_init__(**kwargs)
 
+class ForeignNetwork(PreTrainedModel):
+    """Base of parts whose `network` is another package's and draws its weights when it is made, each layer's in its own
+    way: they are kept, and those that a saved file lacks are taken from a network that is made anew.
 
-class _Foreign(PreTrainedModel):
-    """What wrapped separators and pitch estimators share: how the foreign part is made, kept and called."""
+    Args:
+        config: Config of the part; with `trainable` set to `False`, the network is frozen.
+        part: What to wrap, instead of what `make_network` returns.
+    """
 
-    def _take(self, part) -> None:
-        """Hold what the factory makes, or `part` if it is given."""
+    def __init__(self, config: PreTrainedConfig, part: Callable | None = None):
+        super().__init__(config)
         self._is_built = False
-        part = self._make() if part is None else part
-        if isinstance(part, nn.Module):
-            self.network = part.requires_grad_(self.config.trainable)
-            for module in part.modules():
-                module._non_persistent_buffers_set.clear()  # they would be undefined after from_pretrained
-        else:
-            self.network = None
-            self.function = part
         self._anew: dict[str, nn.Module] = {}
+        part = self.make_network() if part is None else part
+        self.network, self.function = (part, None) if isinstance(part, nn.Module) else (None, part)
+        if self.network is not None:
+            self.network.requires_grad_(self._is_trainable)
+            for module in self.network.modules():
+                module._non_persistent_buffers_set.clear()  # they would be undefined after from_pretrained
         self.post_init()
         self._is_built = True
         self.train(self.training)
 
-    def _make(self):
+    def make_network(self) -> Callable:
+        """The network that belongs to the config, or any other callable."""
+        raise NotImplementedError
+
+    @property
+    def _is_trainable(self) -> bool:
+        return getattr(self.config, "trainable", True)
+
+    def _init_weights(self, module: nn.Module):
+        if not self._is_built or self.network is None:
+            return
+        name = next((name for name, layer in self.network.named_modules() if layer is module), None)
+        if name is None:
+            return
+        if not self._anew:
+            with torch.device("cpu"):
+                self._anew = dict(self.make_network().named_modules())
+        for key, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            init.copy_(tensor, getattr(self._anew[name], key).to(tensor.device))
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.network is not None and not self._is_trainable:
+            self.network.eval()
+        return self
+
+
+class _Foreign(ForeignNetwork):
+    """What wrapped separators and pitch estimators share: how the foreign part is made and called."""
+
+    def make_network(self) -> Callable:
         name = self.config.name
         if name not in FACTORIES:
             raise ValueError(
@@ -95,23 +122,6 @@ class _Foreign(PreTrainedModel):
             )
         with torch.device("cpu"):  # it may bring weights of its own, also where from_pretrained builds without memory
             return FACTORIES[name](**self.config.arguments)
-
-    def _init_weights(self, module: nn.Module):
-        """Nothing for a part that was just made: its weights are its own. What a saved file lacks is made anew."""
-        if not self._is_built or self.network is None:
-            return
-        name = next((name for name, layer in self.network.named_modules() if layer is module), None)
-        if name is None:
-            return
-        self._anew = self._anew or dict(self._make().named_modules())
-        for key, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            init.copy_(tensor, getattr(self._anew[name], key).to(tensor.device))
-
-    def train(self, mode: bool = True):
-        super().train(mode)
-        if self.network is not None and not self.config.trainable:
-            self.network.eval()
-        return self
 
     def _call(self, waveform: torch.Tensor) -> torch.Tensor:
         """The foreign part's output for a waveform of at least `min_samples`, in the waveform's type."""
@@ -128,10 +138,6 @@ class ForeignSeparator(_Foreign, Separator):
 
     config_class = ForeignSeparatorConfig
 
-    def __init__(self, config: ForeignSeparatorConfig, part=None):
-        super().__init__(config)
-        self._take(part)
-
     def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         vocals = self._call(mixture)
         if vocals.shape[:2] != mixture.shape[:2] or vocals.ndim != 3 or vocals.shape[2] < mixture.shape[2]:
@@ -146,10 +152,6 @@ class ForeignPitchEstimator(_Foreign, PitchEstimator):
     """A pitch estimator of another package; made and wrapped as `ForeignSeparator`."""
 
     config_class = ForeignPitchEstimatorConfig
-
-    def __init__(self, config: ForeignPitchEstimatorConfig, part=None):
-        super().__init__(config)
-        self._take(part)
 
     def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         logits = self._call(waveform)

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
+from .pitch_majl import moving_average
 from .stft_majl import istft, stft
 
 NUM_FEATURES = 7
@@ -181,9 +182,7 @@ class HarmonicRefiner(PreTrainedModel):
         """
         magnitudes = mixture.abs()
         log_mixture = torch.log(magnitudes + MIN_MAGNITUDE)
-        level = nn.functional.avg_pool1d(
-            log_mixture.mean(dim=2)[:, None], 2 * LEVEL_FRAMES + 1, 1, LEVEL_FRAMES, count_include_pad=False
-        )[:, 0, :, None]
+        level = moving_average(log_mixture.mean(dim=2), 2 * LEVEL_FRAMES + 1)[..., None]
         ratio = vocals * mixture.conj() / magnitudes.square().clamp(min=MIN_MAGNITUDE**2)
         ratio = ratio * (MAX_RATIO / ratio.abs().clamp(min=MAX_RATIO))
         resolution_hz = self.config.sampling_rate / self.config.n_fft

@@ -9,6 +9,7 @@ Memory does not grow with the length of the song. The pieces keep the input's ra
 input's, what lies above the model's band is accompaniment.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -278,7 +279,8 @@ def separate_stream(
     frames = PitchFrames.concatenate([])
     into = out_of = waiting = None
 
-    for block, last in _with_last(_checked(blocks, sampling_rate)):
+    for block, following in itertools.pairwise(itertools.chain(_checked(blocks, sampling_rate), [None])):
+        last = following is None
         if waiting is None:
             waiting = _Fifo(block.shape[0])
             into, out_of = _SameRate(), _SameRate()
@@ -304,19 +306,6 @@ def separate_stream(
             mixture = waiting.pop(vocals.shape[1])
             yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)])
             undecided = undecided[len(frames) :]
-
-
-def _with_last(items: Iterable) -> Iterator[tuple]:
-    """Each item with whether it is the last one."""
-    iterator = iter(items)
-    try:
-        item = next(iterator)
-    except StopIteration:
-        return
-    for following in iterator:
-        yield item, False
-        item = following
-    yield item, True
 
 
 def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:

@@ -10,12 +10,11 @@ Both normalise over time, and Hybrid Demucs is recurrent besides, so neither has
 """
 
 import importlib
-from collections.abc import Callable
 
 import torch
 from torch import nn
-from transformers import initialization as init
 
+from .foreign_majl import ForeignNetwork
 from .presets_majl import MONO_16K, register_part
 from .separator_majl import Separator, SeparatorConfig
 
@@ -94,31 +93,7 @@ class ConvTasNetConfig(SeparatorConfig):
         super().__post_init__(**kwargs)
 
 
-class _TorchaudioSeparator(Separator):
-    """Holds torchaudio's network as `network`. Its constructor draws the weights, each layer's in its own way, so
-    weights that a checkpoint lacks are those of a network that is built anew."""
-
-    make_network: Callable[[], nn.Module]
-
-    def __init__(self, config: SeparatorConfig):
-        super().__init__(config)
-        self.network = self.make_network()
-        self._has_initial_weights = next(self.network.parameters()).device.type != "meta"
-        self._anew: dict[str, nn.Module] = {}
-        self.post_init()
-
-    def _init_weights(self, module: nn.Module):
-        name = next((name for name, layer in self.network.named_modules() if layer is module), None)
-        if self._has_initial_weights or name is None:
-            return
-        if not self._anew:
-            with torch.device("cpu"):
-                self._anew = dict(self.make_network().named_modules())
-        for key, parameter in module.named_parameters(recurse=False):
-            init.copy_(parameter, getattr(self._anew[name], key).to(parameter.device))
-
-
-class HDemucsSeparator(_TorchaudioSeparator):
+class HDemucsSeparator(ForeignNetwork, Separator):
     """Hybrid Demucs on a waveform."""
 
     config_class = HDemucsConfig
@@ -142,7 +117,7 @@ class HDemucsSeparator(_TorchaudioSeparator):
         return vocals.to(mixture.dtype)
 
 
-class ConvTasNetSeparator(_TorchaudioSeparator):
+class ConvTasNetSeparator(ForeignNetwork, Separator):
     """Conv-TasNet on a waveform."""
 
     config_class = ConvTasNetConfig
