@@ -283,6 +283,8 @@ def test_presets_by_name():
     assert MajlConfig.from_dict(config.to_dict()).to_dict() == config.to_dict()
     with pytest.raises(ValueError, match=r"no separator preset 'crepe-tiny'.*resunet-small"):
         MajlConfig(separator_config="crepe-tiny")
+    with pytest.raises(ValueError, match="num_time_levels 7 with 6 levels"):  # what is wrong, not that it is unknown
+        MajlConfig(separator_config={"model_type": "majl-resunet", "num_time_levels": 7})
     with pytest.raises(ValueError, match="one of ResUNetConfig"):
         register_presets(backbones_majl.CrepeConfig, {"resunet": {}})
     with pytest.raises(ValueError, match="neither"):

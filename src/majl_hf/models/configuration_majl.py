@@ -1,6 +1,6 @@
 """Configuration of a MAJL model: the parts' nested configs, how audio is cut, how pitch is decoded."""
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .backbones_majl import FcpeConfig, SpleeterConfig
 from .presets_majl import preset_config
@@ -18,7 +18,7 @@ def part_config(value, kind: str) -> PreTrainedConfig:
         kind: `"separator"` or `"pitch_estimator"`.
 
     Raises:
-        ValueError: there is no such preset or type.
+        ValueError: there is no such preset or type, or a value is out of its range.
     """
     default_class = SpleeterConfig if kind == "separator" else FcpeConfig
     if value is None:
@@ -31,13 +31,12 @@ def part_config(value, kind: str) -> PreTrainedConfig:
     if "preset" in values:
         return preset_config(values.pop("preset"), kind, **values)
     model_type = values.pop("model_type", default_class.model_type)
-    try:
-        return AutoConfig.for_model(model_type, **values)
-    except ValueError as error:
+    if model_type not in CONFIG_MAPPING:
         raise ValueError(
             f"The part of type {model_type!r} is not registered. Import the module that defines it (and calls "
             f"AutoConfig.register and AutoModel.register) before this model is built."
-        ) from error
+        )
+    return AutoConfig.for_model(model_type, **values)
 
 
 class MajlConfig(PreTrainedConfig):

@@ -128,13 +128,12 @@ class MajlModel(PreTrainedModel):
             config_arguments: Further arguments of `MajlConfig`; with `refiner_config`, a new refiner that changes
                 nothing until it is trained.
         """
-        if separator is None:
-            separator_config = SeparatorConfig(sampling_rate=pitch_estimator.config.sampling_rate, num_channels=1)
-        else:
-            separator_config = separator.config
         pitch_config = PitchEstimatorConfig() if pitch_estimator is None else pitch_estimator.config
-        config = MajlConfig(separator_config=separator_config, pitch_estimator_config=pitch_config, **config_arguments)
-        model = cls(config)
+        solo_voice = SeparatorConfig(sampling_rate=pitch_config.sampling_rate, num_channels=1)
+        separator_config = solo_voice if separator is None else separator.config
+        model = cls(
+            MajlConfig(separator_config=separator_config, pitch_estimator_config=pitch_config, **config_arguments)
+        )
         model.separator, model.pitch_estimator = separator, pitch_estimator
         return model
 

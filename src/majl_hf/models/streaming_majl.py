@@ -159,13 +159,6 @@ class _RefinerStream:
         return refined[:, window.start : window.stop]
 
 
-class _SameRate:
-    """Stand-in for a resampler where there is nothing to resample."""
-
-    def push(self, block: np.ndarray, last: bool = False) -> np.ndarray:
-        return block
-
-
 class _Fifo:
     """Samples `(num_channels, num_samples)` that wait for their counterpart."""
 
@@ -283,12 +276,12 @@ def separate_stream(
         last = following is None
         if waiting is None:
             waiting = _Fifo(block.shape[0])
-            into, out_of = _SameRate(), _SameRate()
             if sampling_rate != model_rate:
                 into = make_resampler(sampling_rate, model_rate, block.shape[0])
                 out_of = make_resampler(model_rate, sampling_rate, block.shape[0])
         waiting.push(block)
-        mixture = torch.from_numpy(np.ascontiguousarray(into.push(block, last), dtype=np.float32))
+        mixture = block if into is None else into.push(block, last)
+        mixture = torch.from_numpy(np.ascontiguousarray(mixture, dtype=np.float32))
         vocals = separator.push(mixture, last) if separate else mixture
         if pitch is not None:
             logits = pitch.push(vocals, last)
@@ -297,7 +290,9 @@ def separate_stream(
             frames = decoder.push(logits.numpy(), last)
         if refiner is not None:
             vocals = refiner.push(mixture, vocals, logits, last)
-        vocals = out_of.push(vocals.numpy(), last) if separate else block
+        vocals = vocals.numpy() if separate else block
+        if separate and out_of is not None:
+            vocals = out_of.push(vocals, last)
         if last:  # two conversions of the rate may round the length by a sample
             vocals = vocals[:, : waiting.length]
             vocals = np.pad(vocals, ((0, 0), (0, waiting.length - vocals.shape[1])))
