@@ -3,13 +3,13 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from majl_hf import MajlConfig, MajlModel
 from majl_hf.models import backbones_majl
 from majl_hf.models.pitch_estimator_majl import PitchEstimator, PitchEstimatorConfig
 from majl_hf.models.presets_majl import PRESETS, preset_config, preset_names, register_presets
-from majl_hf.models.separator_majl import Separator, SeparatorConfig
+from majl_hf.models.separator_majl import Separator, SeparatorConfig, SeparatorOutput
 
 SEPARATORS = preset_names("separator", for_tests=True)
 PITCH_ESTIMATORS = preset_names("pitch_estimator", for_tests=True)
@@ -313,3 +313,30 @@ def test_a_config_without_an_init_of_its_own_keeps_the_bases_arguments(base):
         assert (config.sampling_rate, config.context) == (8_000, 5)
         again = config_class.from_dict(config.to_dict())
         assert (again.sampling_rate, again.context, again.model_type) == (8_000, 5, config_class.model_type)
+
+
+def test_a_config_may_have_an_init_and_a_model_a_forward_of_its_own(tmp_path):
+    class ClassicConfig(SeparatorConfig):
+        model_type = "classic"
+
+        def __init__(self, gain=0.5, **kwargs):
+            self.gain = gain
+            super().__init__(**{"context": 0, **kwargs})
+
+    class Classic(Separator):
+        config_class = ClassicConfig
+
+        def __init__(self, config):
+            super().__init__(config)
+            self.post_init()
+
+        def forward(self, mixture, **kwargs):
+            return SeparatorOutput(vocals=self.config.gain * mixture)
+
+    AutoConfig.register("classic", ClassicConfig)
+    AutoModel.register(ClassicConfig, Classic)
+    model = MajlModel.from_parts(Classic(ClassicConfig(gain=0.25, num_channels=1)), pitch_estimator=None)
+    model.config.separator_config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert (loaded.gain, loaded.num_channels, loaded.context) == (0.25, 1, 0)
+    assert model.separator(torch.ones(1, 1, 4)).vocals.tolist() == [[[0.25] * 4]]

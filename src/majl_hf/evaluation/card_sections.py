@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EvaluationError
+from ..models.pitch_majl import bins_to_hz
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,7 +45,7 @@ def card_sections(checkpoint: str | Path, address: str | None = None, benchmark:
         "config": config,
         "hop_ms": 1000 * config.frame_hop_s,
         "lowest_hz": pitch.first_bin_hz,
-        "highest_hz": pitch.first_bin_hz * 2 ** ((pitch.num_bins - 1) * pitch.bin_cents / 1200),
+        "highest_hz": bins_to_hz(pitch.num_bins - 1, pitch),
     }
     names = ["use", "outputs", "limits", "citation"] + (["speed"] if benchmark else [])
     texts = {

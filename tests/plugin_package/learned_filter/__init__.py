@@ -3,15 +3,16 @@
 import torch
 from transformers import AutoConfig, AutoModel
 
-from majl_hf.models.separator_majl import Separator, SeparatorConfig, SeparatorOutput
+from majl_hf.models.separator_majl import Separator, SeparatorConfig
 
 
 class FilterConfig(SeparatorConfig):
     model_type = "learned-filter"
+    num_taps: int = 65
 
-    def __init__(self, num_taps=65, **kwargs):
-        self.num_taps = num_taps
-        super().__init__(**{"context": num_taps // 2, **kwargs})
+    def __post_init__(self, **kwargs):
+        self.context = self.num_taps // 2
+        super().__post_init__(**kwargs)
 
 
 class FilterSeparator(Separator):
@@ -22,9 +23,9 @@ class FilterSeparator(Separator):
         self.filter = torch.nn.Conv1d(1, 1, config.num_taps, padding="same", bias=False)
         self.post_init()
 
-    def forward(self, mixture, **kwargs):
+    def estimate(self, mixture):
         channels = mixture.flatten(0, 1).unsqueeze(1)
-        return SeparatorOutput(vocals=self.filter(channels).view_as(mixture).to(mixture))
+        return self.filter(channels).view_as(mixture).to(mixture)
 
 
 AutoConfig.register("learned-filter", FilterConfig)
