@@ -22,11 +22,12 @@ from transformers import pipeline
 from transformers.utils import logging
 
 from majl_hf.audio import AudioWriter, read_audio
+from majl_hf.corpora.musdb18 import load_stem_file
 from majl_hf.errors import MajlError
-from majl_hf.evaluation.stem_file import read_stem_file
 from majl_hf.export import F0CsvWriter
 from majl_hf.export.plot import plot_pitch
 from majl_hf.metrics.separation import sdr_db
+from majl_hf.mixing.clips import whole_clip
 from majl_hf.models.decoding_majl import PitchFrames
 
 WHEEL = "stempeg-0.2.6-py3-none-any.whl"
@@ -59,7 +60,8 @@ def main() -> None:
 
     true_vocals = None
     if arguments.song is None:
-        song = read_stem_file(fetch_excerpt(CACHE))
+        (track,) = load_stem_file(fetch_excerpt(CACHE))
+        song = whole_clip(track)
         title, mixture, sampling_rate, true_vocals = song.id, song.mixture, song.sampling_rate, song.vocals
     else:
         title = arguments.song.stem

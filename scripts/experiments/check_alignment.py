@@ -17,7 +17,7 @@ import numpy as np
 
 from majl_hf.corpora.tracks import Track
 from majl_hf.errors import MajlError
-from majl_hf.evaluation.rivals import FcpeTracker, SwiftTracker
+from majl_hf.evaluation.packages import FcpeTracker, SwiftTracker
 from majl_hf.evaluation.systems import PitchTrack
 from majl_hf.metrics.melody import melody_scores
 from majl_hf.metrics.statistics import summarise

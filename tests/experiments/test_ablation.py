@@ -23,13 +23,12 @@ from ablation import (
     write_results,
 )
 from ablation.config import ReducedConfig
-from ablation.statistics import estimate
 from ablation.timing import estimate_minutes
 from row_files import make_rows, write_built
 from safetensors.torch import load_file
 
 from majl_hf.corpora.tracks import AudioPart
-from majl_hf.errors import ConfigError, EvaluationError, MajlError
+from majl_hf.errors import ConfigError, MajlError
 from majl_hf.training import make_trainer
 
 ROOT = Path(__file__).parents[2]
@@ -256,34 +255,6 @@ def test_a_file_extends_another(corpora, tmp_path):
     (tmp_path / "circle.yaml").write_text("extends: circle.yaml")
     with pytest.raises(ConfigError, match="extends"):
         load_ablation_config(tmp_path / "circle.yaml")
-
-
-# Statistics
-
-
-def test_means_and_intervals_by_hand():
-    scores = np.array([[1.0, 3.0, 10.0]])
-    result = estimate(scores, ["a", "a", "b"])
-    # Two clusters are drawn twice with replacement: a quarter of the resamples holds only the one or the other.
-    assert (result.mean, result.low, result.high) == (pytest.approx(14 / 3), 2.0, 10.0)
-    assert (result.num_clips, result.num_clusters, result.per_seed) == (3, 2, (pytest.approx(14 / 3),))
-    # Two seeds and one cluster: the same with seeds.
-    result = estimate(np.array([[1.0, np.nan], [2.0, np.nan]]), ["a", "a"])
-    assert (result.mean, result.low, result.high, result.per_seed, result.num_clips) == (1.5, 1.0, 2.0, (1.0, 2.0), 1)
-    assert estimate(np.array([[1.0]]), ["a"]).low is None
-    with pytest.raises(EvaluationError, match="infinite"):
-        estimate(np.array([[np.inf, 1.0]]), ["a", "b"])
-    with pytest.raises(EvaluationError, match="shape"):
-        estimate(scores, ["a", "b"])
-
-
-def test_the_interval_covers_what_it_should():
-    """Clusters of equal clips: the interval is that of the clusters, not of the clips."""
-    rng = np.random.default_rng(1)
-    means = rng.normal(0.0, 1.0, 30)
-    result = estimate(np.repeat(means, 20)[None], np.repeat([f"s{i}" for i in range(30)], 20).tolist())
-    expected = 1.96 * means.std() / np.sqrt(30)
-    assert result.high - result.low == pytest.approx(2 * expected, rel=0.05)
 
 
 # The matrix

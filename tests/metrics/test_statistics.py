@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from majl_hf.errors import EvaluationError
-from majl_hf.metrics.statistics import bootstrap_interval, mean_scores, paired_difference, ratio_interval, summarise
+from majl_hf.metrics import statistics
+from majl_hf.metrics.statistics import bootstrap_interval, estimate, mean_scores, paired_difference, summarise
 
 
 def test_summary_of_known_values():
@@ -34,8 +35,10 @@ def test_interval_covers_the_true_mean_as_often_as_it_says():
 def test_blocks_of_draws_fill_every_resample(monkeypatch):
     values = np.arange(50.0)
     whole = bootstrap_interval(values, num_resamples=1001)
-    monkeypatch.setattr("majl_hf.metrics.statistics._MAX_DRAWS", 50 * 10)  # ten resamples a block, one left over
+    several_seeds = bootstrap_interval(values.reshape(5, 10), num_resamples=1001)
+    monkeypatch.setattr(statistics, "MAX_DRAWS", 50 * 10)  # ten resamples a block, one left over
     assert bootstrap_interval(values, num_resamples=1001) == whole
+    assert bootstrap_interval(values.reshape(5, 10), num_resamples=1001) == several_seeds
 
 
 def test_two_valued_data_have_a_known_interval():
@@ -85,14 +88,39 @@ def test_mean_scores_counts_skipped_rows_and_survives_infinity():
 def test_a_ratio_draws_groups_with_both_their_sums():
     """Two songs of 90 and 10 frames: the mean is over frames, and a resample is one of three mixtures of the songs."""
     hits, frames = [90.0, 0.0], [90.0, 10.0]
-    low, high = ratio_interval(hits, frames, num_resamples=500)
+    low, high = bootstrap_interval(hits, frames, num_resamples=500)
     assert (low, high) == (0.0, 1.0)
-    low, high = ratio_interval(np.full(20, 3.0), np.full(20, 4.0))
+    low, high = bootstrap_interval(np.full(20, 3.0), np.full(20, 4.0))
     assert low == high == 0.75
-    assert ratio_interval([1, 2, 3], [4, 4, 4]) == ratio_interval([1, 2, 3], [4, 4, 4])
+    assert bootstrap_interval([1, 2, 3], [4, 4, 4]) == bootstrap_interval([1, 2, 3], [4, 4, 4])
 
 
 @pytest.mark.parametrize("sums", [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, np.nan], [1.0, 1.0]), ([1, 1], [0, 0])])
 def test_a_ratio_of_too_little_is_refused(sums):
     with pytest.raises(EvaluationError):
-        ratio_interval(*sums)
+        bootstrap_interval(*sums)
+
+
+def test_means_and_intervals_by_hand():
+    scores = np.array([[1.0, 3.0, 10.0]])
+    result = estimate(scores, ["a", "a", "b"])
+    # Two clusters are drawn twice with replacement: a quarter of the resamples holds only the one or the other.
+    assert (result.mean, result.low, result.high) == (pytest.approx(14 / 3), 2.0, 10.0)
+    assert (result.num_clips, result.num_clusters, result.per_seed) == (3, 2, (pytest.approx(14 / 3),))
+    # Two seeds and one cluster: the same with seeds.
+    result = estimate(np.array([[1.0, np.nan], [2.0, np.nan]]), ["a", "a"])
+    assert (result.mean, result.low, result.high, result.per_seed, result.num_clips) == (1.5, 1.0, 2.0, (1.0, 2.0), 1)
+    assert estimate(np.array([[1.0]]), ["a"]).low is None
+    with pytest.raises(EvaluationError, match="infinite"):
+        estimate(np.array([[np.inf, 1.0]]), ["a", "b"])
+    with pytest.raises(EvaluationError, match="shape"):
+        estimate(scores, ["a", "b"])
+
+
+def test_the_interval_covers_what_it_should():
+    """Clusters of equal clips: the interval is that of the clusters, not of the clips."""
+    rng = np.random.default_rng(1)
+    means = rng.normal(0.0, 1.0, 30)
+    result = estimate(np.repeat(means, 20)[None], np.repeat([f"s{i}" for i in range(30)], 20).tolist())
+    expected = 1.96 * means.std() / np.sqrt(30)
+    assert result.high - result.low == pytest.approx(2 * expected, rel=0.05)

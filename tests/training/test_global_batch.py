@@ -9,7 +9,8 @@ from row_files import make_rows, write_built
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from majl_hf.training import TrainingConfig, make_trainer
+from majl_hf.training import TrainingConfig, ValidationConfig, make_trainer
+from majl_hf.training.validation import Validation
 
 # Two processes of the run below.
 SCRIPT = """
@@ -17,17 +18,17 @@ import json, os, sys
 import majl_hf
 import torch
 from test_global_batch import step
-losses = step(json.loads(sys.argv[1]), sys.argv[2])
+found = step(json.loads(sys.argv[1]), sys.argv[2])
 if int(os.environ["RANK"]) == 0:
-    print("RESULT", json.dumps([torch.distributed.get_world_size(), losses]), flush=True)
+    print("RESULT", json.dumps([torch.distributed.get_world_size(), *found]), flush=True)
 torch.distributed.barrier()
 os._exit(0)  # what was to be seen was seen; a busy machine takes long to tear torch down
 """
 
 
-def step(config: dict, output: str) -> list[dict]:
-    """Two steps in double precision, where only what is wrong differs; returns their losses and keeps the gradients of
-    the first, as the optimiser sees them, in the file `output`."""
+def step(config: dict, output: str) -> tuple[list[dict], dict]:
+    """Two steps in double precision, where only what is wrong differs; returns their losses and the validation scores
+    afterwards, and keeps the gradients of the first, as the optimiser sees them, in the file `output`."""
     trainer = make_trainer(TrainingConfig.model_validate(config))
     trainer.model.double()
     trainer.balance.double()
@@ -45,7 +46,14 @@ def step(config: dict, output: str) -> list[dict]:
 
     trainer.add_callback(Keep())
     trainer.train()
-    return [entry for entry in trainer.state.log_history if "separation_loss" in entry]
+    scores = validation_scores(trainer.model.float(), config["validation"])
+    return [entry for entry in trainer.state.log_history if "separation_loss" in entry], scores
+
+
+def validation_scores(model, validation: dict) -> dict[str, float]:
+    """What the processes together find, and how many clips of it this one has scored."""
+    judge = Validation(ValidationConfig.model_validate(validation))
+    return judge(model.eval()) | {"num_clips": sum(map(len, judge.clips.values()))}
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +70,15 @@ def built(tmp_path_factory):
 
 
 def values(built, model, output, strategy, balance, **arguments) -> dict:
+    rows = {"kind": "rows", "folder": str(built)}
     return {
         "model": str(model),
         "model_config_overrides": {"separator_gradient_scale": 0.5},
         "threads": 1,
         "weighting": {"strategy": strategy, "warmup_share": 0.0},
         "balancing": {"strategy": balance},
-        "data": {"segment_samples": 8000, "sources": [{"kind": "rows", "folder": str(built)}]},
+        "validation": {"corpora": [{**rows, "label_kinds": ["full", "separation", "pitch"]}]},
+        "data": {"segment_samples": 8000, "sources": [rows]},
         "arguments": {
             "output_dir": str(output),
             "max_steps": 2,
@@ -90,10 +100,10 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path)
         return values(built, tiny_model_folder, tmp_path / name, "dwhs", "uncertainty", **arguments)
 
     def here(name, **arguments):
-        losses = step(config(name, **arguments), str(tmp_path / f"{name}.safetensors"))
-        return load_file(tmp_path / f"{name}.safetensors"), losses
+        found = step(config(name, **arguments), str(tmp_path / f"{name}.safetensors"))
+        return load_file(tmp_path / f"{name}.safetensors"), *found
 
-    whole, whole_losses = here("whole", per_device_train_batch_size=8)
+    whole, whole_losses, whole_scores = here("whole", per_device_train_batch_size=8)
     assert len(whole_losses) == 2 and all(torch.isfinite(gradient).all() for gradient in whole.values())
     for name in ("separator.head.weight", "pitch_estimator.head.weight", "balance.log_variances"):
         assert whole[name].any()
@@ -104,13 +114,17 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path)
     arguments = [json.dumps(config("processes", per_device_train_batch_size=4)), str(tmp_path / "two.safetensors")]
     output = run_two_processes(script, arguments)
     line = next(line for line in output.splitlines() if line.startswith("RESULT"))
-    world_size, losses = json.loads(line.removeprefix("RESULT"))
+    world_size, losses, scores = json.loads(line.removeprefix("RESULT"))
     assert world_size == 2
 
-    for cut, cut_losses in (accumulated, (load_file(tmp_path / "two.safetensors"), losses)):
+    for cut, cut_losses, _ in (accumulated, (load_file(tmp_path / "two.safetensors"), losses, scores)):
         assert cut.keys() == whole.keys()
         for name, expected in whole.items():
             assert torch.allclose(cut[name], expected, rtol=0, atol=1e-6), name
         for got, expected in zip(cut_losses, whole_losses, strict=True):
             assert got["separation_loss"] == pytest.approx(expected["separation_loss"], rel=1e-4)
             assert got["pitch_loss"] == pytest.approx(expected["pitch_loss"], rel=1e-4)
+
+    # Each process has scored half of the clips, and both know the scores of all.
+    assert whole_scores.pop("num_clips") == 7 and scores.pop("num_clips") == 4
+    assert scores == pytest.approx(whole_scores, abs=1e-3)

@@ -4,7 +4,6 @@ config.py       the YAML file, in which equal budgets are checked
 reduced.py      a corpus of fully labelled songs with labels taken away
 plan.py         what a row means for one seed: folders and the configuration of each stage
 run.py          train and score what is not done yet
-statistics.py   means, paired differences and intervals over seeds and songs
 results.py      the results file
 card.py         the card, from results files alone
 timing.py       how long it will take

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from majl_hf.errors import MajlError
-from majl_hf.metrics.statistics import LEVEL, NUM_RESAMPLES
+from majl_hf.metrics.statistics import LEVEL, NUM_RESAMPLES, estimate
 from majl_hf.models.configuration_majl import MajlConfig
 from majl_hf.system.files import write_atomically
 from majl_hf.system.provenance import code_revision, package_versions
@@ -30,7 +30,6 @@ from .config import AblationConfig
 from .plan import Run, budgets, corpus_folder, plan_run, start_folder
 from .reduced import FACTS_FILE
 from .run import STAGE_FILE
-from .statistics import estimate
 
 METRICS = ("sdr_db", "rpa", "oa")
 SPLITS = ("validation", "test")

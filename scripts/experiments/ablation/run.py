@@ -21,9 +21,8 @@ from pathlib import Path
 import torch
 
 from majl_hf.errors import ConfigError
-from majl_hf.evaluation.runner import score_clip
+from majl_hf.evaluation.runner import evaluate
 from majl_hf.evaluation.systems import MajlSystem, checkpoint_sha256
-from majl_hf.mixing.clips import iter_validation_clips
 from majl_hf.mixing.config import Corpus
 from majl_hf.models.configuration_majl import MajlConfig
 from majl_hf.models.modeling_majl import MajlModel
@@ -38,7 +37,6 @@ from .plan import Run, Stage, corpus_folder, plan_run, start_folder
 from .reduced import make_reduced_corpus
 
 RUN_FILE, STAGE_FILE, LOG_FILE = "run.json", "stage.json", "log.json"
-SCORES = ("sdr_db", "nsdr_db", "si_sdr_db", "rpa", "rca", "oa", "vr", "vfa")
 
 
 def prepare(config: AblationConfig) -> dict:
@@ -198,11 +196,11 @@ def _score(run: Run, split: str, corpus: Corpus) -> None:
     if run.stages and run.stages[0].training.threads:
         torch.set_num_threads(run.stages[0].training.threads)
     system = MajlSystem(MajlModel.from_pretrained(run.model).eval(), run.cell)
-    items = []
-    for clip in iter_validation_clips(corpus):
-        item = score_clip(system, clip)
-        scores = {name: item.scores[name] for name in SCORES if math.isfinite(item.scores.get(name, math.nan))}
-        items.append({"id": clip.id, "song": clip.song, "singer": clip.singer, "duration_s": item.duration_s, **scores})
+    items = [
+        {"id": item.id, "song": item.song, "singer": item.singer, "duration_s": item.duration_s}
+        | {name: value for name, value in item.scores.items() if math.isfinite(value)}
+        for item in evaluate(system, corpus).items
+    ]
     write_json(
         run.scores_file(split),
         {

@@ -5,9 +5,7 @@ What needs `datasets` is imported when a verb runs, so that `majl --help` stays 
 
 import contextlib
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +15,7 @@ import typer
 from ..errors import MajlError
 from . import _common as c
 from ._interrupt import Stopped, StopSignals
+from ._progress import minutes_of_audio
 
 NAME = "data"
 app = typer.Typer(
@@ -157,7 +156,7 @@ def run_jobs(jobs: list, processes: int | None, as_json: bool, **settings) -> in
         for job in jobs:
             started_s = time.monotonic()
             try:
-                with _minutes(job.name, signals) as progress:
+                with minutes_of_audio(job.name, signals) as progress:
                     report = job.run(num_processes=processes or usable_cpus(), progress=progress, **settings)
             except Stopped as stop:
                 return _stopped(stop)
@@ -212,7 +211,7 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
     started_s = time.monotonic()
     with StopSignals() as signals:
         try:
-            with _minutes(c.shown(out), signals) as progress:
+            with minutes_of_audio(c.shown(out), signals) as progress:
                 report = combine_corpora(
                     folders,
                     out,
@@ -261,7 +260,7 @@ def check_folders(folders: list[Path], processes: int | None, as_json: bool) -> 
     with StopSignals() as signals:
         for folder in folders:
             try:
-                with _minutes(c.shown(folder), signals) as progress:
+                with minutes_of_audio(c.shown(folder), signals) as progress:
                     report = check_dataset(folder, processes or usable_cpus(), lambda s: progress(s, None))
             except Stopped as stop:
                 return _stopped(stop)
@@ -294,39 +293,6 @@ def _tell_checked(report) -> None:
 
 def _numbers(amount) -> tuple[str, str, str]:
     return str(amount.num_rows), f"{amount.minutes:.1f}", f"{amount.bytes_per_minute / 1e6:.2f}"
-
-
-@contextlib.contextmanager
-def _minutes(what: str, signals: StopSignals) -> Iterator[Callable[[float, float | None], None]]:
-    """A bar in minutes of audio on a terminal; elsewhere a line for every tenth of the whole.
-
-    The function that it gives looks at the signals, too, and raises `Stopped` after one.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[done]}"),
-    )
-    told = 0
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True,
-                  disable=not console.is_terminal) as bar:  # fmt: skip
-        task = bar.add_task(what, total=None, done="")
-
-        def progress(done_s: float, total_s: float | None) -> None:
-            nonlocal told
-            signals.check()
-            total = f" / {total_s / 60:.1f}" if total_s else ""
-            bar.update(task, completed=done_s, total=total_s, done=f"{done_s / 60:.1f}{total} min of audio")
-            tenth = int(10 * done_s / total_s) if total_s else 0
-            if tenth > told and not console.is_terminal:
-                told = tenth
-                console.print(f"{what}: {done_s / 60:.1f}{total} min of audio")
-
-        yield progress
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict:

@@ -44,7 +44,7 @@ def model(
         str | None, typer.Option("--licence", help="Of the weights, say cc-by-nc-4.0; makes a card from a template.")
     ] = None,
     results: Annotated[
-        Path | None, typer.Option("--results", help="Of scripts/evaluate.py, for these very weights.")
+        Path | None, typer.Option("--results", help="Of `majl evaluate`, for these very weights.")
     ] = None,
     public: Public = False,
     revision: Revision = None,

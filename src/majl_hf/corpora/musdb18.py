@@ -139,6 +139,13 @@ def load_musdb18(
     return tracks
 
 
+def load_stem_file(path: str | Path, corpus: str = "stem-file") -> list[Track]:
+    """The track of a single `.stem.mp4`, in a list; errors as of `open_streams`."""
+    path = Path(path)
+    name = path.name.removesuffix(".mp4").removesuffix(".stem")
+    return [make_track(open_streams(path), name, "", corpus, path.name)]
+
+
 def split_of(name: str, folder: str, validation: Collection[str]) -> str:
     """The split of a song in the folder "train" or "test"."""
     return "validation" if folder == "train" and name in validation else folder

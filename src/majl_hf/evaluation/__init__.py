@@ -1,7 +1,7 @@
 """How good is it, on what, and how sure is that?
 
 `separation`, `melody` the numbers of one clip; `metrics` the same as modules of the `evaluate` library; `statistics`
-what a list of them says; `systems`, `rivals` what is measured; `runner` over a corpus; `results` the JSON file;
+what a list of them says; `systems`, `packages` what is measured; `runner` over a corpus; `results` the JSON file;
 `report` the model card.
 """
 
@@ -10,8 +10,8 @@ from ..metrics.melody import melody_scores
 from ..metrics.modules import load_metric
 from ..metrics.separation import is_silent, nsdr_db, sdr_db, separation_scores, si_sdr_db
 from ..metrics.statistics import Summary, bootstrap_interval, paired_difference, summarise
-from .rivals import SYSTEMS, build_system
-from .runner import Evaluation, ItemScores, evaluate_mir1k, evaluate_stem_file, evaluate_stems
+from .packages import SYSTEMS, build_system
+from .runner import Evaluation, ItemScores, evaluate
 from .systems import (
     CascadeSystem,
     MajlSystem,
@@ -39,9 +39,7 @@ __all__ = [
     "TrueVocalsSystem",
     "bootstrap_interval",
     "build_system",
-    "evaluate_mir1k",
-    "evaluate_stem_file",
-    "evaluate_stems",
+    "evaluate",
     "is_silent",
     "load_metric",
     "melody_scores",

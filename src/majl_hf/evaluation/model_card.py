@@ -115,7 +115,7 @@ def _runs_of_weights(results: dict | str | Path, digest: str | None, name: str) 
     ]
     if not own:
         raise EvaluationError(
-            f"The results hold no complete run of the weights with SHA-256 {digest}; scripts/evaluate.py without "
+            f"The results hold no complete run of the weights with SHA-256 {digest}; `majl evaluate` without "
             "--limit adds it."
         )
     return own + [run for run in runs if run["system"]["kind"] != "model"]
@@ -202,7 +202,7 @@ def _choose_model(runs: list[dict], model_name: str | None) -> str:
     if model_name not in names:
         raise EvaluationError(
             f"The results hold complete runs of the models {names or 'none'}; the card needs one of them by name, got "
-            f"{model_name!r}. scripts/evaluate.py without --limit adds runs."
+            f"{model_name!r}. `majl evaluate` without --limit adds runs."
         )
     return model_name
 

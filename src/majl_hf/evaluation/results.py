@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +16,9 @@ import torch
 
 from ..errors import EvaluationError
 from ..metrics.statistics import LEVEL, NUM_RESAMPLES
+from ..system.files import write_atomically
 from ..system.provenance import code_revision, package_versions
 from .runner import METRICS, Evaluation
-
-# What a figure can depend on; the last four are optional rivals.
 
 
 def run_key(evaluation: Evaluation) -> str:
@@ -85,28 +83,18 @@ def read_results(path: str | Path) -> dict:
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise EvaluationError(
-            f"{path} cannot be read as results ({error}); scripts/evaluate.py writes them."
-        ) from error
+        raise EvaluationError(f"{path} cannot be read as results ({error}); `majl evaluate` writes them.") from error
     if not isinstance(results, dict) or not isinstance(results.get("runs"), dict):
         raise EvaluationError(f"{path} is not a results file: it needs an object with 'runs'.")
     return results
 
 
 def merge_run(path: str | Path, key: str, run: dict) -> None:
-    """Put `run` into the results file under `key`, beside what is there; a run of the same key is replaced.
-
-    The file is written beside its target and renamed, so a reader or a crash never sees half of it.
-    """
+    """Put `run` into the results file under `key`, beside what is there; a run of the same key is replaced. A reader or
+    a crash never sees half of the file."""
     path = Path(path)
     results = read_results(path) if path.exists() else {"runs": {}}
     results["runs"][key] = run
     results["runs"] = dict(sorted(results["runs"].items()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

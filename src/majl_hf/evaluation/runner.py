@@ -2,7 +2,8 @@
 
 Conventions
     MIR-1K: mixture = left + right, one channel at 16 kHz, vocals = right channel, melody against the hand labels.
-    Stems: mixture = vocals + accompaniment with all their channels; no melody.
+    Stems and stem files: mixture = vocals + accompaniment with all their channels; no melody.
+    Rows of a built corpus: as of their kind; without stems the mixture alone, and the melody where there is a label.
     A clip that a system fails on stops the run: a mean over the clips that happened to work is no result. Only a silent
     reference (separation) or one without a voiced frame (melody) is skipped, with its reason.
 """
@@ -10,7 +11,7 @@ Conventions
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,8 +23,7 @@ from ..metrics.melody import melody_scores
 from ..metrics.separation import separation_scores
 from ..metrics.statistics import Summary, summarise
 from ..mixing.clips import ValidationClip, iter_validation_clips
-from ..mixing.config import Mir1kCorpus, StemsCorpus
-from .stem_file import read_stem_file
+from ..mixing.config import Corpus
 from .systems import System, SystemOutput
 
 # Name and unit of every score, in the order of the tables.
@@ -47,7 +47,7 @@ class ItemScores:
     """Scores of one clip.
 
     Args:
-        id: name of the clip in its corpus.
+        id, song, singer: of the clip in its corpus.
         duration_s: length of the clip.
         wall_s: what the system took for it.
         scores: by the keys of `METRICS`; those that the system, or the reference, leaves undefined are missing.
@@ -55,6 +55,8 @@ class ItemScores:
     """
 
     id: str
+    song: str
+    singer: str
     duration_s: float
     wall_s: float
     scores: dict[str, float]
@@ -99,93 +101,60 @@ class Evaluation:
         return float(np.average(values, weights=durations_s)) if len(values) else None
 
 
-def evaluate_mir1k(
+def evaluate(
     system: System,
-    folder: str | Path,
-    split_column: str | None = None,
-    split_value: str | None = None,
+    corpus: Corpus,
+    metrics: Collection[str] = tuple(METRICS),
+    *,
     limit: int | None = None,
     on_item: Callable[[ItemScores], None] | None = None,
 ) -> Evaluation:
-    """Score `system` on a folder in MIR-1K's layout.
+    """Score `system` on a corpus.
 
     Args:
-        folder: holds `Wavfile/` (any format soundfile reads), `PitchLabel/` and, to select a split, `clips.csv`.
-        split_column, split_value: rows of `clips.csv` to read; all clips where left out.
+        corpus: MIR-1K, stems, a stem file or a built corpus: a section of `mixing.config`.
+        metrics: those of `METRICS` to score.
         limit: read only the first so many clips.
         on_item: called after each clip, for progress.
 
     Raises:
-        CorpusError: the corpus cannot be read. EvaluationError: the system returned something that cannot be scored.
+        CorpusError: the corpus cannot be read. EvaluationError: an unknown metric, or the system returned something
+            that cannot be scored.
     """
-    corpus = Mir1kCorpus(folder=str(folder), split_column=split_column, split_value=split_value)
-    return Evaluation(
-        system=system.name,
-        dataset="MIR-1K",
-        split=f"{split_column}={split_value}" if split_column else "all",
-        protocol="whole clips, mixture = left + right at 16 kHz, vocals = right; mean over clips",
-        limit=limit,
-        items=_score_all(system, iter_validation_clips(corpus), limit, on_item),
-    )
-
-
-def evaluate_stems(
-    system: System,
-    folder: str | Path,
-    songs: Sequence[str] = (),
-    limit: int | None = None,
-    on_item: Callable[[ItemScores], None] | None = None,
-) -> Evaluation:
-    """Score `system` on songs given as `SONG/vocals.*` and `SONG/accompaniment.*`.
-
-    Args:
-        folder: holds the songs. songs: names of those to read; all where empty.
-        limit, on_item: see `evaluate_mir1k`, which names the errors too.
-    """
-    corpus = StemsCorpus(folder=str(folder), include=tuple(songs))
-    return Evaluation(
-        system=system.name,
-        dataset=Path(folder).resolve().name,
-        split="+".join(songs) or "all",
-        protocol="whole songs, mixture = vocals + accompaniment, all channels; mean over songs",
-        limit=limit,
-        items=_score_all(system, iter_validation_clips(corpus), limit, on_item),
-    )
-
-
-def evaluate_stem_file(
-    system: System, path: str | Path, on_item: Callable[[ItemScores], None] | None = None
-) -> Evaluation:
-    """Score `system` on one `.stem.mp4`; see `stem_file` and, for the errors, `evaluate_mir1k`."""
-    clip = read_stem_file(path)
-    return Evaluation(
-        system=system.name,
-        dataset="stem-file",
-        split=clip.id,
-        protocol="whole file, mixture = sum of the stems, vocals = stream 4, all channels",
-        limit=None,
-        items=_score_all(system, [clip], None, on_item),
-    )
-
-
-def _score_all(
-    system: System,
-    clips: Iterable[ValidationClip],
-    limit: int | None,
-    on_item: Callable[[ItemScores], None] | None,
-) -> list[ItemScores]:
     if limit is not None and limit < 1:
         raise EvaluationError(f"limit is {limit}; it needs to be at least 1, or left out to read everything.")
+    dataset, split, protocol = _describe(corpus)
     items = []
-    for clip in islice(clips, limit):
-        items.append(score_clip(system, clip))
+    for clip in islice(iter_validation_clips(corpus), limit):
+        items.append(score_clip(system, clip, metrics))
         if on_item is not None:
             on_item(items[-1])
-    return items
+    return Evaluation(system.name, dataset, split, protocol, limit, items)
 
 
-def score_clip(system: System, clip: ValidationClip) -> ItemScores:
-    """Run a system on one clip and score whatever it returns that the clip has a reference for."""
+def _describe(corpus: Corpus) -> tuple[str, str, str]:
+    """Name, split and protocol of a corpus, as the results state them."""
+    name = Path(corpus.folder).resolve().name
+    if corpus.kind == "mir1k":
+        split = f"{corpus.split_column}={corpus.split_value}" if corpus.split_column else "all"
+        return "MIR-1K", split, "whole clips, mixture = left + right at 16 kHz, vocals = right; mean over clips"
+    if corpus.kind == "stem_file":
+        split = name.removesuffix(".mp4").removesuffix(".stem")
+        return "stem-file", split, "whole file, mixture = sum of the stems, vocals = stream 4, all channels"
+    if corpus.kind == "stems":
+        protocol = "whole songs, mixture = vocals + accompaniment, all channels; mean over songs"
+        return name, "+".join(corpus.include) or "all", protocol
+    return name, corpus.split, "whole rows, mixture = vocals + accompaniment where both are known; mean over rows"
+
+
+def score_clip(system: System, clip: ValidationClip, metrics: Collection[str] = tuple(METRICS)) -> ItemScores:
+    """Run a system on one clip and score whatever it returns that the clip has a reference for.
+
+    Raises:
+        EvaluationError: an unknown metric, or an output that cannot be scored; the message names system and clip.
+    """
+    if unknown := sorted(set(metrics) - METRICS.keys()):
+        raise EvaluationError(f"There are no metrics {unknown}; the metrics are {', '.join(METRICS)}.")
     arguments = {"vocals": clip.vocals} if getattr(system, "needs_vocals", False) else {}
     start = time.perf_counter()
     output = system(clip.mixture, clip.sampling_rate, **arguments)
@@ -194,7 +163,15 @@ def score_clip(system: System, clip: ValidationClip) -> ItemScores:
         scores, skipped = _score(clip, output)
     except EvaluationError as error:
         raise EvaluationError(f"System {system.name!r} on clip {clip.id!r}: {error}") from error
-    return ItemScores(clip.id, clip.mixture.shape[1] / clip.sampling_rate, wall_s, scores, skipped)
+    return ItemScores(
+        id=clip.id,
+        song=clip.song,
+        singer=clip.singer,
+        duration_s=clip.mixture.shape[1] / clip.sampling_rate,
+        wall_s=wall_s,
+        scores={name: value for name, value in scores.items() if name in metrics},
+        skipped=skipped,
+    )
 
 
 def _score(clip: ValidationClip, output: SystemOutput) -> tuple[dict[str, float], dict[str, str]]:

@@ -11,7 +11,7 @@ from ..errors import EvaluationError
 
 NUM_RESAMPLES = 10_000
 LEVEL = 0.95
-_MAX_DRAWS = 1 << 22  # indices drawn at a time: 32 MB
+MAX_DRAWS = 1 << 22  # indices drawn at a time: 32 MB
 
 
 @dataclass(frozen=True)
@@ -39,73 +39,53 @@ class Summary:
 
 
 def bootstrap_interval(
-    values: Sequence[float] | np.ndarray, *, level: float = LEVEL, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean.
-
-    The clips are drawn with replacement, all resamples at once in blocks. Clips of one song are not independent, so
-    the interval tells about other clips of such a kind rather than about other singers.
-
-    Args:
-        values: finite, at least two.
-        level: coverage, above 0 and below 1.
-        seed: equal seeds give equal intervals.
-
-    Raises:
-        EvaluationError: fewer than two values, values that are not finite, or an impossible level.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise EvaluationError(f"A bootstrap needs at least two finite values in a list, got shape {values.shape}.")
-    if not 0 < level < 1 or num_resamples < 1:
-        raise EvaluationError(f"level is {level} and num_resamples {num_resamples}; they need 0 < level < 1 and >= 1.")
-    generator = np.random.default_rng(seed)
-    rows = max(1, _MAX_DRAWS // len(values))
-    means = np.concatenate(
-        [
-            values[generator.integers(0, len(values), size=(min(rows, num_resamples - done), len(values)))].mean(axis=1)
-            for done in range(0, num_resamples, rows)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def ratio_interval(
-    numerators: Sequence[float] | np.ndarray,
-    denominators: Sequence[float] | np.ndarray,
+    sums: Sequence[float] | np.ndarray,
+    counts: Sequence[float] | np.ndarray | None = None,
     *,
     level: float = LEVEL,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of `sum(numerators) / sum(denominators)`, such as a share of frames over songs.
+    """Percentile bootstrap interval of a mean over clusters, `sums.sum() / counts.sum()`.
 
-    Groups (songs) are drawn with replacement, each with both its sums, so that frames of one song stay together.
+    Clusters are drawn with replacement, each with all that belongs to it: clips of one song, or frames of one song, are
+    not independent. Where there are several seeds (training runs), they are drawn too, each with all its clusters; with
+    three seeds that says little about the spread over seeds. Blocks of draws bound the memory and change nothing.
 
     Args:
-        numerators, denominators: one value a group, finite, at least two groups; denominators are counts or weights of
-            at least 0 with a sum above 0. A resample whose denominators sum to 0 is left out.
+        sums: shape (num_clusters,) or (num_seeds, num_clusters), finite: the sum of each cluster's values.
+        counts: how many values, or what weight, each sum is of, at least 0, of the shape of `sums`; None for 1 each,
+            where the clusters are single values. A resample without any is left out.
+        level: coverage, above 0 and below 1.
+        seed: of the draws; equal seeds give equal intervals.
 
     Raises:
-        EvaluationError: fewer than two groups, lengths that differ, values that are not finite, or no weight at all.
+        EvaluationError: fewer than two sums, shapes that differ, values that are not finite, no count above 0, or an
+            impossible level.
     """
-    numerators, denominators = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
-    if numerators.ndim != 1 or numerators.shape != denominators.shape or len(numerators) < 2:
+    sums = np.asarray(sums, dtype=np.float64)
+    counts = np.ones_like(sums) if counts is None else np.asarray(counts, dtype=np.float64)
+    if sums.ndim not in (1, 2) or sums.size < 2 or sums.shape != counts.shape:
         raise EvaluationError(
-            f"Sums of shapes {numerators.shape} and {denominators.shape} were given; one each for at least two groups "
-            "is needed."
+            f"A bootstrap was given sums of shape {sums.shape} and counts of shape {counts.shape}; it needs at least "
+            "two of each, one for each cluster (and seed)."
         )
-    if not (np.isfinite(numerators).all() and np.isfinite(denominators).all()) or denominators.sum() <= 0:
-        raise EvaluationError("The sums of the groups hold values that are not finite, or no group has any weight.")
-    generator = np.random.default_rng(seed)
-    rows = max(1, _MAX_DRAWS // len(numerators))
-    ratios = []
-    for done in range(0, num_resamples, rows):
-        drawn = generator.integers(0, len(numerators), size=(min(rows, num_resamples - done), len(numerators)))
-        above, below = numerators[drawn].sum(axis=1), denominators[drawn].sum(axis=1)
-        ratios.append(above[below > 0] / below[below > 0])
-    low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2])
+    if not (np.isfinite(sums).all() and np.isfinite(counts).all()) or counts.sum() <= 0:
+        raise EvaluationError("A bootstrap needs sums and counts that are finite, and a count above 0.")
+    if not 0 < level < 1 or num_resamples < 1:
+        raise EvaluationError(f"level is {level} and num_resamples {num_resamples}; they need 0 < level < 1 and >= 1.")
+    sums, counts = np.atleast_2d(sums), np.atleast_2d(counts)
+    num_seeds, num_clusters = sums.shape
+    of_clusters, of_seeds = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    block = max(1, MAX_DRAWS // sums.size)
+    means = []
+    for done in range(0, num_resamples, block):
+        size = min(block, num_resamples - done)
+        drawn = of_clusters.integers(0, num_clusters, size=(size, num_clusters))[:, None, :]
+        runs = of_seeds.integers(0, num_seeds, size=(size, num_seeds))[:, :, None]
+        above, below = sums[runs, drawn].sum(axis=(1, 2)), counts[runs, drawn].sum(axis=(1, 2))
+        means.append(above[below > 0] / below[below > 0])
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -162,3 +142,48 @@ def paired_difference(
         )
     differences = np.array([first[key] - second[key] for key in sorted(first)])
     return summarise(differences, num_resamples=num_resamples, seed=seed)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and clips with its interval, which is None where there is one cluster and one seed.
+
+    `per_seed` are the means of the seeds, `num_clips` the clips that have a score.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    per_seed: tuple[float, ...]
+    num_clips: int
+    num_clusters: int
+
+
+def estimate(scores: np.ndarray, clusters: Sequence[str], *, seed: int = 0) -> Estimate:
+    """Mean of scores, or of differences of scores, with the interval of `bootstrap_interval`.
+
+    Args:
+        scores: shape (num_seeds, num_clips), NaN where there is none.
+        clusters: the cluster (song, singer) that each clip belongs to.
+
+    Raises:
+        EvaluationError: shapes that do not fit, infinite scores, or no score of a seed at all.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 2 or scores.shape[1] != len(clusters):
+        raise EvaluationError(f"Scores of shape {scores.shape} were given for {len(clusters)} clips of some seeds.")
+    known = ~np.isnan(scores)
+    if np.isinf(scores).any() or not known.any(axis=1).all():
+        raise EvaluationError("Scores are infinite, or a seed has none; a mean needs finite scores of every seed.")
+    names, member = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.stack([np.bincount(member, row, len(names)) for row in np.where(known, scores, 0.0)])
+    counts = np.stack([np.bincount(member, row, len(names)) for row in known])
+    low, high = bootstrap_interval(sums, counts, seed=seed) if sums.size > 1 else (None, None)
+    return Estimate(
+        mean=float(sums.sum() / counts.sum()),
+        low=low,
+        high=high,
+        per_seed=tuple((sums.sum(axis=1) / counts.sum(axis=1)).tolist()),
+        num_clips=int(known.any(axis=0).sum()),
+        num_clusters=len(names),
+    )

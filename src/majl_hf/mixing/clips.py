@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..corpora.labels import PitchLabel
+from ..corpora.tracks import Track
 from .config import Corpus
 
 
@@ -30,14 +31,17 @@ class ValidationClip:
 
 
 def iter_validation_clips(corpus: Corpus) -> Iterator[ValidationClip]:
-    """Yield the corpus's clips one after the other, sorted; each is decoded when its turn comes.
+    """The corpus's clips one after the other, sorted; each is decoded when its turn comes.
 
     Raises:
         CorpusError: from the reader, with the name of the file.
     """
-    for track in corpus.load():
-        parts = {"pitch": ("mixture",), "vocals": ("vocals",)}.get(track.label_kind, ("vocals", "accompaniment"))
-        audio = {name: track.part(name).read(0, round(track.duration_s * track.sampling_rate)) for name in parts}
-        mixture = sum(audio.values())
-        vocals = audio.get("vocals")
-        yield ValidationClip(track.id, track.song, track.singer, track.sampling_rate, mixture, vocals, track.label)
+    return map(whole_clip, corpus.load())
+
+
+def whole_clip(track: Track) -> ValidationClip:
+    """All of a track, decoded; errors as of `iter_validation_clips`."""
+    parts = {"pitch": ("mixture",), "vocals": ("vocals",)}.get(track.label_kind, ("vocals", "accompaniment"))
+    audio = {name: track.part(name).read(0, round(track.duration_s * track.sampling_rate)) for name in parts}
+    mixture, vocals = sum(audio.values()), audio.get("vocals")
+    return ValidationClip(track.id, track.song, track.singer, track.sampling_rate, mixture, vocals, track.label)

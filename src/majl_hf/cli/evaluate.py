@@ -1,0 +1,137 @@
+"""`majl evaluate`: separation and pitch, measured on labelled music and kept in a results file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import _common as c
+from ._interrupt import StopSignals
+
+if TYPE_CHECKING:
+    pass
+
+NAME = "evaluate"
+
+
+@c.command
+def run(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Results file; other runs in it stay.", metavar="JSON")
+    ],
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="A shipped name, a folder or a Hub id; repeat for more.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What the results call the model.", show_default="last part of --model")
+    ] = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--system",
+            help="mixture, oracle-mask, spleeter, spleeter-fcpe, spleeter-swift, fcpe, swift, vocals-fcpe or "
+            "vocals-swift; all but the first two need their packages. Repeat for more.",
+        ),
+    ] = None,
+    mir1k: Annotated[Path | None, typer.Option("--mir1k", help="MIR-1K.", metavar="DIR")] = None,
+    split_column: Annotated[
+        str | None, typer.Option("--split-column", help="Of MIR-1K's clips.csv; --split is its value.")
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option("--rows", help="A built corpus: a folder of `majl data build`, or a Hub id.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Of MIR-1K and of --rows.", show_default="all clips; validation rows")
+    ] = None,
+    stems: Annotated[
+        Path | None, typer.Option("--stems", help="Songs as vocals and accompaniment.", metavar="DIR")
+    ] = None,
+    songs: Annotated[str, typer.Option("--songs", help="Of --stems, separated by commas.", show_default="all")] = "",
+    stem_file: Annotated[Path | None, typer.Option("--stem-file", help="A .stem.mp4.", metavar="FILE")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only the first N clips: a trial, kept under a key of its own.")
+    ] = None,
+    voicing_policy: c.Policy = None,
+    voicing_threshold: c.Threshold = None,
+    threads: c.Threads = None,
+) -> int:
+    """Measure separation and pitch, and keep the figures in a results file.
+
+    SDR, NSDR and SI-SDR of the vocals over all channels and the whole clip; RPA, RCA, OA, VR and VFA of the pitch
+    where there are labels. Each with mean, median, 95 % bootstrap interval and count.
+
+    JSON gets one run per system and corpus, with every clip's scores, the checkpoint's SHA-256, the code's commit and
+    the packages' versions; a run of the same key is replaced. A model card is made from it:
+    `python -m majl_hf.evaluation.model_card JSON -o card.md`.
+
+    Test splits are for the final report: choose and tune on validation.
+    """
+    if not (model or system):
+        raise typer.BadParameter("nothing to measure: give --model or --system")
+    if mir1k is None and stems is None and stem_file is None and rows is None:
+        raise typer.BadParameter("nothing to measure on: give --mir1k, --stems, --stem-file or --rows")
+    if (split_column is not None and split is None) or (split is not None and split_column is None and rows is None):
+        raise typer.BadParameter("--split-column and --split belong together")
+    if name is not None and len(model or ()) != 1:
+        raise typer.BadParameter("--name needs exactly one --model")
+    with c.extra("evaluate", "Evaluating"), StopSignals() as signals:
+        import torch
+        from rich.console import Console
+
+        from ..evaluation import MajlSystem, build_system, evaluate
+        from ..evaluation.results import make_run, merge_run, run_key
+        from ..mixing.config import Mir1kCorpus, RowsCorpus, StemFileCorpus, StemsCorpus
+        from ._progress import minutes_of_audio
+
+        corpora = []
+        if mir1k is not None:
+            value = split if split_column else None
+            corpora.append(Mir1kCorpus(folder=str(mir1k), split_column=split_column, split_value=value))
+        if rows is not None:
+            corpora.append(RowsCorpus(folder=rows, split=split or "validation"))
+        if stems is not None:
+            include = tuple(song for song in songs.split(",") if song)
+            corpora.append(StemsCorpus(folder=str(stems), include=include))
+        if stem_file is not None:
+            corpora.append(StemFileCorpus(folder=str(stem_file)))
+        if threads is not None:
+            torch.set_num_threads(threads)
+        for build, of in [(MajlSystem.from_pretrained, model or []), (build_system, system or [])]:
+            for wanted in of:
+                options = (voicing_policy, voicing_threshold, name) if build is not build_system else ()
+                measured = build(wanted, *options)
+                for corpus in corpora:
+                    with minutes_of_audio(f"{measured.name} on {c.shown(corpus.folder)}", signals) as progress:
+                        done_s = 0.0
+
+                        def on_item(item, progress=progress):
+                            nonlocal done_s
+                            done_s += item.duration_s
+                            progress(done_s, None)
+
+                        evaluation = evaluate(measured, corpus, limit=limit, on_item=on_item)
+                    result = make_run(evaluation, measured)
+                    merge_run(output, run_key(evaluation), result)
+                    Console().print(_table(run_key(evaluation), result))
+    return 0
+
+
+def _table(key: str, result: dict):
+    from rich.table import Table
+
+    caption = f"{result['num_items']} clips, {result['audio_s']:.0f} s of audio in {result['wall_s']:.0f} s"
+    table = Table(title=key, caption=caption, title_justify="left", caption_justify="left")
+    for heading in ("metric", "mean", "95 % interval", "median", "clips", "skipped"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for metric in result["metrics"].values():
+        scale, unit = (100, "%") if metric["unit"] == "fraction" else (1, metric["unit"])
+        interval = "" if metric["low"] is None else f"{metric['low'] * scale:.2f} to {metric['high'] * scale:.2f}"
+        table.add_row(
+            f"{metric['name']}, {unit}",
+            f"{metric['mean'] * scale:.2f}",
+            interval,
+            f"{metric['median'] * scale:.2f}",
+            str(metric["count"]),
+            str(metric["skipped"] + metric["non_finite"]),
+        )
+    return table
