@@ -21,7 +21,7 @@ from ._interrupt import Stopped, StopSignals
 NAME = "data"
 app = typer.Typer(
     name=NAME,
-    help="Corpora as datasets: build them from folders you have, combine and check them.",
+    help="Build, combine and check datasets from corpora.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
