@@ -170,7 +170,7 @@ def measure_training(
 def provenance(model: str | None) -> dict:
     """What the figures depend on, apart from the machine."""
     from majl_hf.checkpoints import find_checkpoint
-    from majl_hf.evaluation.systems import checkpoint_sha256
+    from majl_hf.checkpoints.loading import checkpoint_sha256
     from majl_hf.system.provenance import code_revision, package_versions
 
     sha256 = checkpoint_sha256(find_checkpoint(model)) if model else None

@@ -1,8 +1,10 @@
 """Importing the package and asking for help loads nothing heavy, and transformers still finds the model."""
 
 import json
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,17 +13,51 @@ import torch
 import majl_hf
 
 HEAVY = ("torch", "transformers", "numpy", "rich", "soundfile", "gradio", "datasets")
+# What a program does first; `found` shows that it worked. They differ in what is imported first, and each takes a
+# process of its own.
 FIRST_USES = {
-    "pipeline": "from transformers import pipeline; found = pipeline('majl-separation-pitch', model=folder).model",
-    "AutoConfig": "from transformers import AutoConfig; found = AutoConfig.from_pretrained(folder)",
-    "a model's module": "from majl_hf.models.tiny_separator_majl import TinySeparator as found",
+    "transformers before the package": """
+from transformers import AutoConfig
+import majl_hf
+from transformers import pipeline
+found = pipeline("majl-separation-pitch", model=folder)""",
+    "several threads": """
+import majl_hf, numpy
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(4) as pool:
+    separate = lambda _: majl_hf.separate(numpy.zeros(8_000, "float32"), 16_000, folder)
+    found = len(list(pool.map(separate, range(4)))) == 4""",
+    "a library that uses transformers": """
+import majl_hf, evaluate
+from transformers import AutoFeatureExtractor
+found = AutoFeatureExtractor.from_pretrained(folder)""",
+    "a part, and the model in a worker": """
+import majl_hf.models.tiny_separator_majl
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from transformers.pipelines import PIPELINE_REGISTRY
+with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    pool.submit(majl_hf.MajlModel.from_pretrained, folder).result()
+found = PIPELINE_REGISTRY.check_task("majl-separation-pitch")""",
+    "auto classes, after looking, copying and reloading": """
+import copy, importlib.util, majl_hf, pickle, sys
+specs = [importlib.util.find_spec(name) for name in ("transformers", "majl_hf.models.modeling_majl")]
+copies = pickle.loads(pickle.dumps(copy.deepcopy(specs)))
+assert copies[0].loader.path == specs[0].origin and "transformers" not in sys.modules
+importlib.reload(majl_hf)
+from transformers import AutoConfig, AutoModel
+assert AutoConfig.from_pretrained(folder)
+found = AutoModel.from_pretrained(folder)
+from transformers.models.auto import configuration_auto
+importlib.reload(sys.modules["transformers.models"])
+assert "majl_hf" not in type(configuration_auto.__loader__).__module__""",
 }
 
 
 def in_a_new_process(code: str) -> str:
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    return process.stdout.splitlines()[-1]
+    assert process.returncode == 0, f"{code}\n{process.stderr}"
+    return process.stdout
 
 
 @pytest.mark.parametrize("arguments", [None, ["--help"], ["--version"], ["separate", "--help"], ["no-such-verb"]])
@@ -30,23 +66,16 @@ def test_nothing_heavy_is_loaded(arguments):
     if arguments is not None:
         run = f"from majl_hf.cli import app\ntry: app({arguments})\nexcept SystemExit: pass"
     loaded = in_a_new_process(f"import json, sys\n{run}\nprint(json.dumps(sorted(sys.modules)))")
-    assert not set(HEAVY) & set(json.loads(loaded))
+    assert not set(HEAVY) & set(json.loads(loaded.splitlines()[-1]))
 
 
-def test_every_first_use_finds_the_model(tiny_model_folder):
-    # One process for each, all at once: they differ in what is imported first.
-    processes = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", f"import majl_hf\nfolder = {tiny_model_folder!r}\n{use}\nprint(found)"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name, use in FIRST_USES.items()
-    }
-    for name, process in processes.items():
-        _, errors = process.communicate()
-        assert process.returncode == 0, f"{name}: {errors}"
+def test_every_first_use_finds_the_model(tiny_model_folder, tmp_path):
+    shutil.copytree(tiny_model_folder, tmp_path, dirs_exist_ok=True)
+    config = majl_hf.MajlConfig.from_pretrained(tmp_path)
+    majl_hf.MajlFeatureExtractor.from_config(config).save_pretrained(tmp_path)
+    programs = [f"folder = {str(tmp_path)!r}{use}\nassert found" for use in FIRST_USES.values()]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(in_a_new_process, programs))
 
 
 def test_names_are_those_that_are_listed():

@@ -1,16 +1,14 @@
 """What happens when others are imported later: `import majl_hf` itself loads neither torch nor transformers.
 
-- `majl_hf.models`, or those modules of transformers in which models and pipelines are looked up: the model, its
-  configuration, feature extractor and pipeline are registered with transformers.
+- transformers' modules in which models and pipelines are looked up: ours are registered there (`_registration`).
 - `torchaudio`, whose wheels link against CUDA's runtime: beside a CPU-only torch its import raises `OSError`, and
   transformers, which imports it wherever it is installed, fails with it. Only the compiled extension is affected
   (forced alignment and the RNN-T loss), so a stand-in for that one module makes everything else work.
 
-transformers imports parts of itself while others are half imported, so the registration waits until the outermost
-import of it is finished.
+Modules of transformers and of `majl_hf.models` import each other while they are half imported, so the registration
+waits for the end of the outermost import among them.
 """
 
-import importlib.abc
 import sys
 import threading
 import types
@@ -23,19 +21,17 @@ _LOOKED_UP_IN = frozenset(
         "transformers.models.auto.modeling_auto",
     }
 )
-_MODELS = f"{__package__}.models"
+_WATCHED = ("transformers.", f"{__package__}.models.", "torchaudio.")
 
 
 class _Importing(threading.local):
-    """How many modules of transformers this thread is in the middle of importing."""
+    """How many watched modules this thread is in the middle of importing."""
 
     depth = 0
     is_registration_due = False
 
 
 _importing = _Importing()
-_registering = threading.RLock()
-_is_registered = False
 
 
 def install() -> None:
@@ -44,57 +40,21 @@ def install() -> None:
         return
     sys.meta_path.insert(0, _Finder())
     if not _LOOKED_UP_IN.isdisjoint(sys.modules):
-        register()
-
-
-def register() -> None:
-    """Register everything with transformers, once."""
-    global _is_registered
-    with _registering:
-        if _is_registered:
-            return
-        _is_registered = True  # before the imports below, which come here again
-        try:
-            _register()
-        except BaseException:
-            _is_registered = False
-            raise
+        _register()
 
 
 def _register() -> None:
-    from transformers import AutoFeatureExtractor, AutoModel
-    from transformers.pipelines import PIPELINE_REGISTRY
-
-    from . import foreign_parts  # noqa: F401  (registers parts of other packages)
-    from .checkpoints import SHIPPED, find_checkpoint
-    from .models.configuration_majl import MajlConfig
-    from .models.feature_extraction_majl import MajlFeatureExtractor
-    from .models.modeling_majl import SHIPPED_CHECKPOINTS, MajlModel
-    from .models.pipeline_majl import MajlPipeline
-
-    SHIPPED_CHECKPOINTS.update(SHIPPED)
-    AutoFeatureExtractor.register(MajlConfig, MajlFeatureExtractor, exist_ok=True)
-    PIPELINE_REGISTRY.register_pipeline(
-        "majl-separation-pitch",
-        pipeline_class=MajlPipeline,
-        pt_model=AutoModel,
-        default={"model": (find_checkpoint("majl-base"), "main")},
-        type="audio",
-    )
-    # A checkpoint saved from here carries its code, so that it also loads where this package is not installed.
-    MajlConfig.register_for_auto_class()
-    MajlModel.register_for_auto_class("AutoModel")
-    MajlFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
+    from . import _registration  # noqa: F401
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds watched modules by the other finders, and looks on while they are loaded."""
+class _Finder:
+    """Finds watched modules by the finders behind it, and wraps their loaders."""
 
-    def find_spec(self, name, path, target=None):
-        if name not in (_MODELS, "torchaudio") and name.partition(".")[0] != "transformers":
+    def find_spec(self, name, path=None, target=None):
+        if not f"{name}.".startswith(_WATCHED):
             return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(name, path, target)
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
                     spec.loader = _Loader(spec.loader)
@@ -102,13 +62,15 @@ class _Finder(importlib.abc.MetaPathFinder):
         return None
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """Loads a module by its own loader, which is all that the module knows of afterwards."""
 
     def __init__(self, loader):
         self._loader = loader
 
     def __getattr__(self, name):
+        if name == "_loader":  # a copy that is not filled yet
+            raise AttributeError(name)
         return getattr(self._loader, name)
 
     def create_module(self, spec):
@@ -117,21 +79,18 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module):
         module.__loader__ = module.__spec__.loader = self._loader
         name = module.__name__
-        if name == "torchaudio":
-            _load_torchaudio(self._loader, module)
-        elif name == _MODELS:
-            self._loader.exec_module(module)
-            register()
-        else:
-            _importing.depth += 1
-            try:
+        _importing.depth += 1
+        try:
+            if name == "torchaudio":
+                _load_torchaudio(self._loader, module)
+            else:
                 self._loader.exec_module(module)
-            finally:
-                _importing.depth -= 1
-            _importing.is_registration_due |= name in _LOOKED_UP_IN
-            if _importing.is_registration_due and _importing.depth == 0:
-                _importing.is_registration_due = False
-                register()
+        finally:
+            _importing.depth -= 1
+        _importing.is_registration_due |= name in _LOOKED_UP_IN
+        if _importing.is_registration_due and _importing.depth == 0:
+            _importing.is_registration_due = False
+            _register()
 
 
 def _load_torchaudio(loader, module) -> None:

@@ -33,10 +33,10 @@ def separate(
         MajlError: the model cannot be loaded, or the device is not there.
         ValueError: audio or options that do not fit.
     """
-    from transformers import pipeline
+    from .models.pipeline_majl import MajlPipeline
 
     loaded = _load(model, device) if isinstance(model, str) else model
-    run = pipeline("majl-separation-pitch", model=loaded)
+    run = MajlPipeline(loaded, device=loaded.device)
     array = audio.detach().cpu().numpy() if hasattr(audio, "detach") else audio
     return run({"array": array, "sampling_rate": sampling_rate}, **options)
 

@@ -13,6 +13,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from majl_hf.cli import app
+from majl_hf.corpora.registry import CORPORA
 from majl_hf.rows import build as build_module
 
 RATE = 8_000
@@ -46,6 +47,15 @@ def arguments(tmp_path):
     source = write_voices(tmp_path / "voices")
     options = ["--option", "licence=CC0-1.0", "--option", "corpus=mine", "--shard-minutes", 2 / 60, "--processes", 1]
     return ["build", "voices", "--source", source, "--out", tmp_path / "out", *options]
+
+
+def test_list(data):
+    listed = data("list")
+    assert listed.exit_code == 0 and {line.split()[0] for line in listed.stdout.splitlines()} == {*CORPORA}
+    described = data("list", "mir1k").stdout
+    assert "reading it as 0.02 k s shifts" in described and "split_from:" in described
+    assert "licence: research only" in described
+    assert data("list", "mir2k").exit_code == 2
 
 
 def test_build_and_check(data, arguments, tmp_path):

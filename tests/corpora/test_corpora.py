@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from corpus_files import MIR1K_RATE, steady_clip, tone, write, write_label, write_mir1k
 
+from majl_hf.corpora.folder import load_music, load_stems, load_voices
 from majl_hf.corpora.mir1k import load_mir1k
-from majl_hf.corpora.music import load_music
-from majl_hf.corpora.stems import load_stems
-from majl_hf.corpora.voices import load_voices
 from majl_hf.errors import CorpusError
 
 HEADER = "clip,singer,sex,song,duration_s,clip_split,singer_split\n"
@@ -32,8 +30,8 @@ def test_mir1k_channels_names_and_label_times(mir1k):
         ("mir1k/bug_2_01", "bug_2", "bug", 2.0, 16000),
     ]
     accompaniment, vocals = steady_clip(1.0)
-    np.testing.assert_array_equal(tracks[0].read_vocals(0.0, 1.0), vocals[None])
-    np.testing.assert_array_equal(tracks[0].read_accompaniment(0.0, 1.0), accompaniment[None])
+    np.testing.assert_array_equal(tracks[0].vocals.read(0, 16_000), vocals[None])
+    np.testing.assert_array_equal(tracks[0].accompaniment.read(0, 16_000), accompaniment[None])
     assert len(tracks[0].label) == 49
 
 
@@ -127,16 +125,16 @@ def test_mir1k_refuses_mono(tmp_path):
 
 
 def test_readers_return_the_asked_length_and_pad_with_zeros(mir1k):
-    track = load_mir1k(mir1k)[0]
-    whole = track.read_vocals(0.0, 1.0)
-    past = track.read_vocals(0.75, 0.5)
+    vocals = load_mir1k(mir1k)[0].vocals
+    whole = vocals.read(0, 16_000)
+    past = vocals.read(12_000, 8_000)
     assert past.shape == (1, 8000) and past.dtype == np.float32
     np.testing.assert_array_equal(past[:, :4000], whole[:, 12000:])
     assert not past[:, 4000:].any()
-    before = track.read_vocals(-0.25, 0.5)
+    before = vocals.read(-4_000, 8_000)
     assert not before[:, :4000].any()
     np.testing.assert_array_equal(before[:, 4000:], whole[:, :4000])
-    assert not track.read_vocals(5.0, 0.1).any()
+    assert not vocals.read(80_000, 1_600).any()
 
 
 def test_nan_in_audio_is_refused_with_the_name(mir1k):
@@ -145,7 +143,7 @@ def test_nan_in_audio_is_refused_with_the_name(mir1k):
     write_mir1k(mir1k, {"amy_1_01": (accompaniment, vocals)})
     track = load_mir1k(mir1k)[0]
     with pytest.raises(CorpusError, match=r"amy_1_01\.wav holds NaN"):
-        track.read_vocals(0.0, 0.5)
+        track.vocals.read(0, 8_000)
 
 
 def test_environment_variables_in_folders(mir1k, monkeypatch):
@@ -170,7 +168,7 @@ def stems(tmp_path):
 def test_stems_in_both_layouts(stems):
     tracks = load_stems(stems)
     assert [t.song for t in tracks] == ["b.c", "Ähre"]
-    assert all(t.label is None and t.read_accompaniment(0.5, 0.25).shape == (2, 2000) for t in tracks)
+    assert all(t.label is None and t.accompaniment.read(4_000, 2_000).shape == (2, 2000) for t in tracks)
     assert [t.song for t in load_stems(stems, include=["Ähre"])] == ["Ähre"]
     assert [t.song for t in load_stems(stems, exclude=["Ähre"])] == ["b.c"]
 
@@ -223,4 +221,4 @@ def test_music_leaves_out_short_files(tmp_path):
     with pytest.raises(CorpusError, match=r"No piece of at least 20\.0 s in .*1 audio files there, exclude \[.long.\]"):
         load_music(tmp_path, exclude=["long"])
     with pytest.raises(CorpusError, match="x/long has no vocals"):
-        tracks[0].read_vocals(0.0, 1.0)
+        tracks[0].part("vocals")

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from corpus_files import tone, write
 
-from majl_hf.corpora.musdb18 import STREAMS, VALIDATION_TRACKS, load_musdb18, open_streams
-from majl_hf.corpora.musdb18_hq import load_musdb18_hq
+from majl_hf.corpora.musdb18 import STREAMS, VALIDATION_TRACKS, load_musdb18, load_musdb18_hq, open_streams
 from majl_hf.errors import CorpusError
 from majl_hf.rows.convert import row_to_track, track_to_row
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from evaluation_signals import RATE, sung_note
 
+from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import EvaluationError
 from majl_hf.evaluation import (
     CascadeSystem,
@@ -18,7 +19,6 @@ from majl_hf.evaluation import (
     build_system,
     packages,
 )
-from majl_hf.evaluation.systems import checkpoint_sha256
 from majl_hf.metrics.separation import sdr_db
 
 

@@ -25,10 +25,11 @@ result = vars(push_model(source, Target(**arguments), **options))
 # The sum of what a model computes on a fixed input, which tells one set of weights from another.
 FINGERPRINT = """
 import torch
-from majl_hf import MajlModel
+from majl_hf import MajlModel, load_model
+load = load_model if "name" in arguments else MajlModel.from_pretrained
 torch.manual_seed(0)
 with torch.no_grad():
-    output = MajlModel.from_pretrained(**arguments).eval()(0.1 * torch.randn(1, 1, 4000))
+    output = load(**arguments).eval().cpu()(0.1 * torch.randn(1, 1, 4000))
 result = [output.vocals.double().sum().item(), output.pitch_logits.double().sum().item()]
 """
 LOAD = """
@@ -115,6 +116,7 @@ def test_comes_back_by_id_by_revision_and_offline(hub, hub_client, tiny_model_fo
     name = {"pretrained_model_name_or_path": "tester/there"}
     assert hub_client.run(FINGERPRINT, **name) == expected
     assert hub_client.run(FINGERPRINT, **name, revision="v2") == changed
+    assert hub_client.run(FINGERPRINT, name="tester/there@v2") == changed
     assert hub_client.run(FINGERPRINT, **name, revision=first["commit"]) == expected
 
     # Another process with the same cache and no network; the card's example, as it stands, in place of code of ours.
@@ -181,7 +183,7 @@ def test_files_of_an_earlier_upload_that_are_gone_are_removed(hub, hub_client, t
 
 
 def test_results_go_along_if_they_are_of_these_weights(hub, hub_client, tiny_model_folder, tmp_path):
-    from majl_hf.evaluation.systems import checkpoint_sha256
+    from majl_hf.checkpoints.loading import checkpoint_sha256
 
     metric = {"name": "SDR", "unit": "dB", "mean": 7.25, "median": 7.0, "low": 6.5, "high": 8.0, "count": 3}
     run = {

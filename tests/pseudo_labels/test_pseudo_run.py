@@ -13,8 +13,9 @@ import yaml
 from datasets import load_dataset
 from row_files import make_rows, write_built
 
+from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import ConfigError, CorpusError, MajlError
-from majl_hf.evaluation.systems import PitchTrack, checkpoint_sha256
+from majl_hf.evaluation.systems import PitchTrack
 from majl_hf.pseudo_labels import PseudoLabelConfig, load_pseudo_label_config, report, run, run_pseudo_labels
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher
 from majl_hf.rows.check import check_dataset

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import ConfigError, TeacherError
-from majl_hf.evaluation.systems import PitchTrack, checkpoint_sha256
+from majl_hf.evaluation.systems import PitchTrack
 from majl_hf.models.modeling_majl import MajlModel
 from majl_hf.models.streaming_majl import separate_array
 from majl_hf.pseudo_labels import teachers

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import torch
 
+from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import ConfigError
 from majl_hf.evaluation.runner import evaluate
-from majl_hf.evaluation.systems import MajlSystem, checkpoint_sha256
+from majl_hf.evaluation.systems import MajlSystem
 from majl_hf.mixing.config import Corpus
 from majl_hf.models.configuration_majl import MajlConfig
 from majl_hf.models.modeling_majl import MajlModel

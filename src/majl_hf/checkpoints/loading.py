@@ -1,8 +1,10 @@
-"""A model by its name, ready to use, on a device by its name."""
+"""A model by its name, ready to use, on a device by its name; the digest of its weights."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from pathlib import Path
 
 from ..errors import MajlError
 
@@ -19,7 +21,7 @@ def load_model(
     """A `MajlModel` in evaluation mode on a device.
 
     Args:
-        name: a shipped name, a folder or a Hub id.
+        name: a shipped name, a folder, or a Hub id, `owner/name` or `owner/name@revision`.
         device: one of `DEVICES`; "auto" takes a GPU if there is one.
         threads: CPU threads of torch; None leaves them as they are.
         voicing_policy, voicing_threshold: checked against the model, and otherwise not used.
@@ -27,28 +29,24 @@ def load_model(
     Raises:
         MajlError: a model that cannot be loaded, a device that is not there, a threshold out of range.
     """
-    import huggingface_hub
     import torch
-    import transformers
 
     from ..models.decoding_majl import PitchDecoder
     from ..models.modeling_majl import MajlModel
     from . import SHIPPED
     from .hub_errors import explain
 
+    name, revision = split_revision(name)
     if name not in SHIPPED and "/" not in name and not os.path.isdir(name):  # not worth asking the Hub
         raise MajlError(
             f"There is no model {name!r}; give a shipped name ({', '.join(SHIPPED) or 'none is installed'}), a folder "
             "or a Hub id (owner/name)."
         )
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(threads)
     target = _torch_device(device)
     try:
-        model = MajlModel.from_pretrained(name, use_safetensors=True)
+        model = MajlModel.from_pretrained(name, revision=revision, use_safetensors=True)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         advice = explain(error, name) or f"{reason} Give a name of `majl models`, a folder or a Hub id."
@@ -58,6 +56,36 @@ def load_model(
     except ValueError as error:
         raise MajlError(str(error)) from error
     return model.eval().to(target)
+
+
+def split_revision(name: str) -> tuple[str, str]:
+    """Hub id and revision of `owner/name@revision`; of anything else, itself and "main"."""
+    hub_id, _, revision = name.partition("@")
+    is_path = os.path.exists(name) or not revision
+    return (name, "main") if is_path else (hub_id, revision)
+
+
+def checkpoint_sha256(folder: str | Path) -> str | None:
+    """SHA-256 over the safetensors files of a folder in the order of their names; None where there are none."""
+    paths = sorted(Path(folder).glob("*.safetensors"))
+    if not paths:
+        return None
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def silence_libraries() -> None:
+    """Let transformers and the Hub's client report errors only, and show no bar while weights are loaded."""
+    import huggingface_hub
+    import transformers
+
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _torch_device(device: str) -> str:

@@ -1,29 +1,26 @@
-"""What the verbs share: options, exit codes, and loading a model."""
+"""What the verbs share: options, exit codes, and how paths, advice and JSON are printed."""
 
 import contextlib
 import functools
+import inspect
 import json
 import os
-import sys
-import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..checkpoints.loading import DEVICES
 from ..errors import MajlError
 from ._interrupt import Stopped
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
+Device = StrEnum("Device", DEVICES)
 
 
 class VoicingPolicy(StrEnum):
@@ -33,16 +30,8 @@ class VoicingPolicy(StrEnum):
 
 
 Inputs = Annotated[list[str], typer.Argument(help="Files, folders or globs.", metavar="INPUT", show_default=False)]
-OutputDir = Annotated[
-    Path,
-    typer.Option("--output", "-o", help="Folder for the results; made if missing.", metavar="DIR", file_okay=False),
-]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders to their leaves.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object a file (a line each), and a summary.")]
-ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="A shipped name (see `majl models`), a folder or a Hub id.", metavar="NAME")
-]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
 Policy = Annotated[
     VoicingPolicy | None,
@@ -54,12 +43,43 @@ Threshold = Annotated[
         "--voicing-threshold", help="Between 0 and 1: voicing from which a frame is sung.", show_default="the model's"
     ),
 ]
-UnvoicedAsZero = Annotated[
-    bool, typer.Option("--unvoiced-as-zero", help="Write 0 Hz where the voicing policy says that nobody sings.")
-]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows computed together: speed against memory.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessingOptions:
+    """The options that `majl separate` and `majl pitch` share."""
+
+    inputs: Inputs
+    output_dir: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; made if missing.", metavar="DIR", file_okay=False),
+    ]
+    recursive: Recursive = False
+    overwrite: Overwrite = False
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON on stdout: one object a file (a line each), and a summary.")
+    ] = False
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A shipped name (see `majl models`), a folder, or a Hub id[@REVISION].",
+            metavar="NAME",
+        ),
+    ] = "majl-base"
+    device: DeviceOption = Device.auto
+    voicing_policy: Policy = None
+    voicing_threshold: Threshold = None
+    unvoiced_as_zero: Annotated[
+        bool, typer.Option("--unvoiced-as-zero", help="Write 0 Hz where the voicing policy says that nobody sings.")
+    ] = False
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Windows computed together: speed against memory.")
+    ] = 1
+    threads: Threads = None
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False
 
 
 def command(verb: Callable) -> Callable:
@@ -80,6 +100,22 @@ def command(verb: Callable) -> Callable:
     return guarded
 
 
+def processing_command(verb: Callable) -> Callable:
+    """`command` of a verb that takes `ProcessingOptions` first: each of their fields becomes an option of its own."""
+    _, *own = inspect.signature(verb).parameters.values()
+    shared = inspect.signature(ProcessingOptions).parameters
+
+    @command
+    @functools.wraps(verb)
+    def expanded(**given):
+        options = ProcessingOptions(**{name: given.pop(name) for name in shared})
+        return verb(options, **given)
+
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    expanded.__signature__ = inspect.Signature([*own, *shared.values()])
+    return expanded
+
+
 def shown(path) -> str:
     """A path for people: bytes that are no text are replaced."""
     return os.fsencode(path).decode("utf-8", errors="replace")
@@ -98,31 +134,6 @@ def extra(name: str, doing: str) -> Iterator[None]:
         ) from error
 
 
-def describe(error: BaseException, debug: bool = False) -> str:
-    """One line for any exception. Those written for users speak for themselves, others need their type."""
-    if debug:
-        traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, MajlError | ValueError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "not enough memory; use a smaller --batch-size or --device cpu"
-    return f"{type(error).__name__}: {error}; run again with --debug to see where"
-
-
 def print_json(value) -> None:
     """One JSON value on stdout, in ASCII."""
     print(json.dumps(value, indent=2), flush=True)
-
-
-def check_output_dir(path: Path) -> None:
-    """Make the folder for the results, or fail before anything is computed."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MajlError(
-            f"The output folder {path} cannot be made: {error.strerror}; choose another --output."
-        ) from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise MajlError(f"The output folder {path} may not be written; choose another --output.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..audio import AUDIO_EXTENSIONS
+from ..errors import MajlError
 
 _OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac)$", re.IGNORECASE)
 
@@ -85,6 +86,18 @@ def plan_jobs(
         claimed.update({os.path.normcase(os.path.abspath(output)): path for output in outputs.values()})
         jobs.append(Job(path, outputs))
     return jobs, refused
+
+
+def check_output_dir(path: Path) -> None:
+    """Make the folder for the results, or fail before anything is computed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MajlError(
+            f"The output folder {path} cannot be made: {error.strerror}; choose another --output."
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise MajlError(f"The output folder {path} may not be written; choose another --output.")
 
 
 def _reason_against(output: Path, sources: set, claimed: dict[str, Path], overwrite: bool) -> str | None:

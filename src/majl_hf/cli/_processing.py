@@ -1,71 +1,61 @@
 """The loop of `majl separate` and `majl pitch`: decode, compute and write one file after the other, block by block."""
 
 import contextlib
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import traceback
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
-from ..checkpoints.loading import load_model
+from ..checkpoints.loading import load_model, silence_libraries
+from ..errors import MajlError
 from ..export.f0_csv import F0CsvWriter
 from ..system.files import commit_together
 from ..system.memory import keep_freed_memory
-from ._common import EXIT_FAILED, check_output_dir, describe
-from ._inputs import Job, find_inputs, plan_jobs
+from ._common import EXIT_FAILED, ProcessingOptions
+from ._inputs import Job, check_output_dir, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
-from ._report import Report
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options that hold for every file. `separate=False` takes the input for a solo voice."""
-
-    model: str
-    device: str
-    threads: int | None
-    policy: str | None
-    threshold: float | None
-    batch_size: int
-    overwrite: bool
-    encoding: str = "wav-float"
-    separate: bool = True
-    unvoiced_as_zero: bool = False
-    debug: bool = False
+from ._outcomes import Outcomes
 
 
 def process(
     verb: str,
-    inputs: Sequence[str],
-    output_dir: Path,
+    options: ProcessingOptions,
     endings: dict[str, str],
-    settings: Settings,
     *,
-    recursive: bool,
-    as_json: bool,
-    skip_own_outputs: bool,
+    encoding: str = "wav-float",
+    separate: bool = True,
+    skip_own_outputs: bool = False,
 ) -> int:
-    """Process all inputs and return the exit code. `endings` maps each wanted result to the end of its file name."""
-    check_output_dir(output_dir)
+    """Process all inputs and return the exit code.
+
+    Args:
+        endings: for each wanted result ("vocals", "accompaniment", "f0") the end of its file name.
+        encoding: of the audio, of `ENCODINGS`.
+        separate: False takes the inputs for solo voices.
+        skip_own_outputs: leave out files in folders that this command has written.
+    """
+    check_output_dir(options.output_dir)
     keep_freed_memory()
-    found, unusable = find_inputs(inputs, recursive, skip_own_outputs)
-    jobs, refused = plan_jobs(found, output_dir, endings, settings.overwrite)
-    with Report(verb, as_json) as report, StopSignals() as signals:
+    found, unusable = find_inputs(options.inputs, options.recursive, skip_own_outputs)
+    jobs, refused = plan_jobs(found, options.output_dir, endings, options.overwrite)
+    with Outcomes(verb, options.as_json) as report, StopSignals() as signals:
         for refusal in unusable + refused:
             report.failed(refusal.source, refusal.reason)
         try:
             if jobs:
+                silence_libraries()
                 model = load_model(
-                    settings.model, settings.device, settings.threads, settings.policy, settings.threshold
+                    options.model, options.device, options.threads, options.voicing_policy, options.voicing_threshold
                 )
             for job in jobs:
                 signals.check()
                 try:
-                    report.done(job.source, _process_file(job, model, settings, report, signals))
+                    report.done(job.source, _process_file(job, model, options, encoding, separate, report, signals))
                 except Exception as error:  # one bad file must not stop the others
-                    report.failed(job.source, describe(error, settings.debug))
+                    report.failed(job.source, _describe(error, options.debug))
         except KeyboardInterrupt as stop:
             report.stop_file()
             report.summary(stopped=True)
@@ -74,7 +64,15 @@ def process(
     return EXIT_FAILED if report.failures else 0
 
 
-def _process_file(job: Job, model, settings: Settings, report: Report, signals: StopSignals) -> dict:
+def _process_file(
+    job: Job,
+    model,
+    options: ProcessingOptions,
+    encoding: str,
+    separate: bool,
+    report: Outcomes,
+    signals: StopSignals,
+) -> dict:
     """Write all results of one file, or none; returns the facts for the report."""
     from ..models.streaming_majl import separate_stream
 
@@ -82,18 +80,18 @@ def _process_file(job: Job, model, settings: Settings, report: Report, signals: 
     num_samples = 0
     with AudioReader(job.source) as reader, contextlib.ExitStack() as stack:
         report.start_file(job.source, reader.duration_s)
-        writers = _open_writers(job, reader, settings)
+        writers = _open_writers(job, reader, options, encoding)
         for writer in writers.values():
             stack.callback(writer.discard)  # does nothing once it is committed
         chunks = separate_stream(
             model,
             _watched(reader.blocks(), signals),
             reader.sampling_rate,
-            batch_size=settings.batch_size,
+            batch_size=options.batch_size,
             make_resampler=StreamResampler,
-            policy=settings.policy,
-            threshold=settings.threshold,
-            separate=settings.separate,
+            policy=options.voicing_policy,
+            threshold=options.voicing_threshold,
+            separate=separate,
         )
         for chunk in chunks:
             _write_chunk(writers, chunk)
@@ -114,17 +112,19 @@ def _process_file(job: Job, model, settings: Settings, report: Report, signals: 
     }
 
 
-def _open_writers(job: Job, reader: AudioReader, settings: Settings) -> dict[str, AudioWriter | F0CsvWriter]:
+def _open_writers(
+    job: Job, reader: AudioReader, options: ProcessingOptions, encoding: str
+) -> dict[str, AudioWriter | F0CsvWriter]:
     expected = reader.num_samples or round((reader.duration_s or 0) * reader.sampling_rate)
     writers = {}
     try:
         for what, path in job.outputs.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             if what == "f0":
-                writers[what] = F0CsvWriter(path, settings.overwrite, settings.unvoiced_as_zero)
+                writers[what] = F0CsvWriter(path, options.overwrite, options.unvoiced_as_zero)
             else:
                 writers[what] = AudioWriter(
-                    path, reader.sampling_rate, reader.num_channels, settings.encoding, settings.overwrite, expected
+                    path, reader.sampling_rate, reader.num_channels, encoding, options.overwrite, expected
                 )
     except BaseException:
         for writer in writers.values():
@@ -164,3 +164,16 @@ def _clipping_warnings(writers: dict) -> list[str]:
         for what, writer in writers.items()
         if getattr(writer, "clipped_samples", 0)
     ]
+
+
+def _describe(error: BaseException, debug: bool = False) -> str:
+    """One line for any exception. Those written for users speak for themselves, others need their type."""
+    if debug:
+        traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, MajlError | ValueError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "not enough memory; use a smaller --batch-size or --device cpu"
+    return f"{type(error).__name__}: {error}; run again with --debug to see where"

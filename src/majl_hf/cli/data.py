@@ -20,7 +20,7 @@ from ._progress import minutes_of_audio
 NAME = "data"
 app = typer.Typer(
     name=NAME,
-    help="Corpora as datasets: build them from folders you have, combine and check them.",
+    help="Build, combine and check datasets from corpora.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,6 +37,26 @@ Processes = Annotated[
 ]
 OutDir = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.", metavar="DIR", file_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object a dataset, a line each.")]
+
+
+@app.command("list")
+@c.command
+def list_corpora(
+    corpus: Annotated[str | None, typer.Argument(help="Describe this one.", show_default=False)] = None,
+) -> int:
+    """List the corpora that can be built, or describe one: its layout, traps, licence and options."""
+    with c.extra("data", "Working with datasets"):
+        from ..corpora.registry import CORPORA, find_corpus
+
+        if corpus is None:
+            for found in CORPORA.values():
+                typer.echo(f"{found.name:<11} {found.title}: {', '.join(found.label_kinds)}")
+            return 0
+        found = find_corpus(corpus)
+        facts = {"licence": found.licence, "splits": found.splits, "homepage": found.homepage}
+        typer.echo(found.documentation)
+        typer.echo("\n" + "\n".join(f"{name}: {fact}" for name, fact in facts.items() if fact))
+    return 0
 
 
 @app.command("build")
@@ -82,12 +102,11 @@ def build(
         name, pattern = _pair(text, "--split")
         splits.setdefault(name, []).append(pattern)
     with c.extra("data", "Working with datasets"):
-        from ..corpora.registry import CORPORA
+        from ..corpora.registry import find_corpus
         from ..rows.prepare import BuildJob
 
         for name in corpora:
-            if name not in CORPORA:
-                raise MajlError(f"There is no corpus {name!r}; the corpora are {', '.join(sorted(CORPORA))}.")
+            find_corpus(name)
         several = len(corpora) > 1
         jobs = [
             BuildJob(name, source / name if several else source, out / name if several else out, options, splits)

@@ -33,19 +33,23 @@ def run(
     max_megabytes: Annotated[float | None, typer.Option("--max-megabytes", help="Size of a file.")] = None,
     threads: c.Threads = None,
 ) -> int:
-    """Serve a page in the browser: drop a song, listen to its parts, look at its pitch, fetch the files."""
+    """Serve the web demo on this machine.
+
+    A page in the browser: drop a song, listen to its parts, look at its pitch, fetch the files.
+    """
     from dataclasses import replace
 
     from ._interrupt import StopSignals
 
     # Whoever starts the demo has not agreed to telling anyone about it.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    from ..checkpoints.loading import load_model
+    from ..checkpoints.loading import load_model, silence_libraries
     from ..demo.app import launch
     from ..demo.limits import Limits
 
     given = {"max_minutes": max_minutes, "max_megabytes": max_megabytes}
     limits = replace(Limits.from_environment(), **{name: value for name, value in given.items() if value is not None})
+    silence_libraries()
     loaded = load_model(model or os.environ.get("MAJL_MODEL") or "majl-base", device, threads)
     with StopSignals() as signals, launch(loaded, limits, host=host, port=port, open_browser=open_browser) as running:
         typer.echo(f"{running.url}  (Ctrl-C ends it and deletes everything that was uploaded)")

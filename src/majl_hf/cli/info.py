@@ -21,7 +21,10 @@ def run(
     recursive: c.Recursive = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> int:
-    """Show rate, channels and length of audio files; without input: versions, devices and the default model."""
+    """Show the format of audio files, or the installation.
+
+    Of files rate, channels and length; without input versions, devices and the default model.
+    """
     return _describe_files(inputs, recursive, as_json) if inputs else _describe_installation(as_json)
 
 

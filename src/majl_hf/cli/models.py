@@ -23,7 +23,7 @@ def run(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> int:
-    """List the models that come with the package, or the parts that a model can be made of."""
+    """List the models in the package, or parts for new ones."""
     if backbones:
         return _list_backbones(as_json)
     from rich.console import Console

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NAME = "push"
 app = typer.Typer(
     name=NAME,
-    help="Put a model, a dataset or a Space on the Hub. Private, unless you say --public.",
+    help="Put a model, dataset or Space on the Hub. Private, unless you say --public.",
     epilog="Log in first: `hf auth login`, or HF_TOKEN in the environment.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

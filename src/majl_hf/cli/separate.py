@@ -16,10 +16,9 @@ class Format(StrEnum):
     flac = "flac"
 
 
-@c.command
+@c.processing_command
 def run(
-    inputs: c.Inputs,
-    output_dir: c.OutputDir,
+    options: c.ProcessingOptions,
     format: Annotated[
         Format, typer.Option("--format", help="Of the audio; wav-float is exact, the others hold 24 bits.")
     ] = Format.wav_float,
@@ -28,19 +27,10 @@ def run(
         bool, typer.Option("--accompaniment/--no-accompaniment", help="Write NAME.accompaniment.wav.")
     ] = True,
     f0: Annotated[bool, typer.Option("--f0/--no-f0", help="Write NAME.f0.csv.")] = True,
-    recursive: c.Recursive = False,
-    overwrite: c.Overwrite = False,
-    as_json: c.AsJson = False,
-    model: c.ModelName = "majl-base",
-    device: c.DeviceOption = c.Device.auto,
-    voicing_policy: c.Policy = None,
-    voicing_threshold: c.Threshold = None,
-    unvoiced_as_zero: c.UnvoicedAsZero = False,
-    batch_size: c.BatchSize = 1,
-    threads: c.Threads = None,
-    debug: c.Debug = False,
 ) -> int:
-    """Separate songs: writes NAME.vocals.wav, NAME.accompaniment.wav and NAME.f0.csv into DIR.
+    """Separate songs into vocals, accompaniment and pitch.
+
+    Writes NAME.vocals.wav, NAME.accompaniment.wav and NAME.f0.csv into DIR.
 
     The two stems add up to the song; rate, channels and length are the song's.
 
@@ -54,19 +44,7 @@ def run(
     wanted = {"vocals": vocals, "accompaniment": accompaniment, "f0": f0}
     if not any(wanted.values()):
         raise typer.BadParameter("nothing is left to write; leave out one of --no-vocals, --no-accompaniment, --no-f0")
-    from ._processing import Settings, process
+    from ._processing import process
 
-    settings = Settings(
-        model, device, threads, voicing_policy, voicing_threshold, batch_size, overwrite,
-        encoding=format.value, unvoiced_as_zero=unvoiced_as_zero, debug=debug,
-    )  # fmt: skip
-    return process(
-        NAME,
-        inputs,
-        output_dir,
-        {what: ending for what, ending in endings.items() if wanted[what]},
-        settings,
-        recursive=recursive,
-        as_json=as_json,
-        skip_own_outputs=True,
-    )
+    endings = {what: ending for what, ending in endings.items() if wanted[what]}
+    return process(NAME, options, endings, encoding=format.value, skip_own_outputs=True)

@@ -1,27 +1,37 @@
-"""A folder of anyone's own songs: stems, mixtures and labels, in whatever combination can be trained on.
+"""Folders of anyone's own recordings, in four kinds: songs with labels, stems, solo voices, music without voices.
 
 Conventions
-    Two layouts, which may stand side by side in one folder; any format soundfile reads, any rate and channel count:
-    `SONG/vocals.*`, `SONG/accompaniment.*`, `SONG/mixture.*`, `SONG/f0.csv`, `SONG/notes.csv` (or `notes.txt`)
-    `NAME.vocals.*`, `NAME.accompaniment.*`, `NAME.mixture.*`, `NAME.f0.csv`, `NAME.notes.csv` (or `.notes.txt`)
-    What a song is good for follows from its files: vocals and accompaniment, labelled or not; a mixture with a label;
-    vocals with a label. A mixture beside both stems has to be their sum (checked when rows are made).
-    f0: a frame a line, `time_s,f0_hz`, at even times, 0 = unvoiced. A header may name the columns and add `voicing`
-    (below 0.5 is unvoiced, as in files of this package, whose f0 is positive in every frame) and `confidence`.
-    Notes: `onset_s offset_s midi` a line. Where both are there, the frames come from the f0.
+    Any format soundfile reads, any rate and channel count. Songs have their parts by file name, in two layouts, which
+    may stand side by side in one folder: `SONG/vocals.*`, `SONG/accompaniment.*` and so on, or `NAME.vocals.*`,
+    `NAME.accompaniment.*` (what `majl separate` writes, so a teacher's output is a corpus).
+    `load_folder`: `vocals`, `accompaniment`, `mixture`, `f0.csv`, `notes.csv` (or `notes.txt`). What a song is good for
+    follows from its files: vocals and accompaniment, labelled or not; a mixture with a label; vocals with a label. A
+    mixture beside both stems has to be their sum (checked when rows are made).
+        f0: a frame a line, `time_s,f0_hz`, at even times, 0 = unvoiced. A header may name the columns and add `voicing`
+        (below 0.5 is unvoiced, as in files of this package, whose f0 is positive in every frame) and `confidence`.
+        Notes: `onset_s offset_s midi` a line. Where both are there, the frames come from the f0.
+    `load_stems`: `vocals` and `accompaniment`, whose sum is the mixture; no labels.
+    `load_voices`: every audio file below the folder is one recording of one voice and nothing else; no labels.
+    `load_music`: every audio file below the folder that is long enough is one piece, taken as accompaniment.
 
 Traps
-    The f0 of a program is no label by hand: what a model says of a song teaches another model its mistakes. An f0 file
-    that leaves out unvoiced frames is not a curve and is refused.
+    Songs: the f0 of a program is no label by hand: what a model says of a song teaches another model its mistakes. An
+    f0 file that leaves out unvoiced frames is not a curve and is refused.
+    Stems: vocals of real songs are silent for long stretches: draw segments by what is in them. Lossy stems may differ
+    in length by a codec frame; the shorter one is read as if it ended in zeros.
+    Voices: a recording with accompaniment, claps or a click track teaches the separator to call those a voice: exclude
+    it. Many recordings are shorter than a training segment.
+    Music: the folders of games hold short sound effects and spoken lines beside the music: the minimum duration leaves
+    them out, silently. A piece with a choir or a vocal sample teaches the separator to miss voices: exclude it.
 
 Licence
-    That of the songs.
+    That of the recordings; readers take it as `licence`, an SPDX identifier where there is one.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +39,13 @@ import numpy as np
 from ..errors import CorpusError, MajlError
 from .labels import Note, PitchLabel
 from .notes import SUNG_NOTES, check_notes, is_number, notes_to_label, read_notes
-from .stems import check_alike, find_songs, select_songs
-from .tracks import AudioPart, Track, resolve_folder
+from .tracks import AudioPart, Track, find_audio, resolve_folder
 
-PARTS = ("mixture", "vocals", "accompaniment")
+STEMS = ("vocals", "accompaniment")
+PARTS = ("mixture", *STEMS)
 LABELS = ("f0.csv", "notes.csv", "notes.txt")
 VOICING_THRESHOLD = 0.5
+MAX_STEMS_DIFFERENCE_S = 0.1
 MAX_LENGTH_DIFFERENCE = 3  # label frames,
 MIN_LENGTH_DIFFERENCE_S = 0.1  # or this, where frames are short: analysis windows end before the recording does
 
@@ -49,22 +60,85 @@ def load_folder(
     """Tracks of a folder of songs, sorted by song.
 
     Args:
-        folder: `~` and environment variables are expanded.
+        folder: `~` and environment variables are expanded, as by all readers.
         include: song names to keep; empty keeps all. exclude: song names to leave out.
-        licence: of the songs, as an SPDX identifier where there is one.
 
     Raises:
         CorpusError: no song, a name that is not there, files that are good for nothing together, rates or lengths that
             differ, a label that does not fit.
     """
     root = resolve_folder(folder, corpus)
-    songs = find_songs(root, PARTS)
-    if not songs:
+    songs = _find_songs(root, PARTS, include, exclude)
+    return [_track(song, paths, corpus, licence, _label_files(song, paths)) for song, paths in songs.items()]
+
+
+def load_stems(
+    folder: str | Path,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    corpus: str = "stems",
+    licence: str = "",
+) -> list[Track]:
+    """Tracks of a folder of stems, sorted by song.
+
+    Args:
+        include: song names to keep; empty keeps all. exclude: song names to leave out.
+
+    Raises:
+        CorpusError: no song, a name that is not there, a song without one of its stems, rates or lengths that differ.
+    """
+    songs = _find_songs(resolve_folder(folder, "stems"), STEMS, include, exclude)
+    return [_track(song, paths, corpus, licence) for song, paths in songs.items()]
+
+
+def load_voices(
+    folder: str | Path,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    corpus: str = "voices",
+    licence: str = "",
+) -> list[Track]:
+    """Tracks of a folder of solo voices, sorted by path.
+
+    Args:
+        include, exclude: globs on the file's stem or its path below the folder; an empty include keeps all.
+
+    Raises:
+        CorpusError: no file is left, or one is not audio.
+    """
+    root = resolve_folder(folder, "voices")
+    paths = find_audio(root, include, exclude)
+    if not paths:
+        raise CorpusError(f"No audio file in {root} (include {list(include)}, exclude {list(exclude)}).")
+    return [_whole_file(root, path, "vocals", corpus, licence, "Solo voice") for path in paths]
+
+
+def load_music(
+    folder: str | Path,
+    exclude: Sequence[str] = (),
+    min_duration_s: float = 20.0,
+    corpus: str = "music",
+    licence: str = "",
+) -> list[Track]:
+    """Tracks of a folder of music without voices, sorted by path.
+
+    Args:
+        exclude: globs on the file's stem or its path below the folder.
+        min_duration_s: shorter files are left out.
+
+    Raises:
+        CorpusError: no file is left, or one is not audio.
+    """
+    root = resolve_folder(folder, "music")
+    paths = find_audio(root, exclude=exclude)
+    tracks = [_whole_file(root, path, "accompaniment", corpus, licence, "Music without voices") for path in paths]
+    tracks = [track for track in tracks if track.duration_s >= min_duration_s]
+    if not tracks:
         raise CorpusError(
-            f"No SONG/vocals.*, NAME.vocals.* or the like in {root}; put songs there or correct the folder."
+            f"No piece of at least {min_duration_s} s in {root} ({len(paths)} audio files there, "
+            f"exclude {list(exclude)})."
         )
-    selected = select_songs(root, songs, include, exclude)
-    return [_track(song, songs[song], corpus, licence) for song in selected]
+    return tracks
 
 
 def read_f0(path: Path, duration_s: float) -> PitchLabel:
@@ -108,22 +182,50 @@ def read_f0(path: Path, duration_s: float) -> PitchLabel:
         raise CorpusError(f"{path}: {error}") from error
 
 
-def _track(song: str, paths: dict[str, Path], corpus: str, licence: str) -> Track:
-    parts = {name: AudioPart.open(paths[name]) for name in PARTS if name in paths}
-    check_alike(*parts.values())
-    duration_s = max(part.duration_s for part in parts.values())
+def _find_songs(
+    root: Path, parts: Sequence[str], include: Sequence[str], exclude: Sequence[str]
+) -> dict[str, dict[str, Path]]:
+    """Audio files by song and part, from files called `SONG/PART.*` or `SONG.PART.*` below `root`, sorted by song."""
+    songs: dict[str, dict[str, Path]] = {}
+    for path in find_audio(root):
+        song, _, part = path.stem.rpartition(".")
+        if path.stem in parts:
+            song, part = path.parent.name, path.stem
+        if part not in parts:
+            continue
+        if part in songs.setdefault(song, {}):
+            raise CorpusError(f"{path} and {songs[song][part]} are both the {part} of {song!r}; keep one.")
+        songs[song][part] = path
+    if not songs:
+        raise CorpusError(
+            f"No SONG/vocals.*, NAME.vocals.* or the like in {root}; put songs there or correct the folder."
+        )
+    for name in (*include, *exclude):
+        if name not in songs:
+            raise CorpusError(f"{root} has no song {name!r}; the songs there are {sorted(songs)}.")
+    selected = [song for song in sorted(songs) if (not include or song in include) and song not in exclude]
+    if not selected:
+        raise CorpusError(f"include and exclude leave none of the {len(songs)} songs in {root}.")
+    return {song: songs[song] for song in selected}
+
+
+def _track(
+    song: str, paths: Mapping[str, Path], corpus: str, licence: str, labels: Mapping[str, Path] | None = None
+) -> Track:
+    """The track of a song; without `labels`, of one that needs both stems."""
     some_path = next(iter(paths.values()))
-    labels = _label_files(song, some_path)
-    if "vocals" not in parts or "accompaniment" not in parts:
-        if len(parts) > 1:
-            lacking = "accompaniment" if "vocals" in parts else "vocals"
-            raise CorpusError(f"{some_path} has no {lacking} beside it; a song with a stem needs both.")
-        if "accompaniment" in parts or not labels:
-            raise CorpusError(
-                f"{some_path} stands alone; vocals need accompaniment, a mixture needs a label (f0.csv or notes.csv). "
-                "Folders of nothing but voices, or of music without voices, are corpora of their own."
-            )
-    label, notes = _read_labels(labels, duration_s)
+    lacking = [name for name in reversed(STEMS) if name not in paths]
+    if lacking and (labels is None or len(paths) > 1):
+        raise CorpusError(f"{some_path} has no {lacking[0]} beside it; a song with a stem needs both.")
+    if lacking and ("accompaniment" in paths or not labels):
+        raise CorpusError(
+            f"{some_path} stands alone; vocals need accompaniment, a mixture needs a label (f0.csv or notes.csv). "
+            "Folders of nothing but voices, or of music without voices, are corpora of their own."
+        )
+    parts = {name: AudioPart.open(paths[name]) for name in PARTS if name in paths}
+    _check_alike(*parts.values())
+    duration_s = max(part.duration_s for part in parts.values())
+    label, notes = _read_labels(labels or {}, duration_s)
     return Track(
         id=f"{corpus}/{song}",
         corpus=corpus,
@@ -135,17 +237,50 @@ def _track(song: str, paths: dict[str, Path], corpus: str, licence: str) -> Trac
         label=label,
         notes=notes,
         licence=licence,
-        provenance=f"{song}, with " + " and ".join([*parts, *(path.name for path in labels.values())]) + ".",
+        provenance=f"{song}, with " + " and ".join([*parts, *(path.name for path in (labels or {}).values())]) + ".",
     )
 
 
-def _label_files(song: str, audio: Path) -> dict[str, Path]:
-    """Files of `LABELS` that belong to the song of the file `audio`."""
+def _whole_file(root: Path, path: Path, role: str, corpus: str, licence: str, title: str) -> Track:
+    """The track of a file below `root` that is its "vocals" or "accompaniment" (`role`) and all there is of it."""
+    part = AudioPart.open(path)
+    name = path.relative_to(root).with_suffix("").as_posix()
+    return Track(
+        id=f"{corpus}/{name}",
+        corpus=corpus,
+        song=name,
+        singer="",
+        duration_s=part.duration_s,
+        sampling_rate=part.sampling_rate,
+        **{role: part},
+        licence=licence,
+        provenance=f"{title}, recording {name}.",
+    )
+
+
+def _check_alike(one: AudioPart, *others: AudioPart) -> None:
+    """Refuse parts of one song that differ in rate, or in length by more than a codec's frame."""
+    for other in others:
+        if one.sampling_rate != other.sampling_rate:
+            raise CorpusError(
+                f"{one.path} is at {one.sampling_rate} Hz and {other.path} at {other.sampling_rate} Hz; the stems of a "
+                "song need one rate."
+            )
+        if abs(one.duration_s - other.duration_s) > MAX_STEMS_DIFFERENCE_S:
+            raise CorpusError(
+                f"{one.path} lasts {one.duration_s:.3f} s and {other.path} {other.duration_s:.3f} s; the stems of a "
+                f"song may differ by at most {MAX_STEMS_DIFFERENCE_S} s."
+            )
+
+
+def _label_files(song: str, paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Files of `LABELS` that belong to the song of the audio files `paths`."""
+    audio = next(iter(paths.values()))
     prefix = "" if audio.stem in PARTS else f"{song}."
     return {name: path for name in LABELS if (path := audio.parent / f"{prefix}{name}").is_file()}
 
 
-def _read_labels(paths: dict[str, Path], duration_s: float) -> tuple[PitchLabel | None, tuple[Note, ...] | None]:
+def _read_labels(paths: Mapping[str, Path], duration_s: float) -> tuple[PitchLabel | None, tuple[Note, ...] | None]:
     notes = [path for name, path in paths.items() if name.startswith("notes")]
     if len(notes) > 1:
         raise CorpusError(f"{notes[0]} and {notes[1]} are both the notes of one song; keep one.")

@@ -1,14 +1,19 @@
-"""MUSDB18: 150 songs with stems, as multi-stream `.stem.mp4` files.
+"""MUSDB18 and MUSDB18-HQ: 150 songs with stems, as multi-stream `.stem.mp4` files or as folders of wav.
 
 Conventions
     `train/ARTIST - TITLE.stem.mp4` and `test/...` (100 and 50 songs), 44.1 kHz stereo AAC in five audio streams:
-    0 mixture, 1 drums, 2 bass, 3 other, 4 vocals. The accompaniment is drums + bass + other.
-    Of the training songs, 14 are the fixed validation set (`VALIDATION_TRACKS`).
-    Read through PyAV by seeking; sample n of a stream is the one that its time stamps place there.
+    0 mixture, 1 drums, 2 bass, 3 other, 4 vocals. Read through PyAV by seeking; sample n of a stream is the one that
+    its time stamps place there.
+    HQ: `train/ARTIST - TITLE/` and `test/...`, each with `mixture.wav`, `vocals.wav`, `drums.wav`, `bass.wav` and
+    `other.wav`, 44.1 kHz stereo, 16 bits.
+    The accompaniment is drums + bass + other. Of the training songs, 14 are the fixed validation set
+    (`VALIDATION_TRACKS`).
 
 Traps
-    The mixture stream is not the sum of the stems: each was encoded by itself. It is left out, and the mixture is the
-    sum of vocals and accompaniment. A cover picture may follow the audio as a video stream. 46 songs are from MedleyDB.
+    The mixture stream is not the sum of the stems, as each was encoded by itself, and that of HQ need not be to the
+    last bit. It is left out, and the mixture is the sum of vocals and accompaniment. A cover picture may follow the
+    audio as a video stream. 46 songs are from MedleyDB. Both forms are the same songs, the first with a band limit of
+    16 kHz: use one of the two.
 
 Licence
     For educational and non-commercial use only; the songs have licences of their own.
@@ -16,7 +21,7 @@ Licence
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +30,7 @@ import av
 import numpy as np
 
 from ..errors import CorpusError
-from .tracks import Part, SumPart, Track, resolve_folder
+from .tracks import AudioPart, Part, SumPart, Track, resolve_folder
 
 LICENCE = "educational and non-commercial use only; each song has its own licence"
 CITATION = """\
@@ -36,6 +41,15 @@ CITATION = """\
   year      = {2017},
   doi       = {10.5281/zenodo.1117372},
   url       = {https://doi.org/10.5281/zenodo.1117372}
+}"""
+HQ_CITATION = """\
+@misc{MUSDB18HQ,
+  author    = {Rafii, Zafar and Liutkus, Antoine and St{\\"o}ter, Fabian-Robert and Mimilakis, Stylianos Ioannis and
+               Bittner, Rachel},
+  title     = {{MUSDB18-HQ}: an uncompressed version of {MUSDB18}},
+  year      = {2019},
+  doi       = {10.5281/zenodo.3338373},
+  url       = {https://doi.org/10.5281/zenodo.3338373}
 }"""
 SUFFIX = ".stem.mp4"
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
@@ -127,15 +141,41 @@ def load_musdb18(
     Raises:
         CorpusError: no song, or one that does not have the five streams.
     """
-    root = resolve_folder(folder, "MUSDB18")
+    tracks = _load(folder, "MUSDB18", corpus, validation, f"*{SUFFIX}", open_streams)
+    if not tracks:
+        raise CorpusError(f"No *{SUFFIX} in train or test of {folder}; the MUSDB18 songs belong there.")
+    return tracks
+
+
+def load_musdb18_hq(
+    folder: str | Path, validation: Collection[str] = VALIDATION_TRACKS, corpus: str = "musdb18_hq"
+) -> list[Track]:
+    """Tracks of a MUSDB18-HQ folder; arguments and order as of `load_musdb18`.
+
+    Raises:
+        CorpusError: no song, one without one of its stems, or stems that differ in rate, channels or length.
+    """
+    tracks = _load(folder, "MUSDB18-HQ", corpus, validation, "*/", open_stems)
+    if not tracks:
+        raise CorpusError(f"No folder in train or test of {folder}; the MUSDB18-HQ songs belong there.")
+    return tracks
+
+
+def _load(
+    folder: str | Path,
+    title: str,
+    corpus: str,
+    validation: Collection[str],
+    pattern: str,
+    open_song: Callable[[Path], Mapping[str, Part]],
+) -> list[Track]:
+    root = resolve_folder(folder, title)
     tracks = []
     for split in ("train", "test"):
-        for path in sorted((root / split).glob(f"*{SUFFIX}")):
-            name = path.name.removesuffix(SUFFIX)
-            song_split = split_of(name, split, validation)
-            tracks.append(make_track(open_streams(path), name, song_split, corpus, "MUSDB18"))
-    if not tracks:
-        raise CorpusError(f"No *{SUFFIX} in {root / 'train'} or {root / 'test'}; the MUSDB18 songs belong there.")
+        for path in sorted((root / split).glob(pattern)):
+            if not path.name.startswith("."):
+                name = path.name.removesuffix(SUFFIX)
+                tracks.append(make_track(open_song(path), name, split_of(name, split, validation), corpus, title))
     return tracks
 
 
@@ -171,6 +211,22 @@ def open_streams(path: Path) -> dict[str, StreamPart]:
     except (av.error.FFmpegError, OSError) as error:
         raise CorpusError(f"{path} cannot be read as a stem file ({error}). Copy or download it again.") from error
     check_stems_agree(parts, f"streams of {path}")
+    return parts
+
+
+def open_stems(path: Path) -> dict[str, AudioPart]:
+    """The stems of a song's folder of MUSDB18-HQ by name.
+
+    Raises:
+        CorpusError: one is missing or not readable, or they differ in rate, channels or length.
+    """
+    parts = {}
+    for stem in ("vocals", *ACCOMPANIMENT):
+        file = path / f"{stem}.wav"
+        if not file.is_file():
+            raise CorpusError(f"{file} is missing; a song of MUSDB18-HQ needs vocals, {', '.join(ACCOMPANIMENT)}.")
+        parts[stem] = AudioPart.open(file)
+    check_stems_agree(parts, f"stems in {path}")
     return parts
 
 

@@ -1,17 +1,16 @@
 """The corpora this package reads, by name: `CORPORA["mir1k"].load(folder)`.
 
-What each is about stands in its module; what a dataset card needs of it is gathered here.
+What each is about stands in its module; what dataset cards and `majl data list` need of it is gathered here.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 
-from . import folder, medleydb, mir1k, mir_st500, musdb18, musdb18_hq, music, ssvd, stems, ultrastar, voices
+from ..errors import CorpusError
+from . import folder, medleydb, mir1k, mir_st500, musdb18, ssvd, ultrastar
 from .tracks import Track
 
 
@@ -23,7 +22,6 @@ class Corpus:
         name: key in `CORPORA`; readers take another one for the tracks as `corpus`, to keep folders of a kind apart.
         title: for people, one line.
         load: `load(folder, **options) -> list[Track]`; its docstring says which options.
-        module: whose docstring has the sections that the properties below quote.
         label_kinds: those of its tracks, of `tracks.LABEL_KINDS`.
         licence: SPDX identifier, or words where there is none; empty where each folder has its own.
         citation: BibTeX or a sentence; empty where there is nothing to cite.
@@ -36,7 +34,6 @@ class Corpus:
     name: str
     title: str
     load: Callable[..., list[Track]]
-    module: ModuleType
     label_kinds: tuple[str, ...]
     licence: str = ""
     citation: str = ""
@@ -46,26 +43,20 @@ class Corpus:
     languages: tuple[str, ...] = ()
 
     @property
-    def conventions(self) -> str:
-        """Layout, units, channels and time axis."""
-        return self._section("Conventions")
+    def documentation(self) -> str:
+        """Layout, units, traps and licence, then the options of `load`; empty under python -OO."""
+        return "\n\n".join(filter(None, map(inspect.getdoc, (inspect.getmodule(self.load), self.load))))
 
-    @property
-    def traps(self) -> str:
-        """What goes wrong with it."""
-        return self._section("Traps")
 
-    @property
-    def options(self) -> dict[str, object]:
-        """The options that `load` takes, with their defaults."""
-        parameters = list(inspect.signature(self.load).parameters.values())[1:]
-        return {parameter.name: parameter.default for parameter in parameters}
+def find_corpus(name: str) -> Corpus:
+    """The corpus called `name`.
 
-    def _section(self, title: str) -> str:
-        """The lines below `title` in the module's docstring, without their indent."""
-        text = inspect.getdoc(self.module) or ""  # None under python -OO
-        match = re.search(rf"^{title}\n((?:(?: .*)?\n?)+)", text, re.MULTILINE)
-        return inspect.cleandoc(match[1]) if match else ""
+    Raises:
+        CorpusError: there is none; the message lists those that there are.
+    """
+    if name not in CORPORA:
+        raise CorpusError(f"There is no corpus {name!r}; the corpora are {', '.join(sorted(CORPORA))}.")
+    return CORPORA[name]
 
 
 CORPORA: dict[str, Corpus] = {
@@ -75,7 +66,6 @@ CORPORA: dict[str, Corpus] = {
             name="mir1k",
             title="MIR-1K",
             load=mir1k.load_mir1k,
-            module=mir1k,
             label_kinds=("full",),
             licence=mir1k.LICENCE,
             citation=mir1k.CITATION,
@@ -87,7 +77,6 @@ CORPORA: dict[str, Corpus] = {
             name="medleydb",
             title="MedleyDB, vocals and accompaniment with the melody's pitch",
             load=medleydb.load_medleydb,
-            module=medleydb,
             label_kinds=("full", "separation"),
             licence=medleydb.LICENCE,
             citation=medleydb.CITATION,
@@ -98,7 +87,6 @@ CORPORA: dict[str, Corpus] = {
             name="musdb18",
             title="MUSDB18",
             load=musdb18.load_musdb18,
-            module=musdb18,
             label_kinds=("separation",),
             licence=musdb18.LICENCE,
             citation=musdb18.CITATION,
@@ -108,11 +96,10 @@ CORPORA: dict[str, Corpus] = {
         Corpus(
             name="musdb18_hq",
             title="MUSDB18-HQ",
-            load=musdb18_hq.load_musdb18_hq,
-            module=musdb18_hq,
+            load=musdb18.load_musdb18_hq,
             label_kinds=("separation",),
-            licence=musdb18_hq.LICENCE,
-            citation=musdb18_hq.CITATION,
+            licence=musdb18.LICENCE,
+            citation=musdb18.HQ_CITATION,
             splits="the published 86 train, 14 validation and 50 test songs",
             homepage="https://doi.org/10.5281/zenodo.3338373",
         ),
@@ -120,7 +107,6 @@ CORPORA: dict[str, Corpus] = {
             name="mir_st500",
             title="MIR-ST500",
             load=mir_st500.load_mir_st500,
-            module=mir_st500,
             label_kinds=("pitch",),
             licence=mir_st500.LICENCE,
             citation=mir_st500.CITATION,
@@ -131,7 +117,6 @@ CORPORA: dict[str, Corpus] = {
             name="ultrastar",
             title="UltraStar karaoke songs",
             load=ultrastar.load_ultrastar,
-            module=ultrastar,
             label_kinds=("pitch",),
             citation=ultrastar.CITATION,
         ),
@@ -139,7 +124,6 @@ CORPORA: dict[str, Corpus] = {
             name="ssvd",
             title="SSVD, sight-singing with notes",
             load=ssvd.load_ssvd,
-            module=ssvd,
             label_kinds=("vocals",),
             licence=ssvd.LICENCE,
             citation=ssvd.CITATION,
@@ -148,29 +132,25 @@ CORPORA: dict[str, Corpus] = {
         Corpus(
             name="stems",
             title="Songs as vocals and accompaniment",
-            load=stems.load_stems,
-            module=stems,
+            load=folder.load_stems,
             label_kinds=("separation",),
         ),
         Corpus(
             name="voices",
             title="Solo voices without labels",
-            load=voices.load_voices,
-            module=voices,
+            load=folder.load_voices,
             label_kinds=("vocals",),
         ),
         Corpus(
             name="music",
             title="Music without voices",
-            load=music.load_music,
-            module=music,
+            load=folder.load_music,
             label_kinds=("accompaniment",),
         ),
         Corpus(
             name="folder",
             title="Own songs with any of stems, mixtures, f0 and notes",
             load=folder.load_folder,
-            module=folder,
             label_kinds=("full", "separation", "pitch", "vocals"),
         ),
     )

@@ -239,43 +239,6 @@ class Track:
             raise CorpusError(f"{self.id} has no {name}; ask a track of another corpus.")
         return part
 
-    def read_vocals(self, start_s: float, duration_s: float) -> np.ndarray:
-        """(num_channels, round(duration_s * sampling_rate)) float32; zeros beyond either end."""
-        return self._read("vocals", start_s, duration_s)
-
-    def read_accompaniment(self, start_s: float, duration_s: float) -> np.ndarray:
-        """(num_channels, round(duration_s * sampling_rate)) float32; zeros beyond either end."""
-        return self._read("accompaniment", start_s, duration_s)
-
-    def _read(self, name: str, start_s: float, duration_s: float) -> np.ndarray:
-        rate = self.sampling_rate
-        return self.part(name).read(round(start_s * rate), round(duration_s * rate))
-
-
-def track_of_file(root: Path, path: Path, role: str, corpus: str, licence: str, title: str) -> Track:
-    """The track of a file below `root` that is all there is of its recording.
-
-    Args:
-        role: what the file is, "vocals" or "accompaniment".
-        title: what the provenance calls it.
-
-    Raises:
-        CorpusError: not readable as audio.
-    """
-    part = AudioPart.open(path)
-    name = path.relative_to(root).with_suffix("").as_posix()
-    return Track(
-        id=f"{corpus}/{name}",
-        corpus=corpus,
-        song=name,
-        singer="",
-        duration_s=part.duration_s,
-        sampling_rate=part.sampling_rate,
-        **{role: part},
-        licence=licence,
-        provenance=f"{title}, recording {name}.",
-    )
-
 
 def resolve_folder(folder: str | Path, what: str) -> Path:
     """Expand `~` and `$VARIABLES` in `folder` and check that it is there; `what` names the corpus in the error."""

@@ -28,8 +28,8 @@ def card_sections(checkpoint: str | Path, address: str | None = None, benchmark:
     """
     from jinja2 import Environment, StrictUndefined
 
+    from ..checkpoints.loading import checkpoint_sha256
     from ..models.configuration_majl import MajlConfig
-    from .systems import checkpoint_sha256
 
     if not (Path(checkpoint) / "config.json").is_file():
         raise EvaluationError(

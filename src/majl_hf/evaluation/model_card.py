@@ -24,12 +24,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..checkpoints import find_checkpoint
+from ..checkpoints.loading import checkpoint_sha256
 from ..errors import EvaluationError, MajlError
 from ..metrics.statistics import paired_difference
 from .card_sections import TEMPLATES, card_sections
 from .results import read_results
 from .runner import MELODY_METRICS, METRICS, SEPARATION_METRICS
-from .systems import checkpoint_sha256
 
 INDEX_METRICS = ("sdr_db", "nsdr_db", "si_sdr_db", "rpa", "rca", "oa")
 RESEARCH_LICENCE = "research-non-commercial-training-data"  # what the shipped weights are under

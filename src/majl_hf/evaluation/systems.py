@@ -7,7 +7,6 @@ have `provenance`, a dict that goes into the results.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +87,7 @@ class MajlSystem:
     ) -> MajlSystem:
         """A shipped name, a folder or a Hub id; the results name it by the last part of that unless `name` is given."""
         from ..checkpoints import find_checkpoint
+        from ..checkpoints.loading import checkpoint_sha256
         from ..models.modeling_majl import MajlModel
 
         folder = find_checkpoint(name_or_path)
@@ -199,16 +199,3 @@ class TrueVocalsSystem:
 
     def __call__(self, mixture: np.ndarray, sampling_rate: int, *, vocals: np.ndarray) -> SystemOutput:
         return SystemOutput.of(None, self.tracker(vocals.mean(axis=0), sampling_rate))
-
-
-def checkpoint_sha256(folder: str | Path) -> str | None:
-    """SHA-256 over the safetensors files of a folder in the order of their names; None where there are none."""
-    paths = sorted(Path(folder).glob("*.safetensors"))
-    if not paths:
-        return None
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

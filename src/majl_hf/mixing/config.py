@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ..corpora.folder import load_music, load_stems, load_voices
 from ..corpora.mir1k import load_mir1k
 from ..corpora.musdb18 import load_stem_file
-from ..corpora.music import load_music
-from ..corpora.stems import load_stems
 from ..corpora.tracks import Track
-from ..corpora.voices import load_voices
 from ..system.settings import Section
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ class Mir1kCorpus(Section):
 
 
 class StemsCorpus(Section):
-    """A folder of stems; see `stems.load_stems`."""
+    """A folder of stems; see `folder.load_stems`."""
 
     kind: Literal["stems"] = "stems"
     folder: str
@@ -56,7 +54,7 @@ class StemFileCorpus(Section):
 
 
 class VoicesCorpus(Section):
-    """A folder of solo voices; see `voices.load_voices`."""
+    """A folder of solo voices; see `folder.load_voices`."""
 
     kind: Literal["voices"] = "voices"
     folder: str
@@ -68,7 +66,7 @@ class VoicesCorpus(Section):
 
 
 class MusicCorpus(Section):
-    """A folder of music without voices; see `music.load_music`."""
+    """A folder of music without voices; see `folder.load_music`."""
 
     kind: Literal["music"] = "music"
     folder: str

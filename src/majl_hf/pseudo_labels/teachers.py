@@ -24,9 +24,10 @@ from transformers import AutoModel
 
 from ..audio import StreamResampler, resample
 from ..checkpoints import SHIPPED
+from ..checkpoints.loading import checkpoint_sha256
 from ..errors import ConfigError, TeacherError
 from ..evaluation.packages import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker
-from ..evaluation.systems import PitchTrack, checkpoint_sha256
+from ..evaluation.systems import PitchTrack
 from ..models.configuration_majl import MajlConfig
 from ..models.decoding_majl import PitchFrames
 from ..models.modeling_majl import MajlModel

@@ -97,11 +97,9 @@ def load_corpus(name: str, source: str | Path, **options) -> list[Track]:
     """
     import inspect
 
-    from ..corpora.registry import CORPORA
+    from ..corpora.registry import find_corpus
 
-    if name not in CORPORA:
-        raise MajlError(f"There is no corpus {name!r}; the corpora are {', '.join(sorted(CORPORA))}.")
-    load = CORPORA[name].load
+    load = find_corpus(name).load
     try:
         inspect.signature(load).bind(source, **options)
     except TypeError as error:

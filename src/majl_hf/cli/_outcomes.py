@@ -22,7 +22,7 @@ class _AudioSecondsColumn(ProgressColumn):
         return Text(f"{task.completed:.0f}{total} s of audio{speed}", no_wrap=True)
 
 
-class Report:
+class Outcomes:
     """Collects and prints the outcome of every file of one command.
 
     Args:
@@ -38,7 +38,7 @@ class Report:
         self._started_s = time.monotonic()
         self._progress: Progress | None = None
 
-    def __enter__(self) -> "Report":
+    def __enter__(self) -> "Outcomes":
         return self
 
     def __exit__(self, *exception) -> None:
