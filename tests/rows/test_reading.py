@@ -159,8 +159,8 @@ def test_refusals(built, rows, tmp_path):
         make(built, source={"label_kinds": ["pseudo"]})
     with pytest.raises(ValidationError, match="cannot be streamed"):
         MixingConfig(sources=[{"kind": "music", "folder": "x"}], streaming=True)
-    with pytest.raises(ValidationError, match="length is missing"):
-        MixingConfig(sources=[{"kind": "music", "folder": "x"}])
+    with pytest.raises(ValueError, match="length is missing"):
+        JointMixtureDataset(MixingConfig(sources=[{"kind": "music", "folder": "x"}]))
     zero = write_built(tmp_path / "zero", [{**row, "sampling_weight": 0.0} for row in rows])
     with pytest.raises(ValueError, match="have weight 0"):
         make(zero)
