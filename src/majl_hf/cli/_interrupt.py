@@ -5,16 +5,18 @@ renamings. So while files are being written the first signal only sets a flag, w
 blocks; a second one raises at once.
 """
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 
 class Stopped(KeyboardInterrupt):
-    """The run was stopped; `exit_code` is the shell's for the signal."""
+    """The run was stopped; `exit_code` is the shell's for the signal, `advice` what to do next."""
 
-    def __init__(self, signal_number: int = signal.SIGINT):
+    def __init__(self, signal_number: int = signal.SIGINT, advice: str = ""):
         super().__init__(signal_number)
-        self.exit_code = 128 + signal_number
+        self.exit_code, self.advice = 128 + signal_number, advice
 
 
 class StopSignals:
@@ -42,3 +44,25 @@ class StopSignals:
         if self._received is not None:
             raise Stopped(number)
         self._received = number
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Context in which SIGINT and SIGTERM raise `Stopped` at once, for work that resumes from what is on disk."""
+    received = []
+
+    def stop(number: int, frame) -> None:
+        received.append(number)
+        raise Stopped(number)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except BaseException as error:
+        if not received:
+            raise
+        # Loading processes may have had the signal, too; then it is their end that is reported here.
+        raise Stopped(received[0], "run the same command again to resume") from error
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

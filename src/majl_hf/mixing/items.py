@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..corpora.tracks import Track
+from ..errors import ConfigError
 from .config import RECIPES, MixingConfig, Options, RowsSource, Source, background_weight
 from .segments import fade_edges, read_segment, rms_dbfs, to_channels
 from .transforms import (
@@ -327,7 +328,8 @@ class Mixtures:
         transforms: see `Mixer`.
 
     Raises:
-        ValueError: a source without tracks, rows that all have weight 0, voices without anything to stand over.
+        ConfigError: rows that all have weight 0, voices without anything to stand over.
+        ValueError: a source without tracks.
     """
 
     def __init__(
@@ -354,7 +356,7 @@ class Mixtures:
         self._lenders = np.flatnonzero(shares)
         self._background_weights = normalised([share for share in shares if share > 0])
         if len(self._lenders) == 0 and any(group.recipe == "vocals" and group.weight > 0 for group in self._groups):
-            raise ValueError(
+            raise ConfigError(
                 "There are solo voices, but nothing for them to stand over; add rows of kind 'accompaniment' or "
                 "'separation' with a background_weight above 0."
             )
@@ -389,7 +391,7 @@ class Mixtures:
                 ]
         total = sum(share for _, _, share in found)
         if not found or (source.weight > 0 and total == 0):
-            raise ValueError(f"All rows of {source.folder}, split {source.split}, have weight 0.")
+            raise ConfigError(f"All rows of {source.folder}, split {source.split}, have weight 0.")
         scale = source.weight / total if total > 0 else 0.0
         self._groups += [Group(tracks, recipe, options, share * scale) for recipe, options, share in found]
         return recordings
@@ -428,7 +430,7 @@ class JointMixtureDataset(Mixtures, Dataset):
 
     Raises:
         CorpusError: from the readers, with the name of the file.
-        ValueError: as of `Mixtures`; no length.
+        ConfigError, ValueError: as of `Mixtures`; no length.
     """
 
     def __init__(

@@ -26,6 +26,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..corpora.tracks import Track
+from ..errors import ConfigError
 from .config import MixingConfig
 from .items import Mixtures, Pool, TrackPool, normalised, to_item
 from .transforms import Segment, Transform
@@ -81,7 +82,8 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
 
     Raises:
         CorpusError: from the rows, with the name of the file.
-        ValueError: as of `items.Mixtures`; fewer rows than processes, a rank that is none.
+        ConfigError: as of `items.Mixtures`; fewer rows than processes.
+        ValueError: a rank that is none.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
         self._shares = normalised(shares[self._group_of] * self._weights)
         self._num_items = len(self._share_of_rank(np.flatnonzero(self._shares > 0)))
         if self._num_items == 0:
-            raise ValueError(f"{(self._shares > 0).sum()} rows cannot be shared by {world_size} processes.")
+            raise ConfigError(f"{(self._shares > 0).sum()} rows cannot be shared by {world_size} processes.")
         self._plan: tuple[int, _Pass] | None = None
         # Epoch and first item; in shared memory, so that worker processes which outlive an epoch see the next one.
         self._state = torch.zeros(2, dtype=torch.int64).share_memory_()

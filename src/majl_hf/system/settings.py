@@ -65,15 +65,15 @@ def load_stages(path: str | Path, kinds: Mapping[str, type[Section]]) -> dict[st
     common = read_settings(path)
     default = next(iter(kinds))
     if "stages" not in common:
-        stages = {str(common.get("kind", default)): common}
-        common = {}
+        common, stages = {}, {str(common.get("kind", default)): common}
+        wheres = [str(path)]
     else:
         stages = common.pop("stages")
         if not isinstance(stages, Mapping) or not all(isinstance(stage, Mapping) for stage in stages.values()):
             raise ConfigError(f"{path}: stages: got {_shown(stages)}; it maps the name of each stage to its settings.")
+        wheres = [f"{path}, stage {name}" for name in stages]
     loaded = {}
-    for name in stages:
-        where = f"{path}, stage {name}"
+    for name, where in zip(stages, wheres, strict=True):
         chain = extension_chain(name, {other: stage.get("extends") for other, stage in stages.items()}, where)
         values = {}
         for extended in reversed(chain):
@@ -127,7 +127,11 @@ def validated(section: type[S], values: Any, where: str) -> S:
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {'; '.join(map(_problem, error.errors()))}.") from error
+        errors = error.errors()
+        keys = [error["loc"] for error in errors]
+        # Where a part does not fit, what that makes of the whole is not worth a word.
+        inmost = [e for e in errors if not any(k != e["loc"] and k[: len(e["loc"])] == e["loc"] for k in keys)]
+        raise ConfigError(f"{where}: {'; '.join(map(_problem, inmost))}.") from error
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,6 +166,8 @@ def _problem(error: Mapping[str, Any]) -> str:
     if error["type"] == "unknown_key":
         return f"{'.'.join(map(str, (*error['loc'], error['ctx']['key'])))}: {error['msg']}"
     key = ".".join(map(str, error["loc"])) or "settings"
+    if error["type"] == "union_tag_invalid":
+        return f"{key}.kind: got {error['ctx']['tag']!r}; allowed are {error['ctx']['expected_tags']}"
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
     of_the_whole = error["type"] in ("missing", "value_error") and isinstance(error["input"], Mapping)
     return f"{key}: {message}" if of_the_whole else f"{key}: {message}, got {_shown(error['input'])}"

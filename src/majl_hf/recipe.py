@@ -1,0 +1,113 @@
+"""Recipes: YAML files whose named stages lead from corpora to a model; see `system.settings.load_stages`.
+
+    kind: train       the default; what stands beside `stages` is common to these
+    kind: label       pseudo labels
+    kind: merge       a model made from others
+    kind: calibrate   a model with its decoding calibrated
+
+Every stage has a folder of its own, its `out`; it names those of earlier stages where it uses them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from .checkpoints.merging import merge
+from .errors import ConfigError
+from .mixing.config import Corpus
+from .pseudo_labels.config import PseudoLabelConfig
+from .system.files import write_atomically
+from .system.settings import Section, load_stages
+from .training.config import TrainingConfig
+from .training.run import FINISHED_NAME
+
+
+class MergeConfig(Section):
+    """A model made from others; the arguments of `checkpoints.merging.merge`."""
+
+    model: str
+    out: str
+    start: str | None = None
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    pitch_estimator: str | None = None
+
+    def run(self) -> None:
+        merge(**self.model_dump())
+
+
+class CalibrationConfig(Section):
+    """A copy of a model whose decoding is calibrated on validation clips; see `evaluation.calibration.calibrate`.
+
+    Args:
+        model: folder of the model.
+        out: folder of the copy.
+        corpus: clips with vocals and a pitch label.
+        keep_path: leave Viterbi's costs as they are.
+    """
+
+    model: str
+    out: str
+    corpus: Corpus
+    keep_path: bool = False
+
+    def run(self) -> None:
+        from .evaluation.calibration import calibrate
+
+        merge(self.model, self.out)
+        calibrate(self.out, self.corpus, keep_path=self.keep_path)
+
+
+KINDS = {"train": TrainingConfig, "label": PseudoLabelConfig, "merge": MergeConfig, "calibrate": CalibrationConfig}
+Stage = TrainingConfig | PseudoLabelConfig | MergeConfig | CalibrationConfig
+
+
+def load_recipe(path: str | Path) -> dict[str, Stage]:
+    """The stages of a file by name, in order, all of them checked; of a file without `stages` the only one.
+
+    Raises:
+        ConfigError: the file cannot be used; the message names the stage, the key, what was got and what is allowed.
+    """
+    stages = load_stages(path, KINDS)
+    outs = [Path(stage.out) for stage in stages.values()]
+    if shared := next((out for out in outs if outs.count(out) > 1), None):
+        raise ConfigError(f"{path}: two stages write to {shared}; give each a folder of its own.")
+    return stages
+
+
+def load_stage(path: str | Path, name: str | None = None) -> Stage:
+    """One stage of a file, whose other stages are checked as well.
+
+    Args:
+        name: may be left out where there is only one.
+
+    Raises:
+        ConfigError: as of `load_recipe`; there is no such stage, or there are several and none is named.
+    """
+    stages = load_recipe(path)
+    if name is None and len(stages) == 1:
+        return next(iter(stages.values()))
+    if name not in stages:
+        got = "which one to run is not said" if name is None else f"there is no stage {name!r}"
+        raise ConfigError(f"{path}: {got}; its stages are {', '.join(stages)} (--stage).")
+    return stages[name]
+
+
+def make_model(stage: MergeConfig | CalibrationConfig) -> None:
+    """Run a stage that makes a model without training."""
+    discard(stage)
+    stage.run()
+    write_atomically(Path(stage.out) / FINISHED_NAME, stage.model_dump_json(indent=1))
+
+
+def discard(stage: Stage) -> None:
+    """Make a stage start anew: what it was made from has changed. Pseudo labels find that out themselves."""
+    if isinstance(stage, TrainingConfig):
+        shutil.rmtree(stage.out, ignore_errors=True)
+    elif not isinstance(stage, PseudoLabelConfig):
+        with contextlib.suppress(FileNotFoundError):
+            (Path(stage.out) / FINISHED_NAME).unlink()
