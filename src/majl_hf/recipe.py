@@ -10,8 +10,8 @@ Every stage has a folder of its own, its `out`; it names those of earlier stages
 
 from __future__ import annotations
 
-import contextlib
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -99,15 +99,15 @@ def load_stage(path: str | Path, name: str | None = None) -> Stage:
 
 def make_model(stage: MergeConfig | CalibrationConfig) -> None:
     """Run a stage that makes a model without training."""
-    discard(stage)
+    discard([stage])
     stage.run()
     write_atomically(Path(stage.out) / FINISHED_NAME, stage.model_dump_json(indent=1))
 
 
-def discard(stage: Stage) -> None:
-    """Make a stage start anew: what it was made from has changed. Pseudo labels find that out themselves."""
-    if isinstance(stage, TrainingConfig):
-        shutil.rmtree(stage.out, ignore_errors=True)
-    elif not isinstance(stage, PseudoLabelConfig):
-        with contextlib.suppress(FileNotFoundError):
-            (Path(stage.out) / FINISHED_NAME).unlink()
+def discard(stages: Iterable[Stage]) -> None:
+    """Make stages start anew, since what they were made from has changed. Pseudo labels find that out themselves."""
+    for stage in stages:
+        if isinstance(stage, TrainingConfig):
+            shutil.rmtree(stage.out, ignore_errors=True)
+        elif not isinstance(stage, PseudoLabelConfig):
+            (Path(stage.out) / FINISHED_NAME).unlink(missing_ok=True)
