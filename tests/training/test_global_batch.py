@@ -7,6 +7,7 @@ import torch
 from processes import run_two_processes
 from row_files import make_rows, write_built
 from safetensors.torch import load_file, save_file
+from training_runs import rows_of, run_values
 from transformers import TrainerCallback
 
 from majl_hf.training import TrainingConfig, ValidationConfig, make_trainer
@@ -70,27 +71,12 @@ def built(tmp_path_factory):
 
 
 def values(built, model, output, strategy, balance, **arguments) -> dict:
-    rows = {"kind": "rows", "folder": str(built)}
     return {
-        "model": str(model),
+        **run_values(model, output, rows_of(built), max_grad_norm=0, save_strategy="no", **arguments),
         "model_config_overrides": {"separator_gradient_scale": 0.5},
-        "threads": 1,
         "weighting": {"strategy": strategy, "warmup_share": 0.0},
         "balancing": {"strategy": balance},
-        "validation": {"corpora": [{**rows, "label_kinds": ["full", "separation", "pitch"]}]},
-        "data": {"segment_samples": 8000, "sources": [rows]},
-        "arguments": {
-            "output_dir": str(output),
-            "max_steps": 2,
-            "max_grad_norm": 0,
-            "learning_rate": 1e-3,
-            "lr_scheduler_type": "constant",
-            "save_strategy": "no",
-            "logging_steps": 1,
-            "use_cpu": True,
-            "disable_tqdm": True,
-            **arguments,
-        },
+        "validation": {"corpora": [rows_of(built, label_kinds=["full", "separation", "pitch"])]},
     }
 
 
@@ -115,11 +101,14 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path,
         arguments = [json.dumps(config("processes", per_device_train_batch_size=4)), str(tmp_path / "two.safetensors")]
         output = run_two_processes(script, arguments)
         line = next(line for line in output.splitlines() if line.startswith("RESULT"))
-        world_size, losses = json.loads(line.removeprefix("RESULT"))
+        world_size, losses, scores = json.loads(line.removeprefix("RESULT"))
         assert world_size == 2
-        cuts.append((load_file(tmp_path / "two.safetensors"), losses))
+        # Each process has scored half of the clips, and both know the scores of all.
+        assert whole_scores.pop("num_clips") == 7 and scores.pop("num_clips") == 4
+        assert scores == pytest.approx(whole_scores, abs=1e-3)
+        cuts.append((load_file(tmp_path / "two.safetensors"), losses, scores))
 
-    for cut, cut_losses in cuts:
+    for cut, cut_losses, _ in cuts:
         assert cut.keys() == whole.keys()
         for name, expected in whole.items():
             assert torch.allclose(cut[name], expected, rtol=0, atol=1e-6), name

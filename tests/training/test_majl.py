@@ -15,6 +15,7 @@ import yaml
 from datasets import load_dataset
 from processes import environment
 from row_files import make_rows, write_built
+from training_runs import rows_of, run_values
 from typer.testing import CliRunner
 
 from majl_hf import MajlModel
@@ -27,23 +28,14 @@ from majl_hf.training import is_finished, make_trainer
 
 
 def config(folder: Path, model: str, rows: str) -> dict:
-    pseudo = {"kind": "rows", "folder": str(folder / "pseudo"), "weight": 1.0}
-    labelled = {"kind": "rows", "folder": rows, "label_kinds": ["full", "accompaniment"]}
+    labelled = rows_of(rows, label_kinds=["full", "accompaniment"])
+    values = run_values(model, "", labelled, per_device_train_batch_size=4, save_steps=20)
+    values["data"]["speed_probability"] = 0.0
     return {
-        "model": model,
+        **values,
         "model_config_overrides": {"separator_gradient_scale": 0.02},
-        "threads": 1,
         "learning_rates": {"separator": 3e-3, "pitch_estimator": 3e-3},
         "average_decay": 0.9,
-        "data": {"segment_samples": 8000, "speed_probability": 0.0, "sources": [labelled]},
-        "arguments": {
-            "per_device_train_batch_size": 4,
-            "lr_scheduler_type": "constant",
-            "save_steps": 20,
-            "logging_steps": 1,
-            "use_cpu": True,
-            "disable_tqdm": True,
-        },
         "stages": {
             "stage_1": {"arguments": {"output_dir": str(folder / "stage-1"), "max_steps": 40}},
             "pseudo_labels": {
@@ -66,7 +58,7 @@ def config(folder: Path, model: str, rows: str) -> dict:
                 "extends": "stage_1",
                 "model": str(folder / "merged"),
                 "weighting": {"strategy": "dwhs"},
-                "data": {"sources": [labelled, pseudo]},
+                "data": {"sources": [labelled, rows_of(folder / "pseudo")]},
                 "arguments": {"output_dir": str(folder / "stage-2")},
             },
         },

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
+from training_runs import mir1k_of, run_values, write_singers
 
 from majl_hf import MajlConfig, MajlModel
 from majl_hf.errors import ConfigError, NonFiniteLossError
@@ -33,72 +33,25 @@ BASE_LIKE = {
     "separator_gradient_scale": 0.5,
 }
 TINY = {"separator_config": TinySeparatorConfig(), "pitch_estimator_config": TinyPitchEstimatorConfig()}
-RATE = 16_000
-
-
-def write_mir1k(folder: Path, num_clips: int = 4, seconds: float = 2.0) -> None:
-    """Sung tones over noise in MIR-1K's layout: left accompaniment, right vocals, label line k at 0.02 (k + 1) s."""
-    (folder / "Wavfile").mkdir(parents=True)
-    (folder / "PitchLabel").mkdir()
-    rng = np.random.default_rng(0)
-    time_s = np.arange(int(seconds * RATE)) / RATE
-    rows = ["clip,singer,sex,song,duration_s,clip_split,singer_split"]
-    for index in range(num_clips):
-        semitone = 57.0 + 2 * index
-        hz = 440 * 2 ** ((semitone - 69) / 12)
-        vocals = 0.1 * sum(np.sin(2 * np.pi * k * hz * time_s) / k for k in range(1, 6))
-        accompaniment = 0.05 * rng.standard_normal(len(time_s))
-        name, singer = f"s{index}_1_01", f"s{index}"
-        soundfile.write(folder / f"Wavfile/{name}.wav", np.stack([accompaniment, vocals], axis=1), RATE)
-        num_lines = int((seconds - 0.04) / 0.02) + 1
-        (folder / f"PitchLabel/{name}.pv").write_text("\n".join([f"{semitone}"] * num_lines))
-        split = "validation" if index == num_clips - 1 else "train"
-        rows.append(f"{name},{singer},f,{singer}_1,{seconds},{split},{split}")
-    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
 
 
 @pytest.fixture(scope="module")
 def config_file(tmp_path_factory, tiny_model_folder):
     folder = tmp_path_factory.mktemp("training")
-    write_mir1k(folder / "mir1k")
+    write_singers(folder / "mir1k")
+    corpus = "${TINY_CORPUS}/mir1k"
     values = {
-        "model": tiny_model_folder,
+        **run_values(
+            tiny_model_folder,
+            "${TINY_CORPUS}/run",
+            mir1k_of(corpus, "train"),
+            segment_samples=16_000,
+            max_steps=8,
+            save_steps=4,
+        ),
         "model_config_overrides": {"window_s": 2.0},
-        "threads": 1,
         "learning_rates": {"separator": 3e-3, "pitch_estimator": 3e-3},
-        "data": {
-            "segment_samples": 16_000,
-            "sources": [
-                {
-                    "kind": "mir1k",
-                    "folder": "${TINY_CORPUS}/mir1k",
-                    "split_column": "singer_split",
-                    "split_value": "train",
-                }
-            ],
-        },
-        "validation": {
-            "corpora": [
-                {
-                    "kind": "mir1k",
-                    "folder": "${TINY_CORPUS}/mir1k",
-                    "split_column": "singer_split",
-                    "split_value": "validation",
-                }
-            ],
-            "max_clip_s": 1.0,
-        },
-        "arguments": {
-            "output_dir": "${TINY_CORPUS}/run",
-            "max_steps": 8,
-            "per_device_train_batch_size": 2,
-            "learning_rate": 1e-3,
-            "lr_scheduler_type": "constant",
-            "save_steps": 4,
-            "logging_steps": 1,
-            "use_cpu": True,
-            "disable_tqdm": True,
-        },
+        "validation": {"corpora": [mir1k_of(corpus, "validation")], "max_clip_s": 1.0},
     }
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values))
