@@ -74,7 +74,7 @@ def run_here(file: File, stage: Stage = None, fresh: Fresh = False, max_steps: M
 
 def _run_all(file: Path, stages: dict, fresh: bool, max_steps: int | None, launch: Sequence[str]) -> int:
     from ..recipe import PseudoLabelConfig, TrainingConfig, discard
-    from ..training import is_finished
+    from ..training.run import checkpoint_to_resume, is_finished
 
     for number, (name, stage) in enumerate(stages.items()):
         later, is_label = list(stages.values())[number + 1 :], isinstance(stage, PseudoLabelConfig)
@@ -86,6 +86,8 @@ def _run_all(file: Path, stages: dict, fresh: bool, max_steps: int | None, launc
             typer.echo(f"=== stage {name} is finished: {stage.out}")
             continue
         if not is_label:
+            if isinstance(stage, TrainingConfig) and not fresh:
+                checkpoint_to_resume(stage)  # before anything is lost
             discard(later)
         before = _plan(stage)
         command = ["majl_hf.cli", "train", str(file), "--stage", name, *options]

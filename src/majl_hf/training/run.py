@@ -155,17 +155,9 @@ def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
         resume: Continue from the last checkpoint of the run's folder, if there is one.
 
     Raises:
-        ConfigError: The folder has a run that was trained to its end with other settings, so that nothing is left to
-            be trained with these.
-        As of `make_trainer`.
+        ConfigError: As of `checkpoint_to_resume` and `make_trainer`.
     """
-    checkpoint = last_checkpoint(config.out) if resume else None
-    has_ended = checkpoint is not None and int(checkpoint.rpartition("-")[2]) >= config.arguments["max_steps"]
-    if has_ended and (Path(config.out) / FINISHED_NAME).is_file() and not is_finished(config):
-        raise ConfigError(
-            f"{config.out} was trained to its end with other settings ({FINISHED_NAME} there). Give --fresh to train "
-            "it anew, or choose another output_dir."
-        )
+    checkpoint = checkpoint_to_resume(config) if resume else None
     trainer = make_trainer(config)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.use_average()
@@ -173,6 +165,22 @@ def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
     if trainer.args.should_save:
         write_atomically(Path(config.out) / FINISHED_NAME, config.model_dump_json(indent=1))
     return trainer
+
+
+def checkpoint_to_resume(config: TrainingConfig) -> str | None:
+    """The last checkpoint of the run's folder, if there is one.
+
+    Raises:
+        ConfigError: The run there came to its end with other settings, so that these have no steps left to train.
+    """
+    checkpoint = last_checkpoint(config.out)
+    has_ended = checkpoint is not None and int(checkpoint.rpartition("-")[2]) >= config.arguments["max_steps"]
+    if has_ended and (Path(config.out) / FINISHED_NAME).is_file() and not is_finished(config):
+        raise ConfigError(
+            f"{config.out} was trained to its end with other settings ({FINISHED_NAME} there). Give --fresh to train "
+            "it anew, or choose another output_dir."
+        )
+    return checkpoint
 
 
 def is_finished(config: TrainingConfig) -> bool:
