@@ -17,9 +17,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .checkpoints.merging import merge
+from .checkpoints.merging import move_towards, use_pitch_estimator
 from .errors import ConfigError
+from .evaluation.calibration import calibrate
+from .mixing.clips import iter_validation_clips
 from .mixing.config import Corpus
+from .models.feature_extraction_majl import MajlFeatureExtractor
+from .models.modeling_majl import MajlModel
 from .pseudo_labels.config import PseudoLabelConfig
 from .system.files import write_atomically
 from .system.settings import Section, load_stages
@@ -28,7 +32,14 @@ from .training.run import FINISHED_NAME
 
 
 class MergeConfig(Section):
-    """A model made from others; the arguments of `checkpoints.merging.merge`."""
+    """A model made from others, each given by its folder, Hub id or shipped name.
+
+    Args:
+        model: whose weights are taken.
+        out: folder of the result.
+        start, share: see `checkpoints.merging.move_towards`.
+        pitch_estimator: a model with the same separator, whose pitch estimator the result gets.
+    """
 
     model: str
     out: str
@@ -36,30 +47,27 @@ class MergeConfig(Section):
     share: Annotated[float, Field(ge=0, le=1)] = 1.0
     pitch_estimator: str | None = None
 
-    def run(self) -> None:
-        merge(**self.model_dump())
+    def make(self) -> MajlModel:
+        model = MajlModel.from_pretrained(self.model)
+        if self.start is not None:
+            move_towards(model, MajlModel.from_pretrained(self.start), self.share)
+        if self.pitch_estimator is not None:
+            use_pitch_estimator(model, MajlModel.from_pretrained(self.pitch_estimator))
+        return model
 
 
 class CalibrationConfig(Section):
-    """A copy of a model whose decoding is calibrated on validation clips; see `evaluation.calibration.calibrate`.
-
-    Args:
-        model: folder of the model.
-        out: folder of the copy.
-        corpus: clips with vocals and a pitch label.
-        keep_path: leave Viterbi's costs as they are.
-    """
+    """A copy of a model with its decoding chosen on validation clips; see `evaluation.calibration.calibrate`."""
 
     model: str
     out: str
     corpus: Corpus
     keep_path: bool = False
 
-    def run(self) -> None:
-        from .evaluation.calibration import calibrate
-
-        merge(self.model, self.out)
-        calibrate(self.out, self.corpus, keep_path=self.keep_path)
+    def make(self) -> MajlModel:
+        model = MajlModel.from_pretrained(self.model).eval()
+        calibrate(model, iter_validation_clips(self.corpus), keep_path=self.keep_path)
+        return model
 
 
 KINDS = {"train": TrainingConfig, "label": PseudoLabelConfig, "merge": MergeConfig, "calibrate": CalibrationConfig}
@@ -100,7 +108,9 @@ def load_stage(path: str | Path, name: str | None = None) -> Stage:
 def make_model(stage: MergeConfig | CalibrationConfig) -> None:
     """Run a stage that makes a model without training."""
     discard([stage])
-    stage.run()
+    model = stage.make()
+    model.save_pretrained(stage.out)
+    MajlFeatureExtractor.from_config(model.config).save_pretrained(stage.out)
     write_atomically(Path(stage.out) / FINISHED_NAME, stage.model_dump_json(indent=1))
 
 

@@ -15,7 +15,7 @@ import yaml
 from datasets import load_dataset
 from processes import environment
 from row_files import make_rows, write_built
-from training_runs import rows_of, run_values
+from training_runs import mir1k_of, rows_of, run_values, write_singers
 from typer.testing import CliRunner
 
 from majl_hf import MajlModel
@@ -214,19 +214,28 @@ def test_stages_of_one_file(recipe):
             load_stage(recipe, name)
 
 
-def test_models_made_from_others(tiny_model_folder, tmp_path, monkeypatch):
+def test_models_made_from_others(tiny_model_folder, tmp_path):
     """A pitch estimator of another model, and a calibrated copy; both are noted as finished."""
     other = MajlModel.from_pretrained(tiny_model_folder)
     with torch.no_grad():
         other.pitch_estimator.head.bias.add_(1.0)
     other.save_pretrained(tmp_path / "other")
-    values = {"kind": "merge", "model": tiny_model_folder, "pitch_estimator": str(tmp_path / "other")}
-    stage = load_stage(write(tmp_path / "merge.yaml", {**values, "out": str(tmp_path / "merged")}))
-    assert not is_finished(stage)
-    make_model(stage)
-    merged = MajlModel.from_pretrained(tmp_path / "merged")
-    assert is_finished(stage) and torch.equal(merged.pitch_estimator.head.bias, other.pitch_estimator.head.bias)
+    corpus = mir1k_of(write_singers(tmp_path / "mir1k", num_clips=2, seconds=1.0), "validation")
+    stages = {
+        "merged": {"kind": "merge", "model": tiny_model_folder, "pitch_estimator": str(tmp_path / "other")},
+        "calibrated": {"kind": "calibrate", "model": str(tmp_path / "merged"), "corpus": corpus, "keep_path": True},
+    }
+    stages = {name: {**stage, "out": str(tmp_path / name)} for name, stage in stages.items()}
+    made = {}
+    for name, stage in load_recipe(write(tmp_path / "recipe.yaml", {"stages": stages})).items():
+        assert not is_finished(stage)
+        make_model(stage)
+        assert is_finished(stage)
+        made[name] = MajlModel.from_pretrained(stage.out)
+        assert torch.equal(made[name].pitch_estimator.head.bias, other.pitch_estimator.head.bias)
+    before, after = (made[name].config for name in stages)
+    assert before.voicing_scale != after.voicing_scale and before.viterbi_jump_cost == after.viterbi_jump_cost
     with torch.no_grad():
         other.separator.head.bias.add_(1.0)
     with pytest.raises(ValueError, match="behind another separator"):
-        use_pitch_estimator(merged, other)
+        use_pitch_estimator(made["merged"], other)
