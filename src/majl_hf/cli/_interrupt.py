@@ -5,10 +5,8 @@ renamings. So while files are being written the first signal only sets a flag, w
 blocks; a second one raises at once.
 """
 
-import contextlib
 import signal
 import threading
-from collections.abc import Iterator
 
 
 class Stopped(KeyboardInterrupt):
@@ -46,23 +44,15 @@ class StopSignals:
         self._received = number
 
 
-@contextlib.contextmanager
-def resumable() -> Iterator[None]:
+class Resumable(StopSignals):
     """Context in which SIGINT and SIGTERM raise `Stopped` at once, for work that resumes from what is on disk."""
-    received = []
 
-    def stop(number: int, frame) -> None:
-        received.append(number)
+    def _note(self, number: int, frame) -> None:
+        self._received = number
         raise Stopped(number)
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except BaseException as error:
-        if not received:
-            raise
-        # Loading processes may have had the signal, too; then it is their end that is reported here.
-        raise Stopped(received[0], "run the same command again to resume") from error
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    def __exit__(self, kind, error, traceback) -> None:
+        super().__exit__()
+        if error is not None and self._received is not None:
+            # Loading processes may have had the signal as well; then it is their end that was raised.
+            raise Stopped(self._received, "run the same command again to resume") from error

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import _common as c
-from ._interrupt import resumable
+from ._interrupt import Resumable
 
 NAME = "label"
 PRINT_S = 10.0  # between two lines of progress
@@ -48,7 +48,7 @@ def label(config, overwrite: bool) -> None:
 
         from ..pseudo_labels import run_pseudo_labels
 
-        with resumable():
+        with Resumable():
             result = run_pseudo_labels(config, overwrite=overwrite, progress=_Progress())
     PartialState().destroy_process_group()  # else its threads hold up the end
     if os.environ.get("RANK", "0") == "0":

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from . import _common as c
-from ._interrupt import Stopped, resumable
+from ._interrupt import Resumable, Stopped
 
 NAME = "train"
 
@@ -65,7 +65,7 @@ def run_here(file: File, stage: Stage = None, fresh: Fresh = False, max_steps: M
                 config = config.with_arguments(max_steps=max_steps)
             if fresh:
                 discard([config])
-            with resumable():
+            with Resumable():
                 train(config, resume=not fresh)
         elif os.environ.get("RANK", "0") == "0":
             make_model(config)
@@ -112,7 +112,7 @@ def _wait_for(command: Sequence[str]) -> int:
     """Run a command and return its exit code; a signal to stop reaches all of its processes, and once."""
     process = subprocess.Popen(command, start_new_session=True)
     try:
-        with resumable():
+        with Resumable():
             return process.wait()
     except Stopped:
         # A launcher only passes on SIGTERM without a traceback. There are no groups of processes on Windows.

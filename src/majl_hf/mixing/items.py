@@ -22,7 +22,6 @@ from ..errors import ConfigError
 from .config import RECIPES, MixingConfig, Options, RowsSource, Source, background_weight
 from .segments import fade_edges, read_segment, rms_dbfs, to_channels
 from .transforms import (
-    Compose,
     DoubleMelody,
     FrameLabels,
     KeepLabel,
@@ -32,7 +31,6 @@ from .transforms import (
     RandomRatio,
     Segment,
     SwapChannels,
-    Transform,
 )
 
 MAX_DRAWS = 4  # of a segment, until there is a voice in it
@@ -107,31 +105,28 @@ class Mixer:
 
     Args:
         config: how segments are read and mixed; its sources are not used.
-        transforms: instead of the configuration's doubling, formants, equaliser, gain, channel swap and label dropping.
     """
 
-    def __init__(self, config: MixingConfig, transforms: Sequence[Transform] | None = None) -> None:
+    def __init__(self, config: MixingConfig) -> None:
         self.config = config
         self._frame_times_s = np.arange(config.total_frames) * config.hop_s
         self._balance = RandomRatio(
             config.ratio_std_db, config.ratio_limit_db, config.silence_dbfs, config.sampling_rate
         )
-        if transforms is None:
-            transforms = [
-                DoubleMelody(
-                    config.doubling_probability,
-                    config.doubling_min_db,
-                    config.doubling_max_db,
-                    config.hop_s,
-                    config.sampling_rate,
-                ),
-                MoveFormants(config.formant_probability, config.formant_semitones, config.sampling_rate),
-                RandomEqualizer(config.equalizer_probability, config.equalizer_db, config.sampling_rate),
-                RandomGain(config.gain_db),
-                SwapChannels(config.swap_probability),
-                KeepLabel(config.label_probability),
-            ]
-        self._transforms = Compose(transforms)
+        self._transforms = (
+            DoubleMelody(
+                config.doubling_probability,
+                config.doubling_min_db,
+                config.doubling_max_db,
+                config.hop_s,
+                config.sampling_rate,
+            ),
+            MoveFormants(config.formant_probability, config.formant_semitones, config.sampling_rate),
+            RandomEqualizer(config.equalizer_probability, config.equalizer_db, config.sampling_rate),
+            RandomGain(config.gain_db),
+            SwapChannels(config.swap_probability),
+            KeepLabel(config.label_probability),
+        )
         self._recipes = {
             "full": self._full,
             "vocals": self._vocals_over_background,
@@ -145,7 +140,9 @@ class Mixer:
         """Draw a segment by a recipe, one of `tracks.LABEL_KINDS`."""
         segment = self._recipes[recipe](rng, options, pools)
         segment.frames.vocals_weight *= getattr(options, "vocals_weight", 1.0)
-        return self._transforms(segment, rng)
+        for transform in self._transforms:
+            segment = transform(segment, rng)
+        return segment
 
     # Recipes
 
@@ -325,23 +322,14 @@ class Mixtures:
     Args:
         config: what to draw and how.
         tracks: for each of `config.sources` its tracks.
-        transforms: see `Mixer`.
 
     Raises:
         ConfigError: rows that all have weight 0, voices without anything to stand over.
-        ValueError: a source without tracks.
     """
 
-    def __init__(
-        self, config: MixingConfig, tracks: Sequence[Sequence[Track]], transforms: Sequence[Transform] | None
-    ) -> None:
-        if len(tracks) != len(config.sources) or not all(len(group) for group in tracks):
-            raise ValueError(
-                f"Tracks for {len(tracks)} sources of sizes {[len(group) for group in tracks]} were given; the "
-                f"configuration has {len(config.sources)} sources, and each needs at least one track."
-            )
+    def __init__(self, config: MixingConfig, tracks: Sequence[Sequence[Track]]) -> None:
         self.config = config
-        self._mixer = Mixer(config, transforms)
+        self._mixer = Mixer(config)
         self._groups: list[Group] = []
         recordings = []
         for source, of_source in zip(config.sources, tracks, strict=True):
@@ -425,23 +413,16 @@ class JointMixtureDataset(Mixtures, Dataset):
 
     Args:
         config: with a `length`.
-        tracks: for each of `config.sources` its tracks; left out, the sources read their folders.
-        transforms: see `Mixer`.
 
     Raises:
         CorpusError: from the readers, with the name of the file.
-        ConfigError, ValueError: as of `Mixtures`; no length.
+        ConfigError: as of `Mixtures`; no length.
     """
 
-    def __init__(
-        self,
-        config: MixingConfig,
-        tracks: Sequence[Sequence[Track]] | None = None,
-        transforms: Sequence[Transform] | None = None,
-    ) -> None:
+    def __init__(self, config: MixingConfig) -> None:
         if config.length is None:
-            raise ValueError("The length is missing: how many items an epoch has.")
-        super().__init__(config, [source.load() for source in config.sources] if tracks is None else tracks, transforms)
+            raise ConfigError("The length is missing: how many items an epoch has.")
+        super().__init__(config, [source.load() for source in config.sources])
         self._pools = [self._pool(np.flatnonzero(members), self._weights) for members in self._members]
         labelled = np.flatnonzero(self._labelled)
         self._labelled_pool = self._pool(labelled, self._durations_s) if len(labelled) else None

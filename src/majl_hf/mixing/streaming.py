@@ -17,7 +17,7 @@ Traps
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,10 @@ from ..corpora.tracks import Track
 from ..errors import ConfigError
 from .config import MixingConfig
 from .items import Mixtures, Pool, TrackPool, normalised, to_item
-from .transforms import Segment, Transform
+from .transforms import Segment
 
 if TYPE_CHECKING:
-    from ..rows.reading import ParquetRows
+    pass
 
 
 def process_rank() -> tuple[int, int]:
@@ -74,11 +74,10 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
     """Mixtures from rows, each the item's own row once a pass; else the items are those of `items.JointMixtureDataset`.
 
     Args:
-        config: sources of kind "rows"; `length` items an epoch of this process, one pass where left out.
+        config: sources of kind "rows", which are opened where they are, without download; `length` items an epoch of
+            this process, one pass where left out.
         batch_size: of the loader: worker k of n makes the batches k, k + n, ...
         rank, world_size: of this process; left out, see `process_rank`.
-        rows: for each source its rows; left out, the sources are opened where they are, without download.
-        transforms: see `items.Mixer`.
 
     Raises:
         CorpusError: from the rows, with the name of the file.
@@ -92,8 +91,6 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
         batch_size: int,
         rank: int | None = None,
         world_size: int | None = None,
-        rows: Sequence[ParquetRows] | None = None,
-        transforms: Sequence[Transform] | None = None,
     ) -> None:
         if rank is None or world_size is None:
             rank, world_size = process_rank()
@@ -101,8 +98,8 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
             raise ValueError(
                 f"The rank is {rank} of a world size of {world_size}; it needs to be 0 to {world_size - 1}."
             )
-        self._sources = [source.load(download=False) for source in config.sources] if rows is None else list(rows)
-        super().__init__(config, self._sources, transforms)
+        self._sources = [source.load(download=False) for source in config.sources]
+        super().__init__(config, self._sources)
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self._bytes = np.array([self._info(row).num_bytes for row in range(len(self._songs))], dtype=np.float64)
         totals = np.bincount(self._group_of, self._weights)

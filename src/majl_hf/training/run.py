@@ -23,7 +23,6 @@ from ..system.files import write_atomically
 from ..system.memory import keep_freed_memory
 from .config import TrainingConfig
 from .trainer import DwhsTrainer
-from .validation import Validation
 
 TRAINER_STATE_NAME = "trainer_state.json"
 FINISHED_NAME = "finished.json"  # the configuration of a run that came to its end
@@ -65,6 +64,7 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
     if config.early_stopping_evaluations is not None:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_evaluations))
     return DwhsTrainer(
+        config,
         model=model,
         args=arguments,
         train_dataset=train_dataset,
@@ -72,12 +72,6 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
         eval_dataset=[],
         processing_class=MajlFeatureExtractor.from_config(model.config),
         callbacks=callbacks,
-        learning_rates=config.learning_rates,
-        validation=Validation(config.validation),
-        strategy=config.weighting.make(),
-        strategy_warmup_steps=round(config.weighting.warmup_share * arguments.max_steps),
-        balance=config.balancing.make(model.config.pitch_loss_weight),
-        average_decay=config.average_decay,
     )
 
 

@@ -23,7 +23,8 @@ from transformers import Trainer, TrainerCallback
 from ..errors import ConfigError, NonFiniteLossError
 from ..mixing.streaming import StreamingMixtureDataset
 from ..models.modeling_majl import MajlModel
-from .balancing import Balance
+from .config import TrainingConfig
+from .validation import Validation
 from .weights import Confidence, FrameWeights, Uniform, known_evidence, read_evidence
 
 BALANCE_FILE, AVERAGE_FILE = "balance.safetensors", "average.safetensors"
@@ -149,34 +150,19 @@ class DwhsTrainer(Trainer):
     losses and the weights' distribution are averaged between two log entries. `evaluate` scores whole validation clips.
 
     Args:
-        learning_rates: Rate by the beginning of a parameter's name, see `parameter_groups`.
-        validation: Called with the model, returns metrics by name; see `validation.Validation`.
-        strategy: Weights of frames, see `weights`; the confidences alone where left out.
-        strategy_warmup_steps: Steps in which the weights are the confidences, whatever the strategy.
-        balance: How the two losses become one, see `balancing`.
-        average_decay: Keep a `moving_average` of the weights with this decay; it is what `evaluate` scores.
+        config: Whose learning rates, weights of frames and losses, average and validation it follows.
+        kwargs: Of transformers' Trainer.
     """
 
-    def __init__(
-        self,
-        *args,
-        learning_rates: Mapping[str, float] | None = None,
-        validation=None,
-        strategy=None,
-        strategy_warmup_steps: int = 0,
-        balance: Balance | None = None,
-        average_decay: float | None = None,
-        **kwargs,
-    ):
-        super().__init__(*args, **kwargs)
-        self.learning_rates = dict(learning_rates or {})
-        self.validation = validation
-        self.strategy = Confidence() if strategy is None else strategy
-        self.strategy_warmup_steps = strategy_warmup_steps
-        self.balance = (Balance(self.model.config.pitch_loss_weight) if balance is None else balance).to(
-            self.args.device
-        )
-        self.average = None if average_decay is None else moving_average(self.model, average_decay)
+    def __init__(self, config: TrainingConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.learning_rates = config.learning_rates
+        self.validation = Validation(config.validation)
+        self.strategy = config.weighting.make()
+        # In these the weights are the confidences, whatever the strategy.
+        self.strategy_warmup_steps = round(config.weighting.warmup_share * self.args.max_steps)
+        self.balance = config.balancing.make(self.model.config.pitch_loss_weight).to(self.args.device)
+        self.average = None if config.average_decay is None else moving_average(self.model, config.average_decay)
         # The loss is that of the global batch already; see `training_step`.
         self.model_accepts_loss_kwargs = True
         self._step_losses = torch.zeros(2, device=self.args.device)
