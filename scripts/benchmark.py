@@ -6,7 +6,7 @@
     python scripts/benchmark.py --output benchmark.json --minutes 10 120
         peak memory of `majl separate` on a 10-minute and a 2-hour file (needs 7 GB of disk and a while)
     python scripts/benchmark.py --output benchmark.json --training scripts/recipes/majl_base.yaml
-        seconds of audio that training takes in per second, as that configuration trains, and where the time goes;
+        seconds of audio that training takes in per second, as the first stage of that recipe, and where the time goes;
         --bf16 for the same in mixed precision, which is a section of its own
 
 Every measurement is a process of its own. `wall_s` runs from opening the input to the last written file, without
@@ -117,7 +117,8 @@ def measure_training(
         torch.set_num_threads(num_threads)
     from transformers import TrainerCallback
 
-    from majl_hf.training import load_training_config, make_trainer
+    from majl_hf.recipe import load_recipe
+    from majl_hf.training import make_trainer
 
     times_s = []
     profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
@@ -131,24 +132,23 @@ def measure_training(
                 profiler.stop()
 
     with tempfile.TemporaryDirectory() as folder:
-        config = load_training_config(config_path)
-        arguments = config.arguments | {
-            "output_dir": folder,
-            "max_steps": num_warmup_steps + num_steps + NUM_PROFILED_STEPS,
-            "bf16": bf16,
-            "warmup_steps": 0,
-            "lr_scheduler_type": "constant",
-            "lr_scheduler_kwargs": {},
-            "save_strategy": "no",
-            "eval_strategy": "no",
-            "logging_strategy": "no",
-            "report_to": "none",
-        }
-        trainer = make_trainer(config.model_copy(update={"arguments": arguments}))
+        config = next(iter(load_recipe(config_path).values())).with_arguments(
+            output_dir=folder,
+            max_steps=num_warmup_steps + num_steps + NUM_PROFILED_STEPS,
+            bf16=bf16,
+            warmup_steps=0,
+            lr_scheduler_type="constant",
+            lr_scheduler_kwargs={},
+            save_strategy="no",
+            eval_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+        )
+        trainer = make_trainer(config)
         trainer.add_callback(Clock())
         trainer.train()
     items_a_step = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps * trainer.args.world_size
-    segment_s = config.mixing(length=1).segment_samples / trainer.model.config.sampling_rate
+    segment_s = config.data.segment_samples / trainer.model.config.sampling_rate
     wall_s = times_s[num_warmup_steps + num_steps - 1] - times_s[num_warmup_steps - 1]
     operations = sorted(profiler.key_averages(), key=lambda entry: -entry.self_cpu_time_total)
     total_us = sum(entry.self_cpu_time_total for entry in operations)

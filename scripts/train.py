@@ -1,38 +1,21 @@
-"""Train a MAJL model: both parts jointly, from a YAML file.
+"""Train a MAJL model, or run another stage of a recipe, as one process of `accelerate launch` or `torchrun`.
 
-    accelerate launch scripts/train.py scripts/recipes/majl_base.yaml
-    accelerate launch scripts/train.py scripts/recipes/majl.yaml --stage 1
+    accelerate launch scripts/train.py scripts/recipes/majl.yaml --stage stage_1
+    torchrun --nproc_per_node 4 scripts/train.py scripts/recipes/majl.yaml --stage stage_1
 
-The file holds the model to start from, the corpora, the mixing, the learning rates of the parts and the fields of
-transformers' TrainingArguments. A run that was stopped goes on from its last checkpoint when the command is given
-again; `--fresh` starts anew. Progress, losses and validation scores go to TensorBoard:
-
-    tensorboard --logdir runs
+`majl train FILE` runs all stages, each by such a command. The file contains the model to start from, the corpora, the
+mixing, the learning rates of the parts and the fields of transformers' TrainingArguments. Run the same command again to
+resume from the last checkpoint. Progress, losses and validation scores go to TensorBoard: tensorboard --logdir runs
 """
 
-import argparse
-import shutil
-from pathlib import Path
+import typer
 
 import majl_hf  # noqa: F401  (before transformers)
-from majl_hf.training import STAGES, load_training_config, train
+from majl_hf.cli._common import command
+from majl_hf.cli.train import run_here
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="YAML file of the run")
-    parser.add_argument("--fresh", action="store_true", help="delete the run's folder and start anew")
-    parser.add_argument("--max-steps", type=int, help="instead of the file's number of steps")
-    parser.add_argument("--stage", type=int, choices=STAGES, help="of a file that has stages")
-    arguments = parser.parse_args()
-
-    config = load_training_config(arguments.config, arguments.stage)
-    if arguments.max_steps is not None:
-        config = config.model_copy(update={"arguments": {**config.arguments, "max_steps": arguments.max_steps}})
-    if arguments.fresh:
-        shutil.rmtree(config.arguments["output_dir"], ignore_errors=True)
-    train(config, resume=not arguments.fresh)
-
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app.command(help=__doc__)(command(run_here))
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -47,10 +47,10 @@ def make_dataset(kind: str, options: dict):
 
     values = {"length": options["items"], "segment_samples": options["segment_samples"], "sampling_rate": 44100}
     if kind == "folders":
-        from majl_hf.training import load_training_config
+        from majl_hf.recipe import load_recipe
 
-        values |= load_training_config(options["config"]).data
-        return JointMixtureDataset(MixingConfig(**values))
+        data = next(iter(load_recipe(options["config"]).values())).data  # of the first stage
+        return JointMixtureDataset(data.model_copy(update=values))
     values["sources"] = [{"kind": "rows", "folder": options["rows"], "split": options["split"]}]
     if kind == "rows":
         return JointMixtureDataset(MixingConfig(**values))

@@ -3,7 +3,7 @@
     python scripts/experiments/measure_pseudo_labels.py --rows runs/data/mir1k --split validation --clips 20 \\
         --output model_cards/results/pseudo_labels.json
 
-Takes rows that have everything (label kind "full"), hides what they know and labels them as `pseudo_label.py` would:
+Takes rows that have everything (label kind "full"), hides what they know and labels them as `majl label` would:
 
     pitch    read from the clean vocals by each of --pitch-teachers: accuracy of frames by their confidence
     vocals   estimated from the mixture by each of --vocals-teachers, judged by the human pitch label through --guide:
@@ -29,7 +29,8 @@ from majl_hf.errors import MajlError
 from majl_hf.metrics.melody import melody_scores
 from majl_hf.metrics.statistics import summarise
 from majl_hf.models.pitch_majl import cents_between
-from majl_hf.pseudo_labels.labelling import Settings, estimate_vocals, read_pitch
+from majl_hf.pseudo_labels.config import LabellingConfig
+from majl_hf.pseudo_labels.labelling import estimate_vocals, read_pitch
 from majl_hf.pseudo_labels.sources import find_files, scan
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher, load_pitch_teacher, load_vocals_teacher
 from majl_hf.rows.convert import row_to_track
@@ -52,7 +53,7 @@ def choose_tracks(folder: str, split: str, num_clips: int | None) -> list[Track]
     return [row_to_track(rows[number].read()) for number in np.unique(chosen)]
 
 
-def pitch_frames(track: Track, teacher: PitchTeacher, settings: Settings) -> tuple[Frames, dict | None]:
+def pitch_frames(track: Track, teacher: PitchTeacher, settings: LabellingConfig) -> tuple[Frames, dict | None]:
     """Confidences and rightness at the frames of the true label, and the clip's melody scores."""
     vocals = track.part("vocals")
     result = read_pitch(vocals.read(0, vocals.num_samples).mean(axis=0), track.sampling_rate, teacher, settings)
@@ -75,7 +76,7 @@ def pitch_frames(track: Track, teacher: PitchTeacher, settings: Settings) -> tup
 
 
 def vocals_seconds(
-    track: Track, teacher: VocalsTeacher, guide: PitchTeacher, settings: Settings
+    track: Track, teacher: VocalsTeacher, guide: PitchTeacher, settings: LabellingConfig
 ) -> tuple[Frames, float]:
     """Confidence and energies of every second whose true vocals can be heard, and the clip's SDR in dB."""
     num_samples, rate = track.part("vocals").num_samples, track.sampling_rate
@@ -101,7 +102,7 @@ def joined(parts: list[Frames]) -> Frames:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def measure_pitch(tracks: list[Track], teacher: PitchTeacher, settings: Settings) -> dict:
+def measure_pitch(tracks: list[Track], teacher: PitchTeacher, settings: LabellingConfig) -> dict:
     measured = [pitch_frames(track, teacher, settings) for track in tracks]
     frames, scores = joined([frames for frames, _ in measured]), [s for _, s in measured if s is not None]
     if not scores:
@@ -127,7 +128,7 @@ def measure_pitch(tracks: list[Track], teacher: PitchTeacher, settings: Settings
     }
 
 
-def measure_vocals(tracks: list[Track], teacher: VocalsTeacher, guide: PitchTeacher, settings: Settings) -> dict:
+def measure_vocals(tracks: list[Track], teacher: VocalsTeacher, guide: PitchTeacher, settings: LabellingConfig) -> dict:
     measured = [vocals_seconds(track, teacher, guide, settings) for track in tracks]
     seconds = joined([seconds for seconds, _ in measured])
     if not len(seconds["song"]):
@@ -243,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--note", default="", help="a sentence that goes into the result, such as what a teacher knew")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
     options = parser.parse_args(arguments)
-    settings = Settings(views_semitones=tuple(options.views), smoothing_s=options.smoothing_s)
+    settings = LabellingConfig(views_semitones=tuple(options.views), smoothing_s=options.smoothing_s)
     try:
         tracks = choose_tracks(options.rows, options.split, options.clips)
         pitch, vocals = {}, {}

@@ -20,8 +20,7 @@ from majl_hf.export.plot import HIGHEST_HZ, LOWEST_HZ, log_spectrogram_db
 from majl_hf.mixing.config import RowsCorpus
 from majl_hf.mixing.segments import read_segment, to_channels
 from majl_hf.mixing.transforms import FrameLabels
-from majl_hf.training.evidence import read_evidence
-from majl_hf.training.weights import Dwhs, Evidence, FrameWeights
+from majl_hf.training.weights import Dwhs, Evidence, FrameWeights, read_evidence
 
 
 def read_item(model: MajlModel, track: Track, start_s: float, duration_s: float) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 from local_hub import TOKEN
 from row_files import make_rows, write_built
+from training_runs import rows_of, run_values
 
 ROOT = Path(__file__).parents[2]
 LOAD = """
@@ -24,22 +25,8 @@ def test_two_steps_are_pushed(hub, hub_client, tiny_model_folder, tmp_path):
     rows = write_built(
         tmp_path / "rows", make_rows(tmp_path / "audio", {"full": 2, "accompaniment": 1}, duration_s=1.0)
     )
-    config = {
-        "model": tiny_model_folder,
-        "threads": 1,
-        "data": {"segment_samples": 8000, "speed_probability": 0.0, "sources": [{"kind": "rows", "folder": str(rows)}]},
-        "arguments": {
-            "output_dir": str(tmp_path / "run"),
-            "max_steps": 2,
-            "save_steps": 1,
-            "per_device_train_batch_size": 2,
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "push_to_hub": True,
-            "hub_model_id": "tester/trained",
-            "hub_private_repo": True,
-        },
-    }
+    pushed = {"push_to_hub": True, "hub_model_id": "tester/trained", "hub_private_repo": True}
+    config = run_values(tiny_model_folder, tmp_path / "run", rows_of(rows), save_steps=1, **pushed)
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(config))
     process = subprocess.run(

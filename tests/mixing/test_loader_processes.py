@@ -14,6 +14,7 @@ import torch
 from processes import run_two_processes
 from row_files import RATE, make_rows, write_built
 from safetensors.torch import load_file
+from training_runs import rows_of, run_values
 
 from majl_hf.mixing.streaming import StreamingMixtureDataset
 from majl_hf.training import TrainingConfig, make_trainer, train
@@ -29,25 +30,10 @@ def built(tmp_path_factory):
 
 
 def values(built, model, output, streaming=True, **arguments) -> dict:
-    return {
-        "model": str(model),
-        "data": {
-            "segment_samples": 4000,
-            "streaming": streaming,
-            "sources": [{"kind": "rows", "folder": str(built)}],
-        },
-        "arguments": {
-            "output_dir": str(output),
-            "max_steps": 4,
-            "per_device_train_batch_size": 2,
-            "learning_rate": 1e-3,
-            "lr_scheduler_type": "constant",
-            "save_steps": 2,
-            "use_cpu": True,
-            "disable_tqdm": True,
-            **arguments,
-        },
-    }
+    source = rows_of(built, vocals={"labelled_probability": 0.0})
+    values = run_values(model, output, source, segment_samples=4000, **{"max_steps": 4, "save_steps": 2, **arguments})
+    values["data"]["streaming"] = streaming
+    return values
 
 
 def ids(trainer) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections import Counter
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from majl_hf.errors import CorpusError
 from majl_hf.mixing.config import MixingConfig
-from majl_hf.mixing.items import collate
+from majl_hf.mixing.items import JointMixtureDataset, collate
 from majl_hf.mixing.streaming import StreamingMixtureDataset
 from majl_hf.rows.reading import ParquetRows
 
@@ -33,7 +34,9 @@ def built(tmp_path_factory, rows):
 
 
 def make(folder, batch_size=2, rank=0, world_size=1, source=None, **options):
-    sources = [{"kind": "rows", "folder": str(folder), **(source or {})}]
+    """Solo voices are not replaced by labelled ones unless `source` says so."""
+    source = {"vocals": {"labelled_probability": 0.0}, **(source or {})}
+    sources = [{"kind": "rows", "folder": str(folder), **source}]
     values = {"sources": sources, "streaming": True, "sampling_rate": RATE, "segment_samples": 4000, **options}
     return StreamingMixtureDataset(MixingConfig(**values), batch_size, rank, world_size)
 
@@ -43,7 +46,9 @@ def primary(item) -> str:
 
 
 def ids(dataset) -> list[str]:
-    return [dataset.row_id(item) for item in range(len(dataset))]
+    """Ids of the rows that are the items of the current epoch."""
+    places = [dataset._place(item) for item in range(len(dataset))]
+    return [dataset._info(plan.rows[plan.items[number]]).id for plan, number, _ in places]
 
 
 def test_every_row_once_an_epoch_in_another_order(built):
@@ -103,10 +108,8 @@ def test_batches_do_not_depend_on_workers(built, num_workers):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_resumed_epoch_is_the_uninterrupted_one(built, num_workers, monkeypatch):
     whole = list(DataLoader(make(built), batch_size=2, num_workers=num_workers, collate_fn=collate))
-    first = make(built)
-    state = json.loads(json.dumps(first.state_dict(3 * first.batch_size)))
     resumed = make(built)
-    resumed.load_state_dict(state)
+    resumed.seek(3 * resumed.batch_size)
     if num_workers == 0:
         read = []
         monkeypatch.setattr(ParquetRows, "row", lambda self, i, row=ParquetRows.row: read.append(i) or row(self, i))
@@ -189,6 +192,26 @@ def test_rows_of_no_weight_are_only_mixed_with(built):
     assert not any("accompaniment" in id or "separation" in id for id in ids(dataset)) and len(dataset) == 9
     voices = [item["id"] for item in dataset if item["id"].startswith("c/vocals")]
     assert len(voices) == 3 and all("+c/accompaniment" in id or "+c/separation" in id for id in voices)
+
+
+def facts_of_items(dataset, count: int) -> tuple[dict[str, float], np.ndarray]:
+    """Of `count` items the share that each kind of row leads, and mean pitch weight, vocals weight and level."""
+    items = [dataset.draw(index) for index in range(count)]
+    kinds = Counter(primary({"id": item.id}).removeprefix("c/").rstrip("0123456789") for item in items)
+    facts = [(i.frames.pitch_weight.mean(), i.frames.vocals_weight.mean(), np.log(i.mixture.std())) for i in items]
+    return {kind: kinds[kind] / count for kind in COUNTS}, np.mean(facts, axis=0)
+
+
+def test_streamed_and_direct_items_agree_in_distribution(built):
+    """Also where solo voices give way to labelled ones, which are those of "full" rows."""
+    streamed = make(built, source={"vocals": {"labelled_probability": 0.5}}, segment_samples=1000, length=300)
+    direct = JointMixtureDataset(streamed.config.model_copy(update={"streaming": False}))
+    expected = {"full": 0.3, "separation": 0.2, "pitch": 0.2, "vocals": 0.1, "accompaniment": 0.2}
+    (kinds, facts), (direct_kinds, direct_facts) = facts_of_items(streamed, 300), facts_of_items(direct, 300)
+    assert kinds == pytest.approx(expected, abs=0.08) and direct_kinds == pytest.approx(expected, abs=0.08)
+    assert kinds["vocals"] < 0.19 and facts == pytest.approx(direct_facts, abs=0.12)
+    kinds, _ = facts_of_items(make(built, segment_samples=1000, length=300), 300)  # none give way
+    assert kinds == pytest.approx({kind: 0.2 for kind in COUNTS}, abs=1e-9)
 
 
 def test_weighted_visits(tmp_path, rows):

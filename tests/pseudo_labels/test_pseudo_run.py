@@ -14,9 +14,9 @@ from datasets import load_dataset
 from row_files import make_rows, write_built
 
 from majl_hf.checkpoints.loading import checkpoint_sha256
-from majl_hf.errors import ConfigError, CorpusError, MajlError
+from majl_hf.errors import CorpusError, MajlError
 from majl_hf.evaluation.systems import PitchTrack
-from majl_hf.pseudo_labels import PseudoLabelConfig, load_pseudo_label_config, report, run, run_pseudo_labels
+from majl_hf.pseudo_labels import PseudoLabelConfig, report, run, run_pseudo_labels
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher
 from majl_hf.rows.check import check_dataset
 from majl_hf.rows.convert import row_to_track
@@ -197,7 +197,7 @@ class Killed(BaseException):
 
 @pytest.mark.timeout(600)
 def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tmp_path, one_thread, monkeypatch):
-    """Killed in its second file, and gone on with by the script under torchrun: the bytes of an uninterrupted run."""
+    """Killed in its second file, and resumed by `majl label` under torchrun: the bytes of an uninterrupted run."""
     values = {"shard_minutes": 0.01, "min_row_confidence": 0.0, "min_pitch_confidence": 0.0, "date": None}
     values |= {"pitch_teacher": tiny_model_folder, "vocals_teacher": tiny_model_folder}
     whole = run_pseudo_labels(make_config(corpus, tmp_path / "whole", **values))
@@ -222,9 +222,9 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
     finished_before = (out / "data" / names[1]).stat().st_mtime_ns
 
     section = make_config(corpus, out, **values).model_dump(mode="json")
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"model": "majl-base", "pseudo_labels": section}))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"kind": "label", **section}))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
-    command += ["--master_port", str(20000 + os.getpid() % 20000), str(ROOT / "scripts" / "pseudo_label.py")]
+    command += ["--master_port", str(20000 + os.getpid() % 20000), "-m", "majl_hf.cli", "label"]
     process = subprocess.run(
         [*command, str(tmp_path / "run.yaml")],
         capture_output=True,
@@ -239,29 +239,6 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
     assert (out / "data" / names[1]).stat().st_mtime_ns == finished_before
     assert contents(out) == contents(whole.out)
     assert check_dataset(out).problems == []
-
-
-def test_configuration(tmp_path, corpus, monkeypatch):
-    path = tmp_path / "run.yaml"
-    path.write_text("model: x\npseudo_labels: {rows: '${PSEUDO_ROWS}/built', out: o, date: 2026-01-02}\n")
-    monkeypatch.setenv("PSEUDO_ROWS", "here")
-    config = load_pseudo_label_config(path)
-    assert (config.rows, config.splits, config.date, config.views_semitones) == (
-        "here/built",
-        ("train",),
-        DATE,
-        (-2.0, 2.0),
-    )
-    for section, message in (
-        ("model: x", "no section 'pseudo_labels'"),
-        ("pseudo_labels: {rows: a, out: b, theshold: 1}", "pseudo_labels.theshold: Extra inputs"),
-        ("pseudo_labels: {rows: a, out: b, min_row_confidence: 2}", "min_row_confidence: .*got 2"),
-        ("pseudo_labels: {rows: a, out: b, views_semitones: [0, 2]}", "agrees with itself"),
-        ("pseudo_labels: {rows: a, out: b, date: soon}", "pseudo_labels.date"),
-    ):
-        path.write_text(section)
-        with pytest.raises(ConfigError, match=message):
-            load_pseudo_label_config(path)
 
 
 def test_a_corpus_that_lacks_nothing(corpus, tmp_path):

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
-from majl_hf.errors import MajlError
-from majl_hf.rows.prepare import load_prepare_config
+from majl_hf.cli import app
+from majl_hf.errors import ConfigError
+from majl_hf.rows.prepare import PrepareConfig
+from majl_hf.system.settings import load_settings
 
 RATE = 8_000
 CONFIG = """
@@ -36,29 +39,29 @@ def config(tmp_path, monkeypatch):
     return path
 
 
-def test_the_script_builds_combines_checks_and_goes_on(config, tmp_path, load_script, monkeypatch, capsys):
-    script = load_script("prepare_data")
-    monkeypatch.setattr("sys.argv", ["prepare_data.py", str(config), "--processes", "1"])
+def test_one_command_builds_combines_checks_and_resumes(config, tmp_path):
     out = tmp_path / "out"
 
     def files():
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.rglob("*") if path.is_file()}
 
-    assert script.main() == 0
-    said = capsys.readouterr().out
-    assert "songs: 2 recordings" in said and "combined: 4 recordings" in said and said.count("good") == 3
+    def prepare(*options):
+        return CliRunner().invoke(app, ["data", "prepare", str(config), "--processes", "1", *options])
+
+    result = prepare()
+    assert result.exit_code == 0, result.output
+    assert "songs: 2 recordings" in result.stdout and "combined: 4 recordings" in result.stdout
+    assert result.stdout.count("good") == 3
     before = files()
-    assert script.main() == 0  # all of it is there
+    assert prepare().exit_code == 0  # all of it is there
     assert files() == before
 
     soundfile.write(tmp_path / "voices" / "e.wav", np.full(RATE, 0.1), RATE, subtype="PCM_16")
-    capsys.readouterr()
-    assert script.main() == 1  # another plan
-    assert "0 recordings are gone, 1 are new" in capsys.readouterr().err
+    result = prepare()  # another plan
+    assert result.exit_code == 1 and "0 recordings are gone, 1 are new" in result.stderr
     assert files() == before
-    monkeypatch.setattr("sys.argv", ["prepare_data.py", str(config), "--processes", "1", "--overwrite"])
-    assert script.main() == 0
-    assert "combined: 5 recordings" in capsys.readouterr().out
+    result = prepare("--overwrite", "--no-check")
+    assert result.exit_code == 0 and "combined: 5 recordings" in result.stdout and "good" not in result.stdout
     after = files()
     assert all(after[path] == before[path] for path in before if path.is_relative_to(out / "songs"))
 
@@ -71,21 +74,17 @@ def test_the_script_builds_combines_checks_and_goes_on(config, tmp_path, load_sc
         (("validation: [b]", "dev: [b]"), "dev"),
         (("name: songs", "name: voices"), "another `name`"),
         (("name: songs", "name: combined"), "another `name`"),
-        (("out:", "- out:"), "is not a configuration"),
+        (("out:", "- out:"), "is not a YAML file of settings"),
+        (("tempering: 1.0", "tempering: 2.0"), r"combine.sampling: tempering is 2\.0"),
+        (("tempering: 1.0", "temper: 2.0"), "combine.sampling: .*temper"),
     ],
 )
 def test_a_wrong_file_is_refused(config, change, message):
     config.write_text(config.read_text().replace(*change))
-    with pytest.raises(MajlError, match=message):
-        load_prepare_config(config)
-
-
-def test_wrong_shares_are_refused(config):
-    config.write_text(config.read_text().replace("tempering: 1.0", "tempering: 2.0"))
-    with pytest.raises(MajlError, match=r"tempering is 2\.0"):
-        load_prepare_config(config).combine_options()
+    with pytest.raises(ConfigError, match=message):
+        load_settings(config, PrepareConfig)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(MajlError, match=r"nothing\.yaml cannot be read"):
-        load_prepare_config(tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match=r"nothing\.yaml cannot be read"):
+        load_settings(tmp_path / "nothing.yaml", PrepareConfig)

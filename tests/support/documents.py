@@ -16,10 +16,10 @@ import typer
 import yaml
 from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
-from transformers import TrainingArguments
 from typer.testing import CliRunner
 
 from majl_hf.cli import app
+from majl_hf.system.settings import merged, validated
 from majl_hf.training.config import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,8 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # What a line gets besides what is written, so that it stays on this machine and small.
 ADDED = {("push",): ["--dry-run"], ("data", "build"): ["--processes", "1"], ("data", "check"): ["--processes", "1"]}
-SERVES = ("demo",)  # does not end by itself, so only its options are looked at
+# Do not end by themselves, or take hours: only their options are looked at.
+CHECKED = ("demo", "train", "label", "calibrate")
 # Variables that the text leaves to the reader.
 LEFT_OPEN = {"RANK": "0", "HOST": "127.0.0.1", "CONFIG": "run.yaml"}
 # Lines of other programs, which are not ours to test.
@@ -72,11 +73,9 @@ def run_line(words: list[str], line: str) -> None:
         case ["python", script, *arguments]:
             check_script(script, arguments)
         case ["accelerate", "launch", *arguments]:
-            parsed = launch_command_parser().parse_args(arguments)
-            check_script(parsed.training_script, parsed.training_script_args)
+            check_launched(launch_command_parser().parse_args(arguments))
         case ["torchrun", *arguments]:
-            parsed = torchrun_parser().parse_args(arguments)
-            check_script(parsed.training_script, parsed.training_script_args)
+            check_launched(torchrun_parser().parse_args(arguments))
         case ["pip", "install", what]:
             named = re.fullmatch(r"\.(?:\[([\w,]+)\])?", what)
             assert named and set((named[1] or "train").split(",")) <= EXTRAS.keys(), line
@@ -87,8 +86,8 @@ def run_line(words: list[str], line: str) -> None:
 
 
 def run_majl(arguments: list[str]) -> None:
-    if arguments[0] in SERVES:
-        check_typer(arguments)
+    if arguments[0] in CHECKED or arguments[:2] == ["data", "prepare"]:
+        check_typer(app, arguments)
         return
     for verb, added in ADDED.items():
         if tuple(arguments[: len(verb)]) == verb:
@@ -97,23 +96,44 @@ def run_majl(arguments: list[str]) -> None:
     assert result.exit_code == 0, f"majl {shlex.join(arguments)}\n{result.output}\n{result.exception!r}"
 
 
-def check_typer(arguments: list[str]) -> None:
-    """Raises what click raises for options that are not there."""
-    name, *rest = arguments
-    typer.main.get_command(app).commands[name].make_context(name, rest)
+def check_typer(app: typer.Typer, arguments: list[str]) -> None:
+    """Raises AssertionError for options and files of this repository that are not there."""
+    command, rest = typer.main.get_command(app), list(arguments)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    check_paths(rest)
+    try:
+        command.make_context(command.name, rest)
+    except Exception as error:  # typer's own click has classes of its own
+        raise AssertionError(f"{command.name} does not take {shlex.join(arguments)}: {error}") from error
+
+
+def check_paths(arguments: list[str]) -> None:
+    for name in arguments:
+        assert not name.startswith("scripts/") or (ROOT / name).is_file(), f"{name} is not there"
+
+
+def check_launched(parsed) -> None:
+    if parsed.module:
+        assert parsed.training_script == "majl_hf.cli"
+        check_typer(app, parsed.training_script_args)
+    else:
+        check_script(parsed.training_script, parsed.training_script_args)
 
 
 def check_script(script: str, arguments: list[str]) -> None:
     """The script's own parser takes these arguments; nothing else of it runs."""
     path = ROOT / script
     assert path.is_file(), f"{script} is not there"
-    for name in arguments:
-        assert not name.startswith("scripts/") or (ROOT / name).is_file(), f"{name} is not there"
+    check_paths(arguments)
     specification = importlib.util.spec_from_file_location(f"{path.stem}_document", path)
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module  # dataclasses look their module up
     specification.loader.exec_module(module)
-    check_options(module.main, script, arguments)
+    if hasattr(module, "app"):
+        check_typer(module.app, arguments)
+    else:
+        check_options(module.main, script, arguments)
 
 
 class _Parsed(BaseException):
@@ -147,11 +167,12 @@ def _only_parsing():
 
 def check_yaml(values: dict) -> None:
     """A piece of a training run's file: sections and keys that are there."""
-    config = TrainingConfig.model_validate({"model": "majl-base", "data": {}, "arguments": {}} | values)
-    if "data" in values:
-        config.mixing(length=1)
-    unknown = set(config.arguments) - {*TrainingArguments.__dataclass_fields__}
-    assert not unknown, f"TrainingArguments has no {unknown}"
+    least = {
+        "model": "majl-base",
+        "data": {"sources": [{"kind": "music", "folder": "x"}]},
+        "arguments": {"output_dir": "run", "max_steps": 1},
+    }
+    validated(TrainingConfig, merged(least, values), "a block")
 
 
 def _expanded(line: str) -> str:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from test_training import RATE, write_mir1k
+from corpus_files import MIR1K_RATE as RATE
+from training_runs import mir1k_of, run_values, write_singers
 from transformers import pipeline
 
 from majl_hf.models.presets_majl import preset_names
@@ -16,9 +17,7 @@ NUM_STEPS = 20
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs") / "mir1k"
-    write_mir1k(folder, num_clips=3, seconds=1.0)
-    return folder
+    return write_singers(tmp_path_factory.mktemp("pairs") / "mir1k", num_clips=3, seconds=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -29,26 +28,16 @@ def mixture():
 
 
 def make_config(separator, pitch_estimator, corpus, folder, **changes) -> TrainingConfig:
-    source = {"kind": "mir1k", "folder": str(corpus), "split_column": "singer_split", "split_value": "train"}
-    arguments = {
-        "output_dir": str(folder / "run"),
-        "max_steps": NUM_STEPS,
-        "per_device_train_batch_size": 2,
-        "learning_rate": 1e-3,
-        "logging_steps": NUM_STEPS,
-        "save_strategy": "no",
-        "use_cpu": True,
-        "disable_tqdm": True,
+    arguments = {"max_steps": NUM_STEPS, "logging_steps": NUM_STEPS, "save_strategy": "no", **changes}
+    values = run_values(None, folder / "run", mir1k_of(corpus, "train"), segment_samples=RATE // 2, **arguments)
+    values |= {
+        "model": None,
+        "separator": separator,
+        "pitch_estimator": pitch_estimator,
+        "model_config_overrides": {"window_s": 2.0},
+        "weighting": {"strategy": "dwhs", "warmup_share": 0.0},
     }
-    return TrainingConfig(
-        separator=separator,
-        pitch_estimator=pitch_estimator,
-        model_config_overrides={"window_s": 2.0},
-        data={"segment_samples": RATE // 2, "sources": [source]},
-        weighting={"strategy": "dwhs", "warmup_share": 0.0},
-        threads=1,
-        arguments=arguments | changes,
-    )
+    return TrainingConfig.model_validate(values)
 
 
 @pytest.mark.parametrize("pitch_estimator", PITCH_ESTIMATORS)
@@ -78,7 +67,7 @@ def test_pair(separator, pitch_estimator, corpus, mixture, tmp_path):
 
 
 def test_presets_start_from_the_seed(corpus, tmp_path):
-    """The same seed gives the same weights, another one others; a run that starts from a model is written as before."""
+    """The same seed gives the same weights, another one others."""
     weights = [
         make_trainer(make_config("mask-tiny", {"preset": "spectrum-tiny"}, corpus, tmp_path, seed=seed)).model
         for seed in (1, 1, 2)
@@ -86,10 +75,9 @@ def test_presets_start_from_the_seed(corpus, tmp_path):
     first, again, other = (dict(model.named_parameters())["separator.head.weight"] for model in weights)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert weights[0].config.window_s == 2.0
-    arguments = {"data": {}, "arguments": {}}
-    assert "separator" not in TrainingConfig(model="majl-base", **arguments).model_dump()
+    data = {"sources": [{"kind": "music", "folder": "x"}]}
     for start in ({}, {"separator": "mask-tiny"}, {"model": "m", "separator": "mask-tiny", "pitch_estimator": "fcpe"}):
         with pytest.raises(ValueError, match="from both `separator` and `pitch_estimator`"):
-            TrainingConfig(**start, **arguments)
+            TrainingConfig(**start, data=data, arguments={"output_dir": "o", "max_steps": 1})
     with pytest.raises(ValueError, match=r"no pitch estimator preset 'mask-tiny'"):
         make_trainer(make_config("mask-tiny", "mask-tiny", corpus, tmp_path))

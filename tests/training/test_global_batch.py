@@ -7,6 +7,7 @@ import torch
 from processes import run_two_processes
 from row_files import make_rows, write_built
 from safetensors.torch import load_file, save_file
+from training_runs import rows_of, run_values
 from transformers import TrainerCallback
 
 from majl_hf.training import TrainingConfig, ValidationConfig, make_trainer
@@ -70,34 +71,20 @@ def built(tmp_path_factory):
 
 
 def values(built, model, output, strategy, balance, **arguments) -> dict:
-    rows = {"kind": "rows", "folder": str(built)}
     return {
-        "model": str(model),
+        **run_values(model, output, rows_of(built), max_grad_norm=0, save_strategy="no", **arguments),
         "model_config_overrides": {"separator_gradient_scale": 0.5},
-        "threads": 1,
         "weighting": {"strategy": strategy, "warmup_share": 0.0},
         "balancing": {"strategy": balance},
-        "validation": {"corpora": [{**rows, "label_kinds": ["full", "separation", "pitch"]}]},
-        "data": {"segment_samples": 8000, "sources": [rows]},
-        "arguments": {
-            "output_dir": str(output),
-            "max_steps": 2,
-            "max_grad_norm": 0,
-            "learning_rate": 1e-3,
-            "lr_scheduler_type": "constant",
-            "save_strategy": "no",
-            "logging_steps": 1,
-            "use_cpu": True,
-            "disable_tqdm": True,
-            **arguments,
-        },
+        "validation": {"corpora": [rows_of(built, label_kinds=["full", "separation", "pitch"])]},
     }
 
 
 @pytest.mark.timeout(600)
-def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path):
+@pytest.mark.parametrize("strategy", ["dwhs", "confidence"])
+def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path, strategy):
     def config(name, **arguments):
-        return values(built, tiny_model_folder, tmp_path / name, "dwhs", "uncertainty", **arguments)
+        return values(built, tiny_model_folder, tmp_path / name, strategy, "uncertainty", **arguments)
 
     def here(name, **arguments):
         found = step(config(name, **arguments), str(tmp_path / f"{name}.safetensors"))
@@ -107,17 +94,21 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path)
     assert len(whole_losses) == 2 and all(torch.isfinite(gradient).all() for gradient in whole.values())
     for name in ("separator.head.weight", "pitch_estimator.head.weight", "balance.log_variances"):
         assert whole[name].any()
-    accumulated = here("accumulated", per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    cuts = [here("accumulated", per_device_train_batch_size=2, gradient_accumulation_steps=4)]
+    if strategy == "dwhs":
+        script = tmp_path / "process.py"
+        script.write_text(SCRIPT)
+        arguments = [json.dumps(config("processes", per_device_train_batch_size=4)), str(tmp_path / "two.safetensors")]
+        output = run_two_processes(script, arguments)
+        line = next(line for line in output.splitlines() if line.startswith("RESULT"))
+        world_size, losses, scores = json.loads(line.removeprefix("RESULT"))
+        assert world_size == 2
+        # Each process has scored half of the clips, and both know the scores of all.
+        assert whole_scores.pop("num_clips") == 7 and scores.pop("num_clips") == 4
+        assert scores == pytest.approx(whole_scores, abs=1e-3)
+        cuts.append((load_file(tmp_path / "two.safetensors"), losses, scores))
 
-    script = tmp_path / "process.py"
-    script.write_text(SCRIPT)
-    arguments = [json.dumps(config("processes", per_device_train_batch_size=4)), str(tmp_path / "two.safetensors")]
-    output = run_two_processes(script, arguments)
-    line = next(line for line in output.splitlines() if line.startswith("RESULT"))
-    world_size, losses, scores = json.loads(line.removeprefix("RESULT"))
-    assert world_size == 2
-
-    for cut, cut_losses, _ in (accumulated, (load_file(tmp_path / "two.safetensors"), losses, scores)):
+    for cut, cut_losses, _ in cuts:
         assert cut.keys() == whole.keys()
         for name, expected in whole.items():
             assert torch.allclose(cut[name], expected, rtol=0, atol=1e-6), name
@@ -125,6 +116,20 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path)
             assert got["separation_loss"] == pytest.approx(expected["separation_loss"], rel=1e-4)
             assert got["pitch_loss"] == pytest.approx(expected["pitch_loss"], rel=1e-4)
 
-    # Each process has scored half of the clips, and both know the scores of all.
-    assert whole_scores.pop("num_clips") == 7 and scores.pop("num_clips") == 4
-    assert scores == pytest.approx(whole_scores, abs=1e-3)
+
+@pytest.mark.parametrize(
+    ("strategy", "warmup_share", "passes"),
+    [("uniform", 0.0, 8), ("confidence", 0.0, 8), ("dwhs", 1.0, 8), ("dwhs", 0.5, 12), ("focal", 0.0, 16)],
+)
+def test_only_a_strategy_that_looks_costs_another_pass(
+    built, tiny_model_folder, tmp_path, strategy, warmup_share, passes
+):
+    """Two steps of four batches each."""
+    arguments = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    config = values(built, tiny_model_folder, tmp_path, strategy, "fixed", **arguments)
+    config["weighting"]["warmup_share"] = warmup_share
+    trainer = make_trainer(TrainingConfig.model_validate(config))
+    counted = []
+    trainer.model.register_forward_hook(lambda *_: counted.append(1))
+    trainer.train()
+    assert trainer.state.global_step == 2 and len(counted) == passes

@@ -1,10 +1,11 @@
-"""The whole of MAJL on a tiny corpus: stage 1, pseudo labels, stage 2, by one command that goes on where it was."""
+"""The whole of MAJL on a tiny corpus: stage 1, pseudo labels, merged weights, stage 2, by one command that resumes."""
 
 import json
-import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,54 +13,72 @@ import pytest
 import torch
 import yaml
 from datasets import load_dataset
+from processes import environment
 from row_files import make_rows, write_built
+from training_runs import mir1k_of, rows_of, run_values, write_singers
+from typer.testing import CliRunner
 
 from majl_hf import MajlModel
+from majl_hf.checkpoints.merging import use_pitch_estimator
+from majl_hf.cli import app, train
+from majl_hf.errors import ConfigError
 from majl_hf.mixing.items import collate
-from majl_hf.training import load_training_config, make_trainer
-
-ROOT = Path(__file__).parents[2]
+from majl_hf.recipe import load_recipe, load_stage, make_model
+from majl_hf.training import is_finished, make_trainer
 
 
 def config(folder: Path, model: str, rows: str) -> dict:
-    pseudo = {"kind": "rows", "folder": str(folder / "pseudo"), "weight": 1.0}
-    labelled = {"kind": "rows", "folder": rows, "label_kinds": ["full", "accompaniment"]}
+    labelled = rows_of(rows, label_kinds=["full", "accompaniment"])
+    values = run_values(model, "", labelled, per_device_train_batch_size=4, save_steps=20)
+    values["data"]["speed_probability"] = 0.0
     return {
-        "model": model,
+        **values,
         "model_config_overrides": {"separator_gradient_scale": 0.02},
-        "threads": 1,
         "learning_rates": {"separator": 3e-3, "pitch_estimator": 3e-3},
         "average_decay": 0.9,
-        "data": {"segment_samples": 8000, "speed_probability": 0.0, "sources": [labelled]},
-        "arguments": {
-            "per_device_train_batch_size": 4,
-            "lr_scheduler_type": "constant",
-            "save_steps": 20,
-            "logging_steps": 1,
-            "use_cpu": True,
-            "disable_tqdm": True,
-        },
-        "stage_1": {"arguments": {"output_dir": str(folder / "stage-1"), "max_steps": 40}},
-        "pseudo_labels": {
-            "rows": rows,
-            "out": str(folder / "pseudo"),
-            "pitch_teacher": str(folder / "stage-1"),
-            "vocals_teacher": str(folder / "stage-1"),
-            "min_row_confidence": 0.0,
-            "date": "2026-01-01",
-        },
-        "stage_2": {
-            "model": str(folder / "stage-1"),
-            "weighting": {"strategy": "dwhs"},
-            "data": {"sources": [labelled, pseudo]},
-            "arguments": {"output_dir": str(folder / "stage-2"), "max_steps": 40},
+        "stages": {
+            "stage_1": {"arguments": {"output_dir": str(folder / "stage-1"), "max_steps": 40}},
+            "pseudo_labels": {
+                "kind": "label",
+                "rows": rows,
+                "out": str(folder / "pseudo"),
+                "pitch_teacher": str(folder / "stage-1"),
+                "vocals_teacher": str(folder / "stage-1"),
+                "min_row_confidence": 0.0,
+                "date": "2026-01-01",
+            },
+            "merged": {
+                "kind": "merge",
+                "model": str(folder / "stage-1"),
+                "start": model,
+                "share": 0.5,
+                "out": str(folder / "merged"),
+            },
+            "stage_2": {
+                "extends": "stage_1",
+                "model": str(folder / "merged"),
+                "weighting": {"strategy": "dwhs"},
+                "data": {"sources": [labelled, rows_of(folder / "pseudo")]},
+                "arguments": {"output_dir": str(folder / "stage-2")},
+            },
         },
     }
 
 
-def run(path: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "scripts/run_majl.py"), str(path), "--launch", "--cpu --num_processes 1"]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def write(path: Path, values: dict) -> Path:
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def recipe(tiny_model_folder, tmp_path) -> Path:
+    return write(tmp_path / "majl.yaml", config(tmp_path, tiny_model_folder, "rows"))
+
+
+def run(path: Path) -> str:
+    result = CliRunner().invoke(app, ["train", str(path), "--launch", "--cpu --num_processes 1"])
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def log_of(folder: Path) -> list[dict]:
@@ -67,9 +86,9 @@ def log_of(folder: Path) -> list[dict]:
     return [entry for entry in state["log_history"] if "separation_loss" in entry]
 
 
-def losses(path: Path, stage: int, model: str | Path) -> torch.Tensor:
+def losses(path: Path, stage: str, model: str | Path) -> torch.Tensor:
     """Separation and pitch loss of a model on items of a stage."""
-    dataset = make_trainer(load_training_config(path, stage)).train_dataset
+    dataset = make_trainer(load_stage(path, stage)).train_dataset
     batch = collate([dataset[index] for index in range(24)])
     with torch.no_grad():
         output = MajlModel.from_pretrained(model).eval()(**batch)
@@ -77,35 +96,146 @@ def losses(path: Path, stage: int, model: str | Path) -> torch.Tensor:
 
 
 @pytest.mark.timeout(600)
-def test_one_command_does_all_and_goes_on_where_it_was(tiny_model_folder, tmp_path):
+def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     counts = {"full": 3, "separation": 2, "pitch": 2, "vocals": 1, "accompaniment": 2}
     rows = write_built(tmp_path / "rows", make_rows(tmp_path / "audio", counts, duration_s=1.0))
-    path = tmp_path / "majl.yaml"
-    path.write_text(yaml.safe_dump(config(tmp_path, tiny_model_folder, str(rows))))
-    process = run(path)
-    assert process.returncode == 0, process.stderr[-3000:]
-    assert process.stdout.count("=== accelerate launch") == 3
+    path = write(tmp_path / "majl.yaml", config(tmp_path, tiny_model_folder, str(rows)))
 
-    models = [tiny_model_folder, tmp_path / "stage-1", tmp_path / "stage-2"]
-    for stage in (1, 2):
-        log = log_of(models[stage])
+    # Stopped in stage 1, it says how to resume, and resumes.
+    command = [sys.executable, "-m", "majl_hf.cli", "train", str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
+    while not (tmp_path / "stage-1/checkpoint-20/trainer_state.json").exists():
+        assert process.poll() is None and time.sleep(0.1) is None
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 143 and "stopped: run the same command again to resume" in errors
+    assert not (tmp_path / "stage-1/finished.json").exists()
+    output = run(path)
+    assert output.count("=== accelerate launch") == 3 and output.count("=== ") == 4
+
+    for stage, before, after in (("stage_1", tiny_model_folder, "stage-1"), ("stage_2", "merged", "stage-2")):
+        log = log_of(tmp_path / after)
         assert [entry["step"] for entry in log] == list(range(1, 41))
         for name in ("loss", "separation_loss", "pitch_loss", "weight/pitch_mean"):
             assert np.isfinite([entry[name] for entry in log if name in entry]).all()
-        assert ("weight/blamed_on_separation" in set().union(*log)) == (stage == 2)
+        assert ("weight/blamed_on_separation" in set().union(*log)) == (stage == "stage_2")
         # On the same items: from step to step they differ by more than is learnt.
-        assert (losses(path, stage, models[stage]) < losses(path, stage, models[stage - 1])).all(), stage
+        assert (losses(path, stage, tmp_path / after) < losses(path, stage, tmp_path / before)).all(), stage
     labelled = load_dataset(str(tmp_path / "pseudo"), split="train", cache_dir=str(tmp_path / "cache"))
     assert sorted(labelled["id"]) == ["c/pitch0", "c/pitch1", "c/separation0", "c/separation1", "c/vocals0"]
     report = json.loads((tmp_path / "pseudo/pseudo_labels.json").read_text())
     assert report["num_rows"] == 5
+    weights = [MajlModel.from_pretrained(folder).state_dict() for folder in (tiny_model_folder, tmp_path / "stage-1")]
+    for name, tensor in MajlModel.from_pretrained(tmp_path / "merged").state_dict().items():
+        assert torch.allclose(tensor, (weights[0][name] + weights[1][name]) / 2, atol=1e-6), name
 
     # Stage 2 is lost: only that is made again, and as it was.
     expected = (tmp_path / "stage-2/model.safetensors").read_bytes()
     pseudo = {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "pseudo/data").iterdir()}
     shutil.rmtree(tmp_path / "stage-2")
-    process = run(path)
-    assert process.returncode == 0, process.stderr[-3000:]
-    assert "stage 1 is finished" in process.stdout
+    output = run(path)
+    assert "stage stage_1 is finished" in output and "stage merged is finished" in output
     assert (tmp_path / "stage-2/model.safetensors").read_bytes() == expected
     assert pseudo == {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "pseudo/data").iterdir()}
+
+
+def test_what_changed_makes_the_rest_anew(recipe, tmp_path, monkeypatch):
+    """Each stage's command is replaced by one that leaves what the stage would leave."""
+    ran = []
+
+    def finish(command):
+        name = command[command.index("--stage") + 1]
+        stage = load_stage(recipe, name)
+        Path(stage.out).mkdir(exist_ok=True)
+        is_label = name == "pseudo_labels"
+        assert ("accelerate.commands.launch" in command) == (name != "merged")
+        text = json.dumps(stage.min_row_confidence) if is_label else stage.model_dump_json(indent=1)
+        (Path(stage.out) / ("build.json" if is_label else "finished.json")).write_text(text)
+        ran.append(name)
+        return 0
+
+    def run(*options):
+        ran.clear()
+        result = CliRunner().invoke(app, ["train", str(recipe), *options])
+        assert result.exit_code == 0, result.output
+        return ran
+
+    monkeypatch.setattr(train, "_wait_for", finish)
+    values = yaml.safe_load(recipe.read_text())
+    assert run() == list(values["stages"])
+    assert run() == ["pseudo_labels"]  # finds out itself that nothing has changed
+    values["stages"]["pseudo_labels"]["min_row_confidence"] = 0.1
+    write(recipe, values)
+    assert run() == ["pseudo_labels", "merged", "stage_2"]
+    values["stages"]["merged"]["share"] = 0.75
+    write(recipe, values)
+    assert run() == ["pseudo_labels", "merged", "stage_2"]
+    shutil.rmtree(tmp_path / "stage-1")
+    assert run() == list(values["stages"]) and run("--fresh") == list(values["stages"])
+    monkeypatch.setattr(train, "_wait_for", lambda command: 7)
+    result = CliRunner().invoke(app, ["train", str(recipe)])
+    assert result.exit_code == 7 and "stage pseudo_labels ended with exit code 7; run the same" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "message"),
+    [
+        ("pseudo_labels", {"theshold": 1}, "stage pseudo_labels: theshold: unknown key; allowed are views_semitones, "),
+        ("pseudo_labels", {"min_row_confidence": 2}, "stage pseudo_labels: min_row_confidence: .* got 2"),
+        ("pseudo_labels", {"views_semitones": [0, 2]}, "agrees with itself"),
+        ("pseudo_labels", {"date": "soon"}, "stage pseudo_labels: date: .*'soon'"),
+        ("stage_2", {"extends": "stage_3"}, "stage stage_2: extends: got 'stage_3'; allowed are stage_1, "),
+        ("stage_1", {"extends": "stage_2"}, "'stage_1' extends itself"),
+        ("merged", {"share": 1.5}, "stage merged: share: .*got 1.5"),
+        ("merged", {"out": "pseudo"}, "two stages write to pseudo"),
+    ],
+)
+def test_a_mistake_in_any_stage_is_found_before_the_first_one_runs(recipe, stage, change, message):
+    values = yaml.safe_load(recipe.read_text())
+    values["stages"]["pseudo_labels"]["out"] = "pseudo"
+    values["stages"][stage] |= change
+    write(recipe, values)
+    with pytest.raises(ConfigError, match=message):
+        load_stage(recipe, "stage_1")
+    result = CliRunner().invoke(app, ["train", str(recipe)])
+    assert result.exit_code == 2 and result.stderr.startswith(f"error: {recipe}") and result.stderr.count("\n") == 1
+
+
+def test_stages_of_one_file(recipe):
+    stages = load_recipe(recipe)
+    first, second = stages["stage_1"], stages["stage_2"]
+    assert first.out.endswith("stage-1") and second.out.endswith("stage-2")
+    assert second.arguments["max_steps"] == second.arguments["save_steps"] * 2 == 40
+    assert first.weighting.strategy == "confidence" and second.weighting.strategy == "dwhs"
+    assert stages["pseudo_labels"].date == "2026-01-01" and stages["pseudo_labels"].splits == ("train",)
+    for name, message in ((None, "which one to run is not said; its"), ("stage_3", "there is no stage 'stage_3'; its")):
+        with pytest.raises(ConfigError, match=f"{message} stages are stage_1, pseudo_labels, merged, stage_2"):
+            load_stage(recipe, name)
+
+
+def test_models_made_from_others(tiny_model_folder, tmp_path):
+    """A pitch estimator of another model, and a calibrated copy; both are noted as finished."""
+    other = MajlModel.from_pretrained(tiny_model_folder)
+    with torch.no_grad():
+        other.pitch_estimator.head.bias.add_(1.0)
+    other.save_pretrained(tmp_path / "other")
+    corpus = mir1k_of(write_singers(tmp_path / "mir1k", num_clips=2, seconds=1.0), "validation")
+    stages = {
+        "merged": {"kind": "merge", "model": tiny_model_folder, "pitch_estimator": str(tmp_path / "other")},
+        "calibrated": {"kind": "calibrate", "model": str(tmp_path / "merged"), "corpus": corpus, "keep_path": True},
+    }
+    stages = {name: {**stage, "out": str(tmp_path / name)} for name, stage in stages.items()}
+    made = {}
+    for name, stage in load_recipe(write(tmp_path / "recipe.yaml", {"stages": stages})).items():
+        assert not is_finished(stage)
+        make_model(stage)
+        assert is_finished(stage)
+        made[name] = MajlModel.from_pretrained(stage.out)
+        assert torch.equal(made[name].pitch_estimator.head.bias, other.pitch_estimator.head.bias)
+    before, after = (made[name].config for name in stages)
+    assert before.voicing_scale != after.voicing_scale and before.viterbi_jump_cost == after.viterbi_jump_cost
+    with torch.no_grad():
+        other.separator.head.bias.add_(1.0)
+    with pytest.raises(ValueError, match="behind another separator"):
+        use_pitch_estimator(made["merged"], other)

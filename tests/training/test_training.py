@@ -9,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
+from training_runs import mir1k_of, run_values, write_singers
 
 from majl_hf import MajlConfig, MajlModel
-from majl_hf.errors import NonFiniteLossError
+from majl_hf.errors import ConfigError, NonFiniteLossError
 from majl_hf.models.backbones_majl import FcpeConfig, SpleeterConfig, SpleeterSeparator
 from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
 from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
-from majl_hf.training import load_training_config, make_trainer, parameter_groups, train
-from majl_hf.training.config import STAGES, BalancingConfig, WeightingConfig
+from majl_hf.recipe import load_recipe, load_stage
+from majl_hf.training import TrainingConfig, make_trainer, parameter_groups, train
+from majl_hf.training.config import BalancingConfig, WeightingConfig
 from majl_hf.training.run import last_checkpoint, training_arguments
 from majl_hf.training.trainer import DwhsTrainer
 
@@ -32,72 +33,25 @@ BASE_LIKE = {
     "separator_gradient_scale": 0.5,
 }
 TINY = {"separator_config": TinySeparatorConfig(), "pitch_estimator_config": TinyPitchEstimatorConfig()}
-RATE = 16_000
-
-
-def write_mir1k(folder: Path, num_clips: int = 4, seconds: float = 2.0) -> None:
-    """Sung tones over noise in MIR-1K's layout: left accompaniment, right vocals, label line k at 0.02 (k + 1) s."""
-    (folder / "Wavfile").mkdir(parents=True)
-    (folder / "PitchLabel").mkdir()
-    rng = np.random.default_rng(0)
-    time_s = np.arange(int(seconds * RATE)) / RATE
-    rows = ["clip,singer,sex,song,duration_s,clip_split,singer_split"]
-    for index in range(num_clips):
-        semitone = 57.0 + 2 * index
-        hz = 440 * 2 ** ((semitone - 69) / 12)
-        vocals = 0.1 * sum(np.sin(2 * np.pi * k * hz * time_s) / k for k in range(1, 6))
-        accompaniment = 0.05 * rng.standard_normal(len(time_s))
-        name, singer = f"s{index}_1_01", f"s{index}"
-        soundfile.write(folder / f"Wavfile/{name}.wav", np.stack([accompaniment, vocals], axis=1), RATE)
-        num_lines = int((seconds - 0.04) / 0.02) + 1
-        (folder / f"PitchLabel/{name}.pv").write_text("\n".join([f"{semitone}"] * num_lines))
-        split = "validation" if index == num_clips - 1 else "train"
-        rows.append(f"{name},{singer},f,{singer}_1,{seconds},{split},{split}")
-    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
 
 
 @pytest.fixture(scope="module")
 def config_file(tmp_path_factory, tiny_model_folder):
     folder = tmp_path_factory.mktemp("training")
-    write_mir1k(folder / "mir1k")
+    write_singers(folder / "mir1k")
+    corpus = "${TINY_CORPUS}/mir1k"
     values = {
-        "model": tiny_model_folder,
+        **run_values(
+            tiny_model_folder,
+            "${TINY_CORPUS}/run",
+            mir1k_of(corpus, "train"),
+            segment_samples=16_000,
+            max_steps=8,
+            save_steps=4,
+        ),
         "model_config_overrides": {"window_s": 2.0},
-        "threads": 1,
         "learning_rates": {"separator": 3e-3, "pitch_estimator": 3e-3},
-        "data": {
-            "segment_samples": 16_000,
-            "sources": [
-                {
-                    "kind": "mir1k",
-                    "folder": "${TINY_CORPUS}/mir1k",
-                    "split_column": "singer_split",
-                    "split_value": "train",
-                }
-            ],
-        },
-        "validation": {
-            "corpora": [
-                {
-                    "kind": "mir1k",
-                    "folder": "${TINY_CORPUS}/mir1k",
-                    "split_column": "singer_split",
-                    "split_value": "validation",
-                }
-            ],
-            "max_clip_s": 1.0,
-        },
-        "arguments": {
-            "output_dir": "${TINY_CORPUS}/run",
-            "max_steps": 8,
-            "per_device_train_batch_size": 2,
-            "learning_rate": 1e-3,
-            "lr_scheduler_type": "constant",
-            "save_steps": 4,
-            "logging_steps": 1,
-            "use_cpu": True,
-            "disable_tqdm": True,
-        },
+        "validation": {"corpora": [mir1k_of(corpus, "validation")], "max_clip_s": 1.0},
     }
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -110,9 +64,7 @@ def _corpus_folder(monkeypatch, config_file):
 
 
 def configured(config_file, tmp_path, **arguments):
-    config = load_training_config(config_file)
-    merged = {**config.arguments, "output_dir": str(tmp_path / "run"), **arguments}
-    return config.model_copy(update={"arguments": merged})
+    return load_stage(config_file).with_arguments(output_dir=str(tmp_path / "run"), **arguments)
 
 
 def state_of(folder) -> dict[str, torch.Tensor]:
@@ -171,7 +123,7 @@ def test_the_average_is_judged_and_kept(config_file, tmp_path):
     last = state_of(tmp_path / "run/checkpoint-3")
     name = "separator.head.weight"
     assert 0 < (kept[name] - start[name]).norm() < (last[name] - start[name]).norm()
-    assert torch.equal(kept[name], trainer.average.average[name])
+    assert torch.equal(kept[name], trainer.average.module.state_dict()[name])
 
 
 def test_a_run_ends_when_nothing_gets_better(config_file, tmp_path):
@@ -196,20 +148,12 @@ def test_a_score_of_ones_own(config_file, tmp_path):
         make_trainer(config.model_copy(update={"validation": validation})).evaluate()
 
 
-def test_stages_of_one_file(config_file, tmp_path):
-    values = yaml.safe_load(config_file.read_text())
-    values["stage_1"] = {"arguments": {"output_dir": "one"}}
-    values["stage_2"] = {"model": "one", "data": {"sources": []}, "weighting": {"strategy": "dwhs"}}
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(values))
-    first, second = load_training_config(path, 1), load_training_config(path, 2)
-    assert first.arguments["output_dir"] == "one" and first.arguments["max_steps"] == 8
-    assert second.model == "one" and second.data == {"segment_samples": 16_000, "sources": []}
-    assert first.weighting.strategy == "confidence" and second.weighting.strategy == "dwhs"
-    with pytest.raises(ValueError, match=r"has the stages \[1, 2\]; say which one"):
-        load_training_config(path)
-    with pytest.raises(ValueError, match="has no section stage_2; its stages are none"):
-        load_training_config(config_file, 2)
+def test_a_trained_run_is_not_taken_for_one_with_other_settings(config_file, tmp_path):
+    config = configured(config_file, tmp_path, max_steps=1)
+    train(config)
+    with pytest.raises(ConfigError, match=r"trained to its end with other settings.*--fresh"):
+        train(config.with_arguments(learning_rate=1e-4))
+    assert train(config.with_arguments(max_steps=2)).state.global_step == 2  # from where it was
 
 
 def test_a_part_can_be_frozen(config_file, tmp_path):
@@ -256,7 +200,24 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
     [
         (lambda text: text.replace("TINY_CORPUS", "NOT_SET_ANYWHERE"), "environment variable NOT_SET_ANYWHERE"),
         (lambda text: text.replace("segment_samples", "segment_sample"), "segment_sample"),
-        (lambda text: text.replace("learning_rates", "learning_rate"), "learning_rate"),
+        (
+            lambda text: text.replace("learning_rates", "learning_rate"),
+            r"run.yaml: learning_rate: unknown key; allowed are model,.* arguments\.$",
+        ),
+        (
+            lambda text: text.replace("kind: mir1k", "kind: mir2k"),
+            r"yaml: data.sources.0.kind: got 'mir2k'; allowed are 'mir1k',.*'rows'\.$",
+        ),
+        (lambda text: text.replace("save_steps: 4", "save_step: 4"), "arguments: TrainingArguments has no save_step"),
+        (lambda text: text.replace("output_dir", "run_name"), "output_dir is missing"),
+        (
+            lambda text: text.replace("lr_scheduler_type: constant", "lr_scheduler_type: constnt"),
+            "arguments: .*constnt",
+        ),
+        (lambda text: text + "average_decay: 1.0", "average_decay: .*less than 1, got 1.0"),
+        (lambda text: text + "stages: [one]", "maps the name of each stage"),
+        (lambda text: text + "extends: run.yaml", "extends itself|which extends it"),
+        (lambda text: text + "kind: tarin", "kind: got 'tarin'; allowed are train, label, merge, calibrate"),
         (lambda text: text.replace("max_steps: 8", "max_steps: 0"), "max_steps is 0"),
         (lambda text: text + "weighting: {strategy: dwsh}", "'dwhs'"),
         (lambda text: text + "weighting: {strategy: dwhs, options: {alfa: 1}}", "alfa"),
@@ -268,8 +229,8 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
 def test_mistakes_in_the_file_are_named(config_file, tmp_path, change, message):
     path = tmp_path / "run.yaml"
     path.write_text(change(config_file.read_text()))
-    with pytest.raises(ValueError, match=message):
-        make_trainer(load_training_config(path))
+    with pytest.raises(ConfigError, match=message):
+        make_trainer(load_stage(path))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -278,14 +239,27 @@ def test_configurations_that_come_along_are_valid(path, monkeypatch, tmp_path):
     for name in ("MAJL_DATA", "MAJL_MUSIC"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    has_stages = "\nstage_1:" in path.read_text()
-    for stage in STAGES if has_stages else (None,):
-        config = load_training_config(path, stage)
-        assert config.arguments.get("use_cpu", False) == (path.stem != "majl_base_joint")  # made for a GPU, and says so
-        on_cpu = {**config.arguments, "use_cpu": True}  # half precision is refused where a GPU is meant and missing
-        arguments = training_arguments(config.model_copy(update={"arguments": on_cpu}))
-        assert arguments.max_steps > 0 and arguments.device.type == "cpu"
-        assert config.mixing(length=1).segment_samples > 0
+    stages = load_recipe(path)
+    for name, config in stages.items():
+        if isinstance(config, TrainingConfig):
+            assert config.arguments["use_cpu"] == (name != "joint")  # made for a GPU, and says so
+            arguments = training_arguments(config.with_arguments(use_cpu=True))  # else half precision needs a GPU
+            assert arguments.max_steps > 0 and arguments.device.type == "cpu"
+    # Every stage takes what an earlier one has made.
+    made = ["runs/pretrained", "runs/data", "runs/teacher", str(tmp_path)]
+    for stage in stages.values():
+        values = stage.model_dump(mode="json", exclude={"out", "arguments", "validation"})
+        needed = [value for value in _strings(values) if value.startswith("runs/")]
+        assert all(any(value.startswith(folder) for folder in made) for value in needed), (needed, made)
+        made.append(stage.out)
+
+
+def _strings(value):
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+    elif isinstance(value, str):
+        yield value
 
 
 @pytest.mark.parametrize("config", [BASE_LIKE, TINY], ids=["spleeter + fcpe", "tiny"])
@@ -319,15 +293,17 @@ def test_a_run_in_half_precision_learns(config_file, tmp_path):
     assert all(parameter.dtype == torch.float32 for parameter in trainer.model.parameters())
 
 
-def test_the_command_trains_and_the_result_loads(config_file):
+@pytest.mark.parametrize("door", [["scripts/train.py"], ["-m", "majl_hf.cli", "train"]], ids=["script", "module"])
+def test_the_doors_of_accelerate_train_and_the_result_loads(config_file, tmp_path, door):
     environment = {**os.environ, "TINY_CORPUS": str(config_file.parent), "OMP_NUM_THREADS": "1"}
+    path = tmp_path / "run.yaml"
+    path.write_text(config_file.read_text().replace("${TINY_CORPUS}/run", str(tmp_path / "run")))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
-    command += [str(ROOT / "scripts/train.py"), str(config_file), "--max-steps", "2"]
-    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    command += [*door, str(path), "--max-steps", "2"]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, cwd=ROOT)
     assert process.returncode == 0, process.stderr[-3000:]
-    run = config_file.parent / "run"
-    assert isinstance(MajlModel.from_pretrained(run), MajlModel)
-    state = json.loads((run / "checkpoint-2/trainer_state.json").read_text())
+    assert isinstance(MajlModel.from_pretrained(tmp_path / "run"), MajlModel)
+    state = json.loads((tmp_path / "run/checkpoint-2/trainer_state.json").read_text())
     assert state["global_step"] == 2
 
 
@@ -354,7 +330,7 @@ def test_a_refiner_is_added_to_a_trained_model(tmp_path, config_file):
     values["arguments"]["output_dir"] = str(tmp_path / "out")
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(values))
-    trainer = train(load_training_config(path))
+    trainer = train(load_stage(path))
     trained = MajlModel.from_pretrained(trainer.args.output_dir)
     assert trained.config.refiner_config.sampling_rate == model.config.sampling_rate and trained.config.window_s == 2.0
     for name, weight in trained.state_dict().items():
@@ -365,7 +341,7 @@ def test_a_refiner_is_added_to_a_trained_model(tmp_path, config_file):
     values["model"] = trainer.args.output_dir  # and from there it goes on
     values["model_config_overrides"] = {"refiner_config": {"num_bins": 64}}
     path.write_text(yaml.safe_dump(values))
-    again = make_trainer(load_training_config(path)).model
+    again = make_trainer(load_stage(path)).model
     assert torch.equal(again.refiner.head.weight, trained.refiner.head.weight)
 
 
@@ -378,7 +354,7 @@ def test_overrides_reach_the_parts(tmp_path, config_file):
     def trained_model(overrides):
         path = tmp_path / "run.yaml"
         path.write_text(yaml.safe_dump(values | {"model_config_overrides": overrides}))
-        return make_trainer(load_training_config(path)).model
+        return make_trainer(load_stage(path)).model
 
     changed = trained_model({"separator_config": {"decoder_dropout": 0.25}, "window_s": 2.0})
     assert changed.separator.vocals.up[0].dropout.p == 0.25

@@ -69,7 +69,7 @@ def test_blame_moves_weight_from_pitch_to_separation():
 def test_false_alarms_can_still_be_taught():
     known = evidence([0.4, 0.4], [0.9, 0.9], voiced=[True, False])
     assert Dwhs(smoothing_frames=1)(known).pitch[0].tolist() == pytest.approx([1.1 * 0.5, 1.1 * 0.5])
-    taught = Dwhs(smoothing_frames=1, gamma_unvoiced=0.0)(known)
+    taught = Dwhs(smoothing_frames=1, blame_discount_unvoiced=0.0)(known)
     assert taught.pitch[0].tolist() == pytest.approx([1.1 * 0.5, 1.1])
 
 
@@ -83,13 +83,13 @@ def test_disagreement_is_noise_where_the_label_is_not_human():
 @pytest.mark.parametrize(
     ("switched_off", "separation", "pitch"),
     [
-        ({"alpha": 0.0}, 1.0, 1.1 * 0.5),
-        ({"beta": 0.0}, 1.5, 0.5),
-        ({"gamma": 0.0}, 1.5, 1.1),
-        ({"alpha": 0.0, "beta": 0.0, "gamma": 0.0}, 1.0, 1.0),
+        ({"separation_gain": 0.0}, 1.0, 1.1 * 0.5),
+        ({"hard_gain": 0.0}, 1.5, 0.5),
+        ({"blame_discount": 0.0}, 1.5, 1.1),
+        ({"separation_gain": 0.0, "hard_gain": 0.0, "blame_discount": 0.0}, 1.0, 1.0),
         ({"largest": 1.2}, 1.2, 1.1 * 0.5),
         ({"smallest": 0.8}, 1.5, 0.8),
-        ({"gamma_unvoiced": 0.0}, 1.5, 1.1 * 0.5),
+        ({"blame_discount_unvoiced": 0.0}, 1.5, 1.1 * 0.5),
     ],
 )
 def test_each_term_can_be_switched_off(switched_off, separation, pitch):

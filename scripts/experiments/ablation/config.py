@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from majl_hf.errors import ConfigError
 from majl_hf.mixing.config import Corpus
-from majl_hf.system.settings import Section, read_config_file
-from majl_hf.training.config import merged
+from majl_hf.system.settings import Section, extension_chain, load_settings, merged
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # of a folder and of a file
@@ -23,7 +19,7 @@ _OF_THE_BUDGET = {
                   "output_dir", "seed", "data_seed", "load_best_model_at_end"),
     "data": ("length", "seed", "segment_samples", "sampling_rate", "num_channels", "streaming"),
 }  # fmt: skip
-_OF_THE_RUN = ("model", "pseudo_labels", "early_stopping_evaluations", "validation")
+_OF_THE_RUN = ("model", "early_stopping_evaluations", "validation")
 
 
 class StartConfig(Section):
@@ -208,51 +204,17 @@ class AblationConfig(Section):
 
     def train_section(self, name: str, stage: StageConfig) -> dict[str, Any]:
         """Fields of `TrainingConfig` of a stage of a row: the matrix's, those of the rows it extends, its own."""
-        chain: list[CellConfig] = []
-        following: str | None = name
-        while following is not None:
-            cell = self.cells[following]
-            if cell in chain:
-                raise ConfigError(
-                    f"The row {name!r} extends itself; a row needs to extend one that does not extend it."
-                )
-            chain.append(cell)
-            following = cell.extends
+        extends = {cell: section.extends for cell, section in self.cells.items()}
         section: dict[str, Any] = dict(self.train)
-        for cell in reversed(chain):
-            section = merged(section, cell.train)
+        for cell in reversed(extension_chain(name, extends, f"cells.{name}")):
+            section = merged(section, self.cells[cell].train)
         return merged(section, stage.train)
 
 
 def load_ablation_config(path: str | Path) -> AblationConfig:
-    """The YAML file of an ablation. `${NAME}` in it stands for an environment variable.
-
-    `extends: FILE` in it, a file beside it, makes it say only what differs from that one: sections are merged key by
-    key, lists and values are replaced.
+    """The YAML file of an ablation.
 
     Raises:
         ConfigError: not readable, an unknown key, a value that does not fit, rows that do not spend the same.
     """
-    content = _read(Path(path))
-    try:
-        return AblationConfig.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path} cannot be used: {problems}.") from error
-
-
-def _read(path: Path, followed: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The sections of a file on top of those of the file that it extends."""
-    try:
-        content = read_config_file(path)
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}). Give the YAML file of an ablation.") from error
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{path} holds no sections; see configs/ablation_small.yaml for what is needed.")
-    content = {key: value for key, value in content.items() if not key.startswith("_")}  # anchors to refer to
-    if (name := content.pop("extends", None)) is None:
-        return content
-    extended = path.parent / name
-    if extended in (path, *followed):
-        raise ConfigError(f"{path} extends {extended}, which extends it; a file needs to extend one that does not.")
-    return merged(_read(extended, (*followed, path)), content)
+    return load_settings(path, AblationConfig)

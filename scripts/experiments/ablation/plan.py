@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from majl_hf.errors import ConfigError
 from majl_hf.pseudo_labels import PseudoLabelConfig
-from majl_hf.training.config import TrainingConfig, merged
+from majl_hf.system.settings import merged, validated
+from majl_hf.training.config import TrainingConfig
 
 from .config import AblationConfig
 
@@ -123,19 +122,14 @@ def plan_run(config: AblationConfig, cell: str, seed: int) -> Run:
             },
         }
         section = merged(config.train_section(cell, stage), of_the_run)
+        where = f"stage {number + 1} of the row {cell!r}"
+        training = validated(TrainingConfig, _with_folders(section, folders, cell), where)
         pseudo = None
-        try:
-            training = TrainingConfig.model_validate(_with_folders(section, folders, cell))
-            if stage.pseudo_labels is not None:
-                labelling = {"pitch_teacher": model, "vocals_teacher": model, "label_kinds": ["separation", "pitch"]}
-                labelling |= {**config.pseudo_labels, **stage.pseudo_labels}
-                labelling |= {"rows": folders["@reduced"], "out": folders["@pseudo"]}
-                pseudo = PseudoLabelConfig.model_validate(labelling)
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.60}" for e in error.errors()
-            )
-            raise ConfigError(f"Stage {number + 1} of the row {cell!r} cannot be trained: {problems}.") from error
+        if stage.pseudo_labels is not None:
+            labelling = {"pitch_teacher": model, "vocals_teacher": model, "label_kinds": ["separation", "pitch"]}
+            labelling |= {**config.pseudo_labels, **stage.pseudo_labels}
+            labelling |= {"rows": folders["@reduced"], "out": folders["@pseudo"]}
+            pseudo = validated(PseudoLabelConfig, labelling, f"the pseudo labels of {where}")
         stages.append(Stage(stage_folder, training, num_steps, pseudo))
         model = str(stage_folder)
     return Run(cell, seed, folder, model, tuple(stages))
@@ -162,7 +156,7 @@ def budgets(config: AblationConfig, sampling_rate: int) -> dict[str, Budget]:
                 * arguments.get("gradient_accumulation_steps", 1)
             )
             items += of_stage
-            samples += of_stage * stage.training.data["segment_samples"]
+            samples += of_stage * stage.training.data.segment_samples
         spent[cell] = Budget(tuple(stage.steps for stage in stages), items, samples / sampling_rate)
     trained = {cell: budget for cell, budget in spent.items() if budget.steps}
     if len({(budget.steps, budget.items, budget.audio_s) for budget in trained.values()}) > 1:

@@ -61,15 +61,14 @@ def estimate_minutes(config: AblationConfig, run: Run, num_steps: int = 4) -> tu
     """
     wall_s = cpu_s = 0.0
     for stage in run.stages:
-        sources = [
-            {**source, "folder": str(corpus_folder(config))}
-            if stage.pseudo_labels is not None and source["folder"] == stage.pseudo_labels.out
+        sources = tuple(
+            source.model_copy(update={"folder": str(corpus_folder(config))})
+            if stage.pseudo_labels is not None and source.folder == stage.pseudo_labels.out
             else source
-            for source in stage.training.data["sources"]
-        ]
-        training = stage.training.model_copy(
-            update={"model": run.stages[0].training.model, "data": {**stage.training.data, "sources": sources}}
+            for source in stage.training.data.sources
         )
+        data = stage.training.data.model_copy(update={"sources": sources})
+        training = stage.training.model_copy(update={"model": run.stages[0].training.model, "data": data})
         of_step = step_s(training, num_steps)
         wall_s += stage.steps * of_step[0]
         cpu_s += stage.steps * of_step[1]

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ..system.provenance import __version__
-from . import calibrate, data, demo, evaluate, info, models, pitch, push, separate
+from . import calibrate, data, demo, evaluate, info, label, models, pitch, push, separate, train
 
 app = typer.Typer(
     name="majl",
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for verb in (separate, pitch, demo, evaluate, calibrate, info, models):
+for verb in (separate, pitch, demo, train, label, calibrate, evaluate, info, models):
     app.command(verb.NAME)(verb.run)
 app.add_typer(data.app, name=data.NAME)
 app.add_typer(push.app, name=push.NAME)

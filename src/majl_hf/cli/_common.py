@@ -89,9 +89,10 @@ def command(verb: Callable) -> Callable:
     def guarded(*args, **kwargs):
         try:
             exit_code = verb(*args, **kwargs)
-        except KeyboardInterrupt as stop:
-            typer.echo("stopped", err=True)
-            raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else Stopped().exit_code) from None
+        except KeyboardInterrupt as error:
+            stop = error if isinstance(error, Stopped) else Stopped()
+            typer.echo(f"stopped{stop.advice and ': '}{stop.advice}", err=True)
+            raise typer.Exit(stop.exit_code) from None
         except MajlError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(EXIT_USAGE) from None

@@ -10,11 +10,11 @@ import threading
 
 
 class Stopped(KeyboardInterrupt):
-    """The run was stopped; `exit_code` is the shell's for the signal."""
+    """The run was stopped; `exit_code` is the shell's for the signal, `advice` what to do next."""
 
-    def __init__(self, signal_number: int = signal.SIGINT):
+    def __init__(self, signal_number: int = signal.SIGINT, advice: str = ""):
         super().__init__(signal_number)
-        self.exit_code = 128 + signal_number
+        self.exit_code, self.advice = 128 + signal_number, advice
 
 
 class StopSignals:
@@ -42,3 +42,17 @@ class StopSignals:
         if self._received is not None:
             raise Stopped(number)
         self._received = number
+
+
+class Resumable(StopSignals):
+    """Context in which SIGINT and SIGTERM raise `Stopped` at once, for work that resumes from what is on disk."""
+
+    def _note(self, number: int, frame) -> None:
+        self._received = number
+        raise Stopped(number)
+
+    def __exit__(self, kind, error, traceback) -> None:
+        super().__exit__()
+        if error is not None and self._received is not None:
+            # Loading processes may have had the signal as well; then it is their end that was raised.
+            raise Stopped(self._received, "run the same command again to resume") from error

@@ -37,6 +37,8 @@ Processes = Annotated[
 ]
 OutDir = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.", metavar="DIR", file_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object a dataset, a line each.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used.")]
+Rebuild = Annotated[bool, typer.Option("--overwrite", help="Redo what differs in a folder that was built otherwise.")]
 
 
 @app.command("list")
@@ -82,10 +84,8 @@ def build(
     ] = None,
     processes: Processes = None,
     shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio a file, about.")] = 10.0,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Redo what differs in a folder that was built otherwise.")
-    ] = False,
+    skip_bad: SkipBad = False,
+    overwrite: Rebuild = False,
     as_json: AsJson = False,
 ) -> int:
     """Build datasets from corpora: Parquet files with FLAC inside, and a card.
@@ -114,6 +114,39 @@ def build(
         ]
         settings = {"shard_minutes": shard_minutes, "skip_bad": skip_bad, "overwrite": overwrite}
         return run_jobs(jobs, processes, as_json, **settings)
+
+
+@app.command("prepare")
+@c.command
+def prepare(
+    file: Annotated[Path, typer.Argument(help="YAML file of corpora.", metavar="FILE", show_default=False)],
+    processes: Processes = None,
+    skip_bad: SkipBad = False,
+    overwrite: Rebuild = False,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Check the results.")] = True,
+) -> int:
+    """Build the corpora that FILE names, combine them, and check all results.
+
+    What is finished and unchanged is kept. Run the same command again to resume.
+    """
+    with c.extra("data", "Working with datasets"):
+        from ..rows.prepare import PrepareConfig
+        from ..system.settings import load_settings
+
+        config = load_settings(file, PrepareConfig)
+        folders = [job.out for job in config.jobs]
+        settings = {"shard_minutes": config.shard_minutes, "skip_bad": skip_bad, "overwrite": overwrite}
+        exit_code = run_jobs(config.jobs, processes, False, **settings)
+        if exit_code == 0 and config.combine is not None:
+            folders.append(config.combined)
+            if not config.is_combined():
+                options = config.combine_options() | {"overwrite": True}
+                exit_code = run_combine(folders[:-1], config.combined, processes, False, **options)
+                if exit_code == 0:
+                    config.note_combined()
+        if exit_code == 0 and check:
+            exit_code = check_folders(folders, processes, as_json=False)
+        return exit_code
 
 
 @app.command("combine")

@@ -53,30 +53,6 @@ class StemFileCorpus(Section):
         return load_stem_file(self.folder)
 
 
-class VoicesCorpus(Section):
-    """A folder of solo voices; see `folder.load_voices`."""
-
-    kind: Literal["voices"] = "voices"
-    folder: str
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def load(self) -> list[Track]:
-        return load_voices(self.folder, self.include, self.exclude)
-
-
-class MusicCorpus(Section):
-    """A folder of music without voices; see `folder.load_music`."""
-
-    kind: Literal["music"] = "music"
-    folder: str
-    exclude: tuple[str, ...] = ()
-    min_duration_s: float = 20.0
-
-    def load(self) -> list[Track]:
-        return load_music(self.folder, self.exclude, self.min_duration_s)
-
-
 class FullOptions(Section):
     """Items with both labels: the clip as it is, or its vocals over another accompaniment.
 
@@ -127,16 +103,32 @@ class Mir1kSource(Mir1kCorpus, FullOptions):
     """A MIR-1K folder as a source; see `FullOptions`."""
 
 
-class VoicesSource(VoicesCorpus, VocalsOptions):
-    """A folder of voices as a source; see `VocalsOptions`."""
+class VoicesSource(VocalsOptions):
+    """A folder of solo voices as a source; see `folder.load_voices` and `VocalsOptions`."""
+
+    kind: Literal["voices"] = "voices"
+    folder: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def load(self) -> list[Track]:
+        return load_voices(self.folder, self.include, self.exclude)
 
 
 class StemsSource(StemsCorpus, SeparationOptions):
     """A folder of stems as a source; see `SeparationOptions`."""
 
 
-class MusicSource(MusicCorpus, AccompanimentOptions):
-    """A folder of music as a source; see `AccompanimentOptions`."""
+class MusicSource(AccompanimentOptions):
+    """A folder of music without voices as a source; see `folder.load_music` and `AccompanimentOptions`."""
+
+    kind: Literal["music"] = "music"
+    folder: str
+    exclude: tuple[str, ...] = ()
+    min_duration_s: float = 20.0
+
+    def load(self) -> list[Track]:
+        return load_music(self.folder, self.exclude, self.min_duration_s)
 
 
 class RowsCorpus(Section):
@@ -253,8 +245,6 @@ class MixingConfig(Section):
             raise ValueError(
                 f"Sources of kind {', '.join(kinds)} cannot be streamed; build them with `majl data build`."
             )
-        if not self.streaming and self.length is None:
-            raise ValueError("The length is missing: how many items an epoch has.")
         has_background = any(source.kind == "rows" or background_weight(source) > 0 for source in self.sources)
         if any(source.kind == "voices" and source.weight > 0 for source in self.sources) and not has_background:
             raise ValueError(

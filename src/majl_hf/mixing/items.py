@@ -9,19 +9,19 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import Dataset
 
 from ..corpora.tracks import Track
-from .config import RECIPES, MixingConfig, Options, RowsSource, background_weight
+from ..errors import ConfigError
+from .config import RECIPES, MixingConfig, Options, RowsSource, Source, background_weight
 from .segments import fade_edges, read_segment, rms_dbfs, to_channels
 from .transforms import (
-    Compose,
     DoubleMelody,
     FrameLabels,
     KeepLabel,
@@ -31,7 +31,6 @@ from .transforms import (
     RandomRatio,
     Segment,
     SwapChannels,
-    Transform,
 )
 
 MAX_DRAWS = 4  # of a segment, until there is a voice in it
@@ -47,28 +46,28 @@ class Pool(Protocol):
         that was drawn before."""
 
 
+@dataclass(frozen=True)
 class TrackPool:
-    """Tracks drawn in proportion to `weights`: left out, their duration, so that every second is equally likely.
+    """Recordings drawn in proportion to their weights.
 
     Args:
-        tracks: opened one by one where it is no list.
-        songs: of the tracks; left out, read from them.
+        open: a recording by its number.
+        numbers, songs: of the recordings, each of shape (num_recordings,).
+        ends: running sums of their weights.
     """
 
-    def __init__(
-        self, tracks: Sequence[Track], weights: Sequence[float] | None = None, songs: Sequence[str] | None = None
-    ) -> None:
-        self.tracks = tracks
-        self._songs = [track.song for track in tracks] if songs is None else songs
-        self._ends = np.cumsum([track.duration_s for track in tracks] if weights is None else weights)
+    open: Callable[[int], Track]
+    numbers: np.ndarray
+    songs: np.ndarray
+    ends: np.ndarray
 
     def draw(self, rng: np.random.Generator, other_than: str | None = None, first: bool = True) -> Track:
-        """Draw a track, of another song than `other_than` unless (almost) all are of that song."""
+        """Draw a recording, of another song than `other_than` unless (almost) all are of that song."""
         for _ in range(MAX_DRAWS):
-            index = int(np.searchsorted(self._ends[:-1], rng.random() * self._ends[-1], side="right"))
-            if self._songs[index] != other_than:
+            index = int(np.searchsorted(self.ends[:-1], rng.random() * self.ends[-1], side="right"))
+            if self.songs[index] != other_than:
                 break
-        return self.tracks[index]
+        return self.open(self.numbers[index])
 
 
 @dataclass
@@ -96,9 +95,9 @@ class Pools:
 
     lead: Pool
     others: Pool
-    backgrounds: Sequence[Pool] = ()
-    background_weights: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    labelled: Pool | None = None
+    backgrounds: Sequence[Pool]
+    background_weights: np.ndarray
+    labelled: Pool | None
 
 
 class Mixer:
@@ -106,31 +105,28 @@ class Mixer:
 
     Args:
         config: how segments are read and mixed; its sources are not used.
-        transforms: instead of the configuration's doubling, formants, equaliser, gain, channel swap and label dropping.
     """
 
-    def __init__(self, config: MixingConfig, transforms: Sequence[Transform] | None = None) -> None:
+    def __init__(self, config: MixingConfig) -> None:
         self.config = config
         self._frame_times_s = np.arange(config.total_frames) * config.hop_s
         self._balance = RandomRatio(
             config.ratio_std_db, config.ratio_limit_db, config.silence_dbfs, config.sampling_rate
         )
-        if transforms is None:
-            transforms = [
-                DoubleMelody(
-                    config.doubling_probability,
-                    config.doubling_min_db,
-                    config.doubling_max_db,
-                    config.hop_s,
-                    config.sampling_rate,
-                ),
-                MoveFormants(config.formant_probability, config.formant_semitones, config.sampling_rate),
-                RandomEqualizer(config.equalizer_probability, config.equalizer_db, config.sampling_rate),
-                RandomGain(config.gain_db),
-                SwapChannels(config.swap_probability),
-                KeepLabel(config.label_probability),
-            ]
-        self._transforms = Compose(transforms)
+        self._transforms = (
+            DoubleMelody(
+                config.doubling_probability,
+                config.doubling_min_db,
+                config.doubling_max_db,
+                config.hop_s,
+                config.sampling_rate,
+            ),
+            MoveFormants(config.formant_probability, config.formant_semitones, config.sampling_rate),
+            RandomEqualizer(config.equalizer_probability, config.equalizer_db, config.sampling_rate),
+            RandomGain(config.gain_db),
+            SwapChannels(config.swap_probability),
+            KeepLabel(config.label_probability),
+        )
         self._recipes = {
             "full": self._full,
             "vocals": self._vocals_over_background,
@@ -144,7 +140,9 @@ class Mixer:
         """Draw a segment by a recipe, one of `tracks.LABEL_KINDS`."""
         segment = self._recipes[recipe](rng, options, pools)
         segment.frames.vocals_weight *= getattr(options, "vocals_weight", 1.0)
-        return self._transforms(segment, rng)
+        for transform in self._transforms:
+            segment = transform(segment, rng)
+        return segment
 
     # Recipes
 
@@ -304,48 +302,131 @@ class Mixer:
         return self._balance(_meet(vocals, accompaniment), rng)
 
 
-class JointMixtureDataset(Dataset):
-    """Map-style dataset of mixtures with their vocals and pitch.
+@dataclass(frozen=True)
+class Group:
+    """Recordings that share a recipe: a source, or the rows of one label kind of it. `weight` is their share of the
+    items."""
 
-    Args:
-        config: what to draw and how.
-        tracks: for each of `config.sources` its tracks; left out, the sources read their folders.
-        transforms: see `Mixer`.
+    tracks: Sequence[Track]
+    recipe: str
+    options: Options
+    weight: float
+
+
+class Mixtures:
+    """What the two datasets share: all recordings of the configuration by number, their groups, and the mixer.
 
     Items are dicts: `mixture`, `vocals` (num_channels, segment_samples), the fields of `transforms.FrameLabels`
     (num_frames,), all float32, and `id`.
 
+    Args:
+        config: what to draw and how.
+        tracks: for each of `config.sources` its tracks.
+
     Raises:
-        CorpusError: from the readers, with the name of the file.
+        ConfigError: rows that all have weight 0, voices without anything to stand over.
     """
 
-    def __init__(
-        self,
-        config: MixingConfig,
-        tracks: Sequence[Sequence[Track]] | None = None,
-        transforms: Sequence[Transform] | None = None,
-    ) -> None:
+    def __init__(self, config: MixingConfig, tracks: Sequence[Sequence[Track]]) -> None:
         self.config = config
-        if tracks is None:
-            tracks = [source.load() for source in config.sources]
-        if len(tracks) != len(config.sources) or not all(len(group) for group in tracks):
-            raise ValueError(
-                f"Tracks for {len(tracks)} sources of sizes {[len(group) for group in tracks]} were given; the "
-                f"configuration has {len(config.sources)} sources, and each needs at least one track."
+        self._mixer = Mixer(config)
+        self._groups: list[Group] = []
+        recordings = []
+        for source, of_source in zip(config.sources, tracks, strict=True):
+            recordings += self._add_source(source, of_source)
+        group_of, index_of, songs, weights, durations_s, labelled = zip(*recordings, strict=True)
+        self._group_of, self._index_of = np.array(group_of), np.array(index_of)
+        self._songs = np.array(songs, dtype=object)
+        self._weights, self._durations_s = np.array(weights, dtype=np.float64), np.array(durations_s, dtype=np.float64)
+        self._members = [self._group_of == number for number in range(len(self._groups))]
+        self._labelled = np.array(labelled)  # whether its vocals have a pitch label
+        shares = [background_weight(group.options) for group in self._groups]
+        self._lenders = np.flatnonzero(shares)
+        self._background_weights = normalised([share for share in shares if share > 0])
+        if len(self._lenders) == 0 and any(group.recipe == "vocals" and group.weight > 0 for group in self._groups):
+            raise ConfigError(
+                "There are solo voices, but nothing for them to stand over; add rows of kind 'accompaniment' or "
+                "'separation' with a background_weight above 0."
             )
-        groups = make_groups(config, tracks)
-        lenders = [group for group in groups if background_weight(group.options) > 0]
-        backgrounds = [group.pool() for group in lenders]
-        background_weights = normalised([background_weight(group.options) for group in lenders])
-        labelled = _labelled_pool(groups)
-        self._groups = groups
-        self._pools = []
-        for group in groups:
-            pool = group.pool()
-            self._pools.append(Pools(pool, pool, backgrounds, background_weights, labelled))
-        check_backgrounds(groups, bool(backgrounds))
-        self._weights = normalised([group.weight for group in groups])
-        self._mixer = Mixer(config, transforms)
+
+    def _add_source(self, source: Source, tracks: Sequence[Track]) -> list[tuple]:
+        """Add the groups of a source, one for each recipe, which share its weight by their recordings' weights.
+
+        Returns:
+            Of each recording the number of its group, its index in `tracks`, its song, its weight, its duration in
+            seconds, and whether its vocals have a pitch label.
+        """
+        if isinstance(source, RowsSource):
+            about = tracks.info
+            recipes = [info.recipe for info in about]
+            weights = [info.weight for info in about]
+            labelled = [info.has_labelled_vocals for info in about]
+        else:
+            about = tracks
+            recipes = [RECIPES[source.kind]] * len(tracks)
+            weights = [track.duration_s for track in tracks]
+            labelled = [track.label is not None and track.vocals is not None for track in tracks]
+        recipes, weights, found, recordings = np.array(recipes), np.array(weights), [], []
+        for recipe in sorted(set(recipes)):
+            indices = np.flatnonzero(recipes == recipe)
+            total = float(weights[indices].sum())
+            if total > 0:
+                options = source.options(recipe) if isinstance(source, RowsSource) else source
+                number = len(self._groups) + len(found)
+                found.append((recipe, options, options.weight * total))
+                recordings += [
+                    (number, i, about[i].song, weights[i], about[i].duration_s, labelled[i]) for i in indices
+                ]
+        total = sum(share for _, _, share in found)
+        if not found or (source.weight > 0 and total == 0):
+            raise ConfigError(f"All rows of {source.folder}, split {source.split}, have weight 0.")
+        scale = source.weight / total if total > 0 else 0.0
+        self._groups += [Group(tracks, recipe, options, share * scale) for recipe, options, share in found]
+        return recordings
+
+    def _open(self, number: int) -> Track:
+        return self._groups[self._group_of[number]].tracks[int(self._index_of[number])]
+
+    def _pool(self, numbers: np.ndarray, weights: np.ndarray) -> TrackPool:
+        """A pool of some recordings; `weights` are those of all."""
+        return TrackPool(self._open, numbers, self._songs[numbers], np.cumsum(weights[numbers]))
+
+    def _mix(
+        self,
+        rng: np.random.Generator,
+        number: int,
+        lead: Pool,
+        others: Pool,
+        of_group: Callable[[int], Pool],
+        labelled: Callable[[], Pool | None],
+    ) -> Segment:
+        """An item of group `number`, led by `lead`; `of_group` and `labelled` give what may be lent to it."""
+        group = self._groups[number]
+        backgrounds = [of_group(lender) for lender in self._lenders]
+        borrowed = labelled() if group.recipe == "vocals" else None
+        pools = Pools(lead, others, backgrounds, self._background_weights, borrowed)
+        return self._mixer(rng, group.recipe, group.options, pools)
+
+
+class JointMixtureDataset(Mixtures, Dataset):
+    """Map-style dataset of mixtures with their vocals and pitch.
+
+    Args:
+        config: with a `length`.
+
+    Raises:
+        CorpusError: from the readers, with the name of the file.
+        ConfigError: as of `Mixtures`; no length.
+    """
+
+    def __init__(self, config: MixingConfig) -> None:
+        if config.length is None:
+            raise ConfigError("The length is missing: how many items an epoch has.")
+        super().__init__(config, [source.load() for source in config.sources])
+        self._pools = [self._pool(np.flatnonzero(members), self._weights) for members in self._members]
+        labelled = np.flatnonzero(self._labelled)
+        self._labelled_pool = self._pool(labelled, self._durations_s) if len(labelled) else None
+        self._shares = normalised([group.weight for group in self._groups])
         # In shared memory, so that worker processes which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -368,89 +449,9 @@ class JointMixtureDataset(Dataset):
         if not 0 <= index < len(self):
             raise IndexError(f"Item {index} was asked for; the dataset has {len(self)}, from 0.")
         rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, self.epoch, index]))
-        chosen = int(rng.choice(len(self._groups), p=self._weights))
-        group = self._groups[chosen]
-        return self._mixer(rng, group.recipe, group.options, self._pools[chosen])
-
-
-@dataclass(frozen=True)
-class Group:
-    """Recordings that share a recipe: a source, or the rows of one label kind of it.
-
-    `weight` is their share of the items. `indices` are theirs among `tracks`, `weights` and `songs` what they are drawn
-    by, None where the tracks say it; `labelled` those of `indices` whose vocals have a pitch label.
-    """
-
-    tracks: Sequence[Track]
-    recipe: str
-    options: Options
-    weight: float
-    indices: np.ndarray
-    labelled: np.ndarray
-    weights: np.ndarray | None = None
-    songs: Sequence[str] | None = None
-
-    def pool(self) -> TrackPool:
-        if self.weights is None:
-            return TrackPool(self.tracks)
-        return TrackPool(Subset(self.tracks, self.indices), self.weights, self.songs)
-
-
-def make_groups(config: MixingConfig, tracks: Sequence[Sequence[Track]]) -> list[Group]:
-    """The groups of all sources; of a source of rows one for each recipe, sharing its weight by the rows' weights.
-
-    Raises:
-        ValueError: the rows of a source all have weight 0.
-    """
-    groups = []
-    for source, of_source in zip(config.sources, tracks, strict=True):
-        if not isinstance(source, RowsSource):
-            labelled = [i for i, t in enumerate(of_source) if t.label is not None and t.vocals is not None]
-            indices = np.arange(len(of_source))
-            groups.append(
-                Group(of_source, RECIPES[source.kind], source, source.weight, indices, np.array(labelled, dtype=int))
-            )
-            continue
-        recipes = np.array([info.recipe for info in of_source.info])
-        weights = np.array([info.weight for info in of_source.info])
-        labelled = np.array([info.has_labelled_vocals for info in of_source.info])
-        found = []
-        for recipe in sorted(set(recipes)):
-            indices = np.flatnonzero(recipes == recipe)
-            if weights[indices].sum() > 0:
-                songs = [of_source.info[i].song for i in indices]
-                options = source.options(recipe)
-                share = options.weight * float(weights[indices].sum())
-                with_label = indices[labelled[indices]]
-                found.append(Group(of_source, recipe, options, share, indices, with_label, weights[indices], songs))
-        total = sum(group.weight for group in found)
-        if not found or (source.weight > 0 and total == 0):
-            raise ValueError(f"All rows of {source.folder}, split {source.split}, have weight 0.")
-        scale = source.weight / total if total > 0 else 0.0
-        groups += [replace(group, weight=group.weight * scale) for group in found]
-    return groups
-
-
-def check_backgrounds(groups: Sequence[Group], has_background: bool) -> None:
-    """ValueError where voices have nothing to stand over."""
-    if not has_background and any(group.recipe == "vocals" and group.weight > 0 for group in groups):
-        raise ValueError(
-            "There are solo voices, but nothing for them to stand over; add rows of kind 'accompaniment' or "
-            "'separation' with a background_weight above 0."
-        )
-
-
-def _labelled_pool(groups: Sequence[Group]) -> TrackPool | None:
-    """Vocals with a pitch label of all sources, in proportion to their duration."""
-    parts, durations_s, songs = [], [], []
-    for group in groups:
-        if len(group.labelled) == 0:
-            continue
-        parts.append(Subset(group.tracks, group.labelled))
-        about = group.tracks if group.weights is None else group.tracks.info
-        durations_s += [about[i].duration_s for i in group.labelled]
-        songs += [about[i].song for i in group.labelled]
-    return TrackPool(ConcatDataset(parts), durations_s, songs) if parts else None
+        number = int(rng.choice(len(self._groups), p=self._shares))
+        pool = self._pools[number]
+        return self._mix(rng, number, pool, pool, self._pools.__getitem__, lambda: self._labelled_pool)
 
 
 def _meet(vocals: Line, accompaniment: Line) -> Segment:
@@ -463,7 +464,7 @@ def _meet(vocals: Line, accompaniment: Line) -> Segment:
 
 
 def to_item(segment: Segment) -> dict[str, torch.Tensor | str]:
-    """A segment as the dict of tensors that `JointMixtureDataset` describes."""
+    """A segment as the dict of tensors that `Mixtures` describes."""
     return {
         "mixture": torch.from_numpy(segment.mixture),
         "vocals": torch.from_numpy(np.ascontiguousarray(segment.vocals)),

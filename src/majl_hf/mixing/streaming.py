@@ -7,6 +7,7 @@ Conventions
     An item is a function of (seed, pass, number) and of the rows near it in the sequence (`buffer_mb` of them), which
     its own row is mixed with. It is planned from the rows' metadata alone. So nothing depends on the number of workers,
     each of which reads only what its own items use, and a resumed run reads nothing of what it skips.
+    Of the solo voices, `labelled_probability` give way to a voice with a pitch label nearby, as in the other dataset.
 
 Traps
     Without `length`, ranks may differ by one item an epoch, and training in step needs equally many: give a length.
@@ -16,21 +17,22 @@ Traps
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset, Subset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from ..corpora.tracks import Track
-from .config import MixingConfig, background_weight
-from .items import Group, Mixer, Pool, Pools, TrackPool, check_backgrounds, make_groups, normalised, to_item
-from .transforms import Segment, Transform
+from ..errors import ConfigError
+from .config import MixingConfig
+from .items import Mixtures, Pool, TrackPool, normalised, to_item
+from .transforms import Segment
 
 if TYPE_CHECKING:
-    from ..rows.reading import ParquetRows
+    pass
 
 
 def process_rank() -> tuple[int, int]:
@@ -68,19 +70,19 @@ class _Pass:
         return self.rows[min(begin, place) : max(end, place + 1)]
 
 
-class StreamingMixtureDataset(IterableDataset):
-    """Mixtures from rows, each the item's own row once a pass; the items are those of `mixing.JointMixtureDataset`.
+class StreamingMixtureDataset(Mixtures, IterableDataset):
+    """Mixtures from rows, each the item's own row once a pass; else the items are those of `items.JointMixtureDataset`.
 
     Args:
-        config: sources of kind "rows"; `length` items an epoch of this process, one pass where left out.
+        config: sources of kind "rows", which are opened where they are, without download; `length` items an epoch of
+            this process, one pass where left out.
         batch_size: of the loader: worker k of n makes the batches k, k + n, ...
         rank, world_size: of this process; left out, see `process_rank`.
-        rows: for each source its rows; left out, the sources are opened where they are, without download.
-        transforms: see `mixing.Mixer`.
 
     Raises:
         CorpusError: from the rows, with the name of the file.
-        ValueError: fewer rows than processes, voices without anything to stand over, a rank that is none.
+        ConfigError: as of `items.Mixtures`; fewer rows than processes.
+        ValueError: a rank that is none.
     """
 
     def __init__(
@@ -89,8 +91,6 @@ class StreamingMixtureDataset(IterableDataset):
         batch_size: int,
         rank: int | None = None,
         world_size: int | None = None,
-        rows: Sequence[ParquetRows] | None = None,
-        transforms: Sequence[Transform] | None = None,
     ) -> None:
         if rank is None or world_size is None:
             rank, world_size = process_rank()
@@ -98,22 +98,16 @@ class StreamingMixtureDataset(IterableDataset):
             raise ValueError(
                 f"The rank is {rank} of a world size of {world_size}; it needs to be 0 to {world_size - 1}."
             )
-        self.config, self.batch_size, self.rank, self.world_size = config, batch_size, rank, world_size
-        if rows is None:
-            rows = [source.load(download=False) for source in config.sources]
-        self._sources = list(rows)
-        self._groups = make_groups(config, rows)
-        check_backgrounds(self._groups, any(background_weight(group.options) > 0 for group in self._groups))
-        self._mixer = Mixer(config, transforms)
-        self._group_of = np.concatenate([np.full(len(g.indices), n) for n, g in enumerate(self._groups)])
-        self._index_of = np.concatenate([group.indices for group in self._groups])
-        self._weight_of = np.concatenate([group.weights for group in self._groups])
-        self._bytes_of = np.array([self._info(row).num_bytes for row in range(len(self._group_of))], dtype=np.float64)
-        shares = [group.weight * group.weights / group.weights.sum() for group in self._groups]
-        self._shares = normalised(np.concatenate(shares))
+        self._sources = [source.load(download=False) for source in config.sources]
+        super().__init__(config, self._sources)
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        self._bytes = np.array([self._info(row).num_bytes for row in range(len(self._songs))], dtype=np.float64)
+        totals = np.bincount(self._group_of, self._weights)
+        shares = np.array([group.weight for group in self._groups]) / totals
+        self._shares = normalised(shares[self._group_of] * self._weights)
         self._num_items = len(self._share_of_rank(np.flatnonzero(self._shares > 0)))
         if self._num_items == 0:
-            raise ValueError(f"{(self._shares > 0).sum()} rows cannot be shared by {world_size} processes.")
+            raise ConfigError(f"{(self._shares > 0).sum()} rows cannot be shared by {world_size} processes.")
         self._plan: tuple[int, _Pass] | None = None
         # Epoch and first item; in shared memory, so that worker processes which outlive an epoch see the next one.
         self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
@@ -136,15 +130,6 @@ class StreamingMixtureDataset(IterableDataset):
             raise ValueError(f"Item {item} was asked for; an epoch has {len(self)}, from 0.")
         self._state[1] = item
 
-    def state_dict(self, num_items: int) -> dict[str, int]:
-        """Where a run stands that has used `num_items` of the epoch; only the loader's user knows how many."""
-        return {"epoch": self.epoch, "item": num_items}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where `state_dict` was taken."""
-        self.set_epoch(state["epoch"])
-        self.seek(state["item"])
-
     def __iter__(self) -> Iterator[dict[str, torch.Tensor | str]]:
         worker = get_worker_info()
         number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
@@ -155,11 +140,6 @@ class StreamingMixtureDataset(IterableDataset):
             if (item - first) // self.batch_size % count == number:
                 yield to_item(self.draw(item))
 
-    def row_id(self, item: int) -> str:
-        """Id of the row that is item `item` of the current epoch."""
-        plan, number, _ = self._place(item)
-        return self._info(plan.rows[plan.items[number]]).id
-
     def draw(self, item: int) -> Segment:
         """Draw item `item` of the current epoch, with both parts."""
         plan, number, pass_number = self._place(item)
@@ -168,16 +148,17 @@ class StreamingMixtureDataset(IterableDataset):
         seed = [self.config.seed, pass_number, number * self.world_size + self.rank]
         window = plan.window(place, self.config.buffer_mb * 1e6)
         window = window[window != row]
-        group = self._groups[self._group_of[row]]
-        others = self._pool(self._group_of[row], window, plan, place)
-        backgrounds, weights = [], []
-        for n, lender in enumerate(self._groups):
-            if background_weight(lender.options) > 0:
-                backgrounds.append(self._pool(n, window, plan, place))
-                weights.append(background_weight(lender.options))
-        lead = _Lead(group.tracks[int(self._index_of[row])], others)
-        pools = Pools(lead, others, backgrounds, normalised(weights))
-        return self._mixer(np.random.default_rng(np.random.SeedSequence(seed)), group.recipe, group.options, pools)
+
+        def of_group(group: int) -> TrackPool:
+            return self._near(self._members[group], self._weights, window, plan, place)
+
+        def labelled() -> TrackPool | None:
+            return self._near(self._labelled, self._durations_s, window, plan, place) if self._labelled.any() else None
+
+        group = int(self._group_of[row])
+        others = of_group(group)
+        rng = np.random.default_rng(np.random.SeedSequence(seed))
+        return self._mix(rng, group, _Lead(self._open(row), others), others, of_group, labelled)
 
     def _info(self, row: int):
         return self._groups[self._group_of[row]].tracks.info[self._index_of[row]]
@@ -185,20 +166,15 @@ class StreamingMixtureDataset(IterableDataset):
     def _share_of_rank(self, rows: np.ndarray) -> np.ndarray:
         return rows[self.rank :: self.world_size]
 
-    def _pool(self, number: int, window: np.ndarray, plan: _Pass, place: int) -> TrackPool:
-        """Rows of a group in the window; the nearest one where there is none, of all rows where this rank has none."""
-        rows = window[self._group_of[window] == number]
-        rows = rows[self._weight_of[rows] > 0]
+    def _near(self, wanted: np.ndarray, weights: np.ndarray, window: np.ndarray, plan: _Pass, place: int) -> TrackPool:
+        """The wanted rows in the window; the nearest one where there is none, all of them where this rank has none."""
+        rows = window[wanted[window] & (weights[window] > 0)]
         if len(rows) == 0:
-            places = np.flatnonzero(self._group_of[plan.rows] == number)
+            places = np.flatnonzero(wanted[plan.rows])
             others = places[plan.rows[places] != plan.rows[place]]
             places = others if len(others) else places
-            rows = plan.rows[places[[np.abs(places - place).argmin()]]] if len(places) else None
-        if rows is None:
-            rows = np.flatnonzero(self._group_of == number)
-        group: Group = self._groups[number]
-        weights = np.maximum(self._weight_of[rows], np.finfo(np.float32).tiny)
-        return TrackPool(Subset(group.tracks, self._index_of[rows]), weights, [self._info(row).song for row in rows])
+            rows = plan.rows[places[[np.abs(places - place).argmin()]]] if len(places) else np.flatnonzero(wanted)
+        return self._pool(rows, np.maximum(weights, np.finfo(np.float32).tiny))
 
     def _place(self, item: int) -> tuple[_Pass, int, int]:
         """The pass that an item of the current epoch belongs to, which item of that pass it is, and which pass."""
@@ -222,4 +198,4 @@ class StreamingMixtureDataset(IterableDataset):
         order = np.argsort(np.concatenate(times), kind="stable")
         rows = np.concatenate([visited, lent])[order]
         items = np.flatnonzero(order < len(visited))
-        return _Pass(rows, items, np.cumsum(self._bytes_of[rows]))
+        return _Pass(rows, items, np.cumsum(self._bytes[rows]))

@@ -9,9 +9,7 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -83,24 +81,6 @@ class Segment:
 def _at_level_of(audio: np.ndarray, filtered: np.ndarray) -> np.ndarray:
     """What was made of `audio`, at its RMS level."""
     return filtered * np.sqrt(np.mean(np.square(audio)) / np.mean(np.square(filtered)))
-
-
-class Transform(Protocol):
-    """A step on a segment."""
-
-    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment: ...
-
-
-@dataclass(frozen=True)
-class Compose:
-    """Several steps, one after the other."""
-
-    steps: Sequence[Transform]
-
-    def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
-        for step in self.steps:
-            segment = step(segment, rng)
-        return segment
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Pseudo labels: a pitch for songs with stems, vocals for songs with a pitch, each with a confidence and its origin.
 
-from majl_hf.pseudo_labels import load_pseudo_label_config, run_pseudo_labels
+from majl_hf.pseudo_labels import PseudoLabelConfig, run_pseudo_labels
 
-run_pseudo_labels(load_pseudo_label_config("run.yaml"))
+run_pseudo_labels(PseudoLabelConfig(rows="runs/data/combined", out="runs/pseudo"))
 
-config.py       the section `pseudo_labels` of a run's YAML file
+config.py       a stage of kind `label` in a recipe
 sources.py      rows that lack something
 teachers.py     who labels: checkpoints, other packages, functions
 reading.py, confidence.py, labelling.py      one row in, one labelled row out
@@ -12,7 +12,7 @@ plan.py, run.py, report.py                   all rows, over processes, resumed; 
 calibration.py  what confidences are worth where the truth is known
 """
 
-from .config import PseudoLabelConfig, load_pseudo_label_config
+from .config import PseudoLabelConfig
 from .run import PseudoLabelReport, run_pseudo_labels
 
-__all__ = ["PseudoLabelConfig", "PseudoLabelReport", "load_pseudo_label_config", "run_pseudo_labels"]
+__all__ = ["PseudoLabelConfig", "PseudoLabelReport", "run_pseudo_labels"]

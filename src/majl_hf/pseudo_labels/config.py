@@ -1,23 +1,44 @@
-"""The section `pseudo_labels` of a run's YAML file."""
+"""The settings of pseudo labels: a stage of kind `label` in a recipe."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from ..errors import ConfigError
-from ..system.settings import Section, read_config_file
+from ..system.settings import Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-SECTION = "pseudo_labels"
 
 
-class PseudoLabelConfig(Section):
+class LabellingConfig(Section):
+    """What decides about a row's labels.
+
+    Args:
+        views_semitones: transpositions in which the voice is read again; empty leaves agreement out.
+        min_pitch_confidence: frames of a pseudo pitch below it keep their pitch and get confidence 0. On MIR-1K about
+            half of the frames under 0.4 are right, of those above it 97 % (model_cards/results/pseudo_labels.md).
+        min_row_confidence: rows below it are dropped.
+        smoothing_s: seconds over which the confidence of vocals is averaged.
+        seed: set before each row, for teachers that draw.
+    """
+
+    views_semitones: tuple[Annotated[float, Field(ge=-12.0, le=12.0)], ...] = (-2.0, 2.0)
+    min_pitch_confidence: Share = 0.4
+    min_row_confidence: Share = 0.5
+    smoothing_s: Annotated[float, Field(ge=0.0)] = 0.2
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("views_semitones")
+    @classmethod
+    def _check_views(cls, value):
+        if 0.0 in value:
+            raise ValueError("a view of 0 semitones agrees with itself; the voice as it is is always read.")
+        return value
+
+
+class PseudoLabelConfig(LabellingConfig):
     """Which rows get labels, from whom, and what is kept.
 
     Args:
@@ -31,15 +52,9 @@ class PseudoLabelConfig(Section):
             package's tracker by its name in `teachers.PITCH_PACKAGES`, such as "torchfcpe".
         vocals_teacher: who estimates vocals: likewise a MajlModel or a lone registered separator, or a name in
             `teachers.VOCALS_PACKAGES`. Left out, rows of kind "pitch" are not labelled.
-        views_semitones: transpositions in which the voice is read again; empty leaves agreement out.
-        min_pitch_confidence: frames of a pseudo pitch below it keep their pitch and get confidence 0. On MIR-1K about
-            half of the frames under 0.4 are right, of those above it 97 % (model_cards/results/pseudo_labels.md).
-        min_row_confidence: rows below it are dropped.
-        smoothing_s: seconds over which the confidence of vocals is averaged.
         shard_minutes: of audio, about, a file; also the piece of work that a process takes and that is done again after
             a kill.
         batch_size: windows that a model takes at a time; results do not depend on it.
-        seed: set before each row, for teachers that draw.
         date: that the provenance states, YYYY-MM-DD; left out, the day on which the work began.
     """
 
@@ -49,13 +64,8 @@ class PseudoLabelConfig(Section):
     out: str
     pitch_teacher: str = "majl-base"
     vocals_teacher: str | None = "majl-base"
-    views_semitones: tuple[Annotated[float, Field(ge=-12.0, le=12.0)], ...] = (-2.0, 2.0)
-    min_pitch_confidence: Share = 0.4
-    min_row_confidence: Share = 0.5
-    smoothing_s: Annotated[float, Field(ge=0.0)] = 0.2
     shard_minutes: Annotated[float, Field(gt=0.0)] = 5.0
     batch_size: Annotated[int, Field(gt=0)] = 1
-    seed: Annotated[int, Field(ge=0)] = 0
     date: str | None = None
 
     @field_validator("date", mode="before")
@@ -64,32 +74,3 @@ class PseudoLabelConfig(Section):
         if value is None:
             return None
         return datetime.date.fromisoformat(str(value)).isoformat()  # YAML makes dates of what looks like one
-
-    @field_validator("views_semitones")
-    @classmethod
-    def _check_views(cls, value):
-        if 0.0 in value:
-            raise ValueError("a view of 0 semitones agrees with itself; the voice as it is is always read.")
-        return value
-
-
-def load_pseudo_label_config(path: str | Path) -> PseudoLabelConfig:
-    """The section `pseudo_labels` of a run's YAML file; its other sections are not looked at.
-
-    Raises:
-        ConfigError: no such section, an unknown key, a value that does not fit; the message names it.
-    """
-    try:
-        content = read_config_file(path)
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}). Give a run's YAML file.") from error
-    section = content.get(SECTION) if isinstance(content, Mapping) else None
-    if not isinstance(section, Mapping):
-        raise ConfigError(f"{path} has no section {SECTION!r}; it needs one with at least `rows` and `out`.")
-    try:
-        return PseudoLabelConfig.model_validate(dict(section))
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{SECTION}.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()
-        )
-        raise ConfigError(f"{path} cannot be used: {problems}.") from error

@@ -20,23 +20,13 @@ from ..errors import CorpusError, TeacherError
 from ..rows.convert import row_to_track, track_to_row
 from ..rows.swapped import find_exchange
 from .confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
+from .config import LabellingConfig
 from .reading import PitchReading
 from .teachers import PitchTeacher, VocalsTeacher
 
 DIRECTIONS = {"separation": "pitch", "vocals": "pitch", "pitch": "vocals"}
 """What a row of each kind lacks, and gets."""
 NUM_BINS = 20  # of the histograms over [0, 1]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides about labels; see `config.PseudoLabelConfig`."""
-
-    views_semitones: tuple[float, ...] = (-2.0, 2.0)
-    min_pitch_confidence: float = 0.4
-    min_row_confidence: float = 0.5
-    smoothing_s: float = 0.2
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +43,10 @@ class PitchOfVocals:
         return np.clip(self.peak * self.agreement, 0.0, 1.0)
 
 
-def read_pitch(mono: np.ndarray, sampling_rate: int, teacher: PitchTeacher, settings: Settings) -> PitchOfVocals:
+def read_pitch(mono: np.ndarray, sampling_rate: int, teacher: PitchTeacher, config: LabellingConfig) -> PitchOfVocals:
     """Pitch of a clean voice `(num_samples,)`, read as it is and transposed."""
     reading = teacher.read(mono, sampling_rate)
-    views = [teacher.read(mono, sampling_rate, 2.0 ** (n / 12.0)) for n in settings.views_semitones]
+    views = [teacher.read(mono, sampling_rate, 2.0 ** (n / 12.0)) for n in config.views_semitones]
     return PitchOfVocals(reading, peak_posterior(reading), view_agreement(reading, views))
 
 
@@ -66,7 +56,7 @@ def estimate_vocals(
     label: PitchLabel,
     vocals_teacher: VocalsTeacher,
     pitch_teacher: PitchTeacher,
-    settings: Settings,
+    config: LabellingConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vocals of a mixture `(num_channels, num_samples)`, and how far they are trusted in each frame of the label.
 
@@ -75,11 +65,11 @@ def estimate_vocals(
     """
     vocals = vocals_teacher.separate(mixture, sampling_rate)
     agreement = pitch_teacher.read(vocals.mean(axis=0), sampling_rate).agreement_with(label)
-    return vocals, vocals_confidence(agreement, label.confidence, label.hop_s, settings.smoothing_s)
+    return vocals, vocals_confidence(agreement, label.confidence, label.hop_s, config.smoothing_s)
 
 
 def label_row(
-    row: Mapping, pitch_teacher: PitchTeacher, vocals_teacher: VocalsTeacher | None, settings: Settings, date: str
+    row: Mapping, pitch_teacher: PitchTeacher, vocals_teacher: VocalsTeacher | None, config: LabellingConfig, date: str
 ) -> tuple[dict | None, dict]:
     """The row with what it lacked.
 
@@ -96,33 +86,33 @@ def label_row(
     Raises:
         CorpusError: a teacher returned values that are not finite, or audio that cannot be used; names row and teacher.
     """
-    torch.manual_seed(settings.seed)  # each row alike, whichever came before it
+    torch.manual_seed(config.seed)  # each row alike, whichever came before it
     direction = DIRECTIONS[row["label_kind"]]
     track = row_to_track(row)
     try:
         if direction == "pitch":
-            return _with_pitch(row, track, pitch_teacher, settings, date)
-        return _with_vocals(row, track, pitch_teacher, vocals_teacher, settings, date)
+            return _with_pitch(row, track, pitch_teacher, config, date)
+        return _with_vocals(row, track, pitch_teacher, vocals_teacher, config, date)
     except TeacherError as error:
         raise CorpusError(
             f"Row {row['id']} cannot be labelled: the teacher {error}. Leave the row out, or take another teacher."
         ) from error
 
 
-def _with_pitch(row: Mapping, track: Track, teacher: PitchTeacher, settings: Settings, date: str):
+def _with_pitch(row: Mapping, track: Track, teacher: PitchTeacher, config: LabellingConfig, date: str):
     vocals = track.part("vocals")
     mono = vocals.read(0, vocals.num_samples).mean(axis=0)
-    result = read_pitch(mono, track.sampling_rate, teacher, settings)
+    result = read_pitch(mono, track.sampling_rate, teacher, config)
     label, confidence = result.reading.label, result.confidence
-    kept = np.where(confidence >= settings.min_pitch_confidence, confidence, 0.0)
+    kept = np.where(confidence >= config.min_pitch_confidence, confidence, 0.0)
     of_row = row_confidence(confidence, label.f0_hz > 0)
-    outcome = _outcome(row, "pitch", confidence, label.f0_hz > 0, of_row, settings, int((kept == 0).sum()))
+    outcome = _outcome(row, "pitch", confidence, label.f0_hz > 0, of_row, config, int((kept == 0).sum()))
     if outcome["dropped"]:
         return None, outcome
     sentence = (
         f"Pitch read from the vocals by {_name(teacher.facts)}, confidence "
-        f"{_certainty_words(result.reading, teacher.facts)}{_views_words(settings)}, frames under "
-        f"{settings.min_pitch_confidence:g} set to 0; rows under {settings.min_row_confidence:g} left out, this one "
+        f"{_certainty_words(result.reading, teacher.facts)}{_views_words(config)}, frames under "
+        f"{config.min_pitch_confidence:g} set to 0; rows under {config.min_row_confidence:g} left out, this one "
         f"has {of_row:.3f}; {date}."
     )
     return {
@@ -138,21 +128,21 @@ def _with_pitch(row: Mapping, track: Track, teacher: PitchTeacher, settings: Set
 
 
 def _with_vocals(
-    row: Mapping, track: Track, pitch_teacher: PitchTeacher, teacher: VocalsTeacher, settings: Settings, date: str
+    row: Mapping, track: Track, pitch_teacher: PitchTeacher, teacher: VocalsTeacher, config: LabellingConfig, date: str
 ):
     mixture_part = track.part("mixture")
     mixture = mixture_part.read(0, mixture_part.num_samples)
     label = track.label
-    vocals, confidence = estimate_vocals(mixture, track.sampling_rate, label, teacher, pitch_teacher, settings)
+    vocals, confidence = estimate_vocals(mixture, track.sampling_rate, label, teacher, pitch_teacher, config)
     known = np.ones(len(label), dtype=bool) if label.confidence is None else label.confidence > 0
     of_row = row_confidence(confidence, (label.f0_hz > 0) & known)
-    outcome = _outcome(row, "vocals", confidence, label.f0_hz > 0, of_row, settings)
+    outcome = _outcome(row, "vocals", confidence, label.f0_hz > 0, of_row, config)
     if outcome["dropped"]:
         return None, outcome
     sentence = (
         f"Vocals estimated from the mixture by {_name(teacher.facts)}, accompaniment = mixture - vocals; confidence of "
         f"the vocals = agreement of the pitch label with the pitch that {_name(pitch_teacher.facts)} reads from them, "
-        f"averaged over {settings.smoothing_s:g} s; rows under {settings.min_row_confidence:g} left out, this one has "
+        f"averaged over {config.smoothing_s:g} s; rows under {config.min_row_confidence:g} left out, this one has "
         f"{of_row:.3f}; {date}."
     )
     # Rounded to the mixture's own steps, the vocals leave an accompaniment in these steps: FLAC holds both exactly, and
@@ -215,12 +205,12 @@ def _outcome(
     confidence: np.ndarray,
     voiced: np.ndarray,
     of_row: float,
-    settings: Settings,
+    config: LabellingConfig,
     num_silenced: int = 0,
 ) -> dict:
     dropped = None
-    if of_row < settings.min_row_confidence:
-        dropped = f"its confidence is {of_row:.3f}, under {settings.min_row_confidence:g}"
+    if of_row < config.min_row_confidence:
+        dropped = f"its confidence is {of_row:.3f}, under {config.min_row_confidence:g}"
     histograms = [np.histogram(values, NUM_BINS, (0.0, 1.0))[0].tolist() for values in (confidence, confidence[voiced])]
     return {
         "id": row["id"],
@@ -255,8 +245,8 @@ def _certainty_words(reading: PitchReading, facts: Mapping) -> str:
     return "= its voicing, as it tells no certainty"
 
 
-def _views_words(settings: Settings) -> str:
-    if not settings.views_semitones:
+def _views_words(config: LabellingConfig) -> str:
+    if not config.views_semitones:
         return ""
-    views = ", ".join(f"{n:+g}" for n in settings.views_semitones)
+    views = ", ".join(f"{n:+g}" for n in config.views_semitones)
     return f" x share of agreeing readings of the voice transposed by {views} semitones"

@@ -152,7 +152,7 @@ def plot_confidences(path: Path, directions: Mapping[str, Mapping], facts: Mappi
 def _card(facts: Mapping, directions: Mapping[str, Mapping], dropped: Mapping[str, str]) -> str:
     lines = [
         f"Rows of another corpus, given what they lacked by models with `majl_hf` {facts['majl_hf']} "
-        f"(`scripts/pseudo_label.py`), {facts['date']}. Rows that had everything are not here.",
+        f"(`majl label`), {facts['date']}. Rows that had everything are not here.",
         "",
     ]
     for role, who in (("pitch_teacher", "Pitch teacher"), ("vocals_teacher", "Vocals teacher")):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,8 +24,8 @@ import torch
 from ..rows.build import ShardWriter, alone_in
 from ..rows.schema import ROW_FEATURES
 from ..system.provenance import __version__
-from .config import PseudoLabelConfig
-from .labelling import DIRECTIONS, Settings, label_row
+from .config import LabellingConfig, PseudoLabelConfig
+from .labelling import DIRECTIONS, label_row
 from .plan import PlannedShard, is_finished, plan_shards, read_plan, select_rows, settle_date, write_plan
 from .report import read_report, write_report
 from .sources import SourceRow
@@ -95,7 +95,6 @@ def run_pseudo_labels(
     out = Path(config.out).expanduser()
     if vocals_teacher is not None:
         config = config.model_copy(update={"vocals_teacher": vocals_teacher.facts["id"]})
-    settings = Settings(**{field.name: getattr(config, field.name) for field in fields(Settings)})
 
     with alone_in(out) if state.is_main_process else contextlib.nullcontext():
         selected, not_labelled = select_rows(config)
@@ -104,7 +103,7 @@ def run_pseudo_labels(
                 "majl_hf": __version__,
                 "date": settle_date(config, out),
                 **_describe_teachers(config, selected, pitch_teacher, vocals_teacher),
-                **asdict(settings),
+                **config.model_dump(include=set(LabellingConfig.model_fields)),
             }
             shards = plan_shards(selected, facts, config.shard_minutes)
             write_plan(config, out, shards, facts, not_labelled, overwrite)
@@ -116,7 +115,7 @@ def run_pseudo_labels(
             state.wait_for_everyone()  # all have seen the same files before the first one is written
             mine = todo[state.process_index :: state.num_processes]
             if mine:
-                _label_shards(out, mine, config, settings, facts["date"], state.device, progress,
+                _label_shards(out, mine, config, facts["date"], state.device, progress,
                               pitch_teacher, vocals_teacher)  # fmt: skip
             state.wait_for_everyone()
             if state.is_main_process:
@@ -146,7 +145,6 @@ def _label_shards(
     out: Path,
     shards: Sequence[PlannedShard],
     config: PseudoLabelConfig,
-    settings: Settings,
     date: str,
     device: torch.device,
     progress: Callable[[float, float], None] | None,
@@ -164,7 +162,7 @@ def _label_shards(
         outcomes = []
         with ShardWriter(out / shard.file, schema) as writer:
             for source in shard.rows:
-                row, outcome = label_row(source.read(), pitch_teacher, vocals_teacher, settings, date)
+                row, outcome = label_row(source.read(), pitch_teacher, vocals_teacher, config, date)
                 outcomes.append(outcome)
                 if row is not None:
                     writer.write(pa.Table.from_pylist([row], schema=schema))

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, field_validator, model_validator
 
-from ..errors import ConfigError, MajlError
+from ..errors import MajlError
 from ..system.provenance import __version__
-from ..system.settings import Section, read_config_file
+from ..system.settings import Section
 from .build import BUILD_FILE, SHARD_MINUTES, SPLITS_BY, BuildReport, assign_splits, build_corpus, load_corpus
 
 
@@ -84,9 +83,20 @@ class CombineSection(Section):
     on_conflict: Literal["move", "error"] = "move"
     sampling: dict[str, Any] = {}
 
+    @field_validator("sampling")
+    @classmethod
+    def _check_sampling(cls, sampling: dict[str, Any]) -> dict[str, Any]:
+        from .sampling import SamplingConfig
+
+        try:
+            SamplingConfig(**sampling)
+        except (TypeError, MajlError) as error:
+            raise ValueError(str(error)) from error
+        return sampling
+
 
 class PrepareConfig(Section):
-    """The YAML file of `scripts/prepare_data.py`.
+    """The YAML file of `majl data prepare`.
 
     Args:
         out: every corpus becomes the folder `out/NAME`, all together `out/combined`.
@@ -97,6 +107,14 @@ class PrepareConfig(Section):
     corpora: tuple[CorpusSection, ...] = Field(min_length=1)
     combine: CombineSection | None = CombineSection()
     shard_minutes: float = Field(default=SHARD_MINUTES, gt=0)
+
+    @model_validator(mode="after")
+    def _check_names(self) -> PrepareConfig:
+        folders = [job.out for job in self.jobs]
+        for folder in folders:
+            if folders.count(folder) > 1 or folder == self.combined:
+                raise ValueError(f"two results would be {folder}; give one of them another `name`")
+        return self
 
     @property
     def jobs(self) -> list[BuildJob]:
@@ -110,10 +128,7 @@ class PrepareConfig(Section):
         """Keyword arguments of `combine_corpora`."""
         from .sampling import SamplingConfig
 
-        try:
-            sampling = SamplingConfig(**self.combine.sampling)
-        except (TypeError, ValueError) as error:
-            raise MajlError(f"combine.sampling is {self.combine.sampling}: {error}") from error
+        sampling = SamplingConfig(**self.combine.sampling)
         return {**self.combine.model_dump(), "sampling": sampling, "shard_minutes": self.shard_minutes}
 
     def is_combined(self) -> bool:
@@ -137,25 +152,3 @@ class PrepareConfig(Section):
         for job in self.jobs:
             state.update((job.out / BUILD_FILE).read_bytes())
         return state.hexdigest()
-
-
-def load_prepare_config(path: str | Path) -> PrepareConfig:
-    """Read the YAML file. `${NAME}` in it stands for an environment variable.
-
-    Raises:
-        MajlError: it cannot be read, a variable is not set, a key is unknown, a value is out of range, or two corpora
-            have one name.
-    """
-    try:
-        config = PrepareConfig.model_validate(read_config_file(path))
-    except OSError as error:
-        raise MajlError(f"{path} cannot be read: {error.strerror}.") from error
-    except ConfigError:
-        raise
-    except (ValidationError, yaml.YAMLError, ValueError) as error:
-        raise MajlError(f"{path} is not a configuration of corpora: {error}") from error
-    folders = [job.out for job in config.jobs]
-    for folder in folders:
-        if folders.count(folder) > 1 or folder == config.combined:
-            raise MajlError(f"Two results of {path} would be {folder}; give one of them another `name`.")
-    return config

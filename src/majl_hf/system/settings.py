@@ -1,15 +1,27 @@
-"""YAML files of settings: sections that refuse unknown keys, and `${NAME}` for environment variables."""
+"""YAML files of settings: `${NAME}`, `extends`, anchors, named stages, and one text for whatever is wrong in them.
+
+    extends: base.yaml          this file says only what differs from base.yaml, which lies beside it
+    _shared: &shared {a: 1}     keys that begin with an underscore only carry anchors
+    folder: ${MAJL_DATA}/x      an environment variable
+    stages:                     see `load_stages`
+
+Where one section comes on top of another, mappings are merged key by key; lists and values are replaced.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from ..errors import ConfigError
+
+S = TypeVar("S", bound="Section")
 
 
 class Section(BaseModel):
@@ -17,23 +29,150 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, values: Any) -> Any:
+        unknown = [key for key in values if key not in cls.model_fields] if isinstance(values, Mapping) else []
+        if unknown:
+            raise PydanticCustomError(
+                "unknown_key",
+                "unknown key; allowed are {allowed}",
+                {"key": unknown[0], "allowed": ", ".join(cls.model_fields)},
+            )
+        return values
 
-def read_config_file(path: str | Path) -> Any:
-    """The content of a YAML file in which `${NAME}` stands for an environment variable.
+
+def load_settings(path: str | Path, section: type[S]) -> S:
+    """A YAML file as a section.
 
     Raises:
-        ConfigError: a variable is not set; the message names it.
-        OSError: the file cannot be read.
-        yaml.YAMLError: it is not YAML.
-        ValueError: it is not text, or holds a `$` that stands for nothing.
+        ConfigError: the file cannot be read, a variable is not set, a key is unknown or a value does not fit; the
+            message names the file, the key, what was got and what is allowed.
+    """
+    return validated(section, read_settings(path), str(path))
+
+
+def load_stages(path: str | Path, kinds: Mapping[str, type[Section]]) -> dict[str, Section]:
+    """The stages of a YAML file by name, in order; all of them are checked.
+
+    A stage is of the `kind` that it names, of the first of `kinds` where it names none. What stands beside `stages` is
+    common to the stages of that first kind; `extends: NAME` in a stage takes over another stage of its kind. A file
+    without `stages` is a single stage, whose name is its kind.
+
+    Raises:
+        ConfigError: as of `load_settings`; a kind or an extended stage that is not there.
+    """
+    common = read_settings(path)
+    default = next(iter(kinds))
+    if "stages" not in common:
+        common, stages = {}, {str(common.get("kind", default)): common}
+        wheres = [str(path)]
+    else:
+        stages = common.pop("stages")
+        if not isinstance(stages, Mapping) or not all(isinstance(stage, Mapping) for stage in stages.values()):
+            raise ConfigError(f"{path}: stages: got {_shown(stages)}; it maps the name of each stage to its settings.")
+        wheres = [f"{path}, stage {name}" for name in stages]
+    loaded = {}
+    for name, where in zip(stages, wheres, strict=True):
+        chain = extension_chain(name, {other: stage.get("extends") for other, stage in stages.items()}, where)
+        values = {}
+        for extended in reversed(chain):
+            values = merged(values, stages[extended])
+        values.pop("extends", None)
+        kind = values.pop("kind", default)
+        if kind not in kinds:
+            raise ConfigError(f"{where}: kind: got {_shown(kind)}; allowed are {', '.join(kinds)}.")
+        loaded[name] = validated(kinds[kind], merged(common, values) if kind == default else values, where)
+    return loaded
+
+
+def read_settings(path: str | Path, _followed: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a YAML file says, on top of the file that it extends; see the module's docstring.
+
+    Raises:
+        ConfigError: the file cannot be read or is not YAML, a variable is not set, it extends itself.
     """
     import yaml  # not everybody who uses sections reads files
 
+    path = Path(path)
     try:
-        text = Template(Path(path).read_text(encoding="utf-8")).substitute(os.environ)
+        content = yaml.safe_load(Template(path.read_text(encoding="utf-8")).substitute(os.environ))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except KeyError as error:
         raise ConfigError(
             f"{path} refers to the environment variable {error.args[0]}, which is not set. Set it to the folder that "
             "the comment in the file describes."
         ) from None
-    return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} is not a YAML file of settings: {error}") from error
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path} is not a YAML file of settings: got {_shown(content)} instead of keys with values.")
+    content = {key: value for key, value in content.items() if not str(key).startswith("_")}
+    if "extends" not in content:
+        return content
+    extended = path.parent / content.pop("extends")
+    if extended in (path, *_followed):
+        raise ConfigError(f"{path} extends {extended}, which extends it; a file needs to extend one that does not.")
+    return merged(read_settings(extended, (*_followed, path)), content)
+
+
+def validated(section: type[S], values: Any, where: str) -> S:
+    """`values` as a section.
+
+    Raises:
+        ConfigError: they do not fit; the message begins with `where` and names each key, what was got and what is
+            allowed.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        errors = error.errors()
+        keys = [error["loc"] for error in errors]
+        # Where a part does not fit, what that makes of the whole is not worth a word.
+        inmost = [e for e in errors if not any(k != e["loc"] and k[: len(e["loc"])] == e["loc"] for k in keys)]
+        raise ConfigError(f"{where}: {'; '.join(map(_problem, inmost))}.") from error
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `changes` in their place; mappings key by key, all else as a whole."""
+    result = dict(values)
+    for key, change in changes.items():
+        both = isinstance(change, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], change) if both else change
+    return result
+
+
+def extension_chain(name: str, extends: Mapping[str, str | None], where: str) -> list[str]:
+    """`name`, the section that it extends, the one that this extends, and so on; `extends` maps each to the next.
+
+    Raises:
+        ConfigError: a section that is not there, or that extends itself.
+    """
+    chain: list[str] = []
+    following: str | None = name
+    while following is not None:
+        if following not in extends:
+            raise ConfigError(f"{where}: extends: got {following!r}; allowed are {', '.join(extends)}.")
+        if following in chain:
+            raise ConfigError(f"{where}: extends: {following!r} extends itself; extend one that does not.")
+        chain.append(following)
+        following = extends[following]
+    return chain
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors: the dotted key, what was got and what is allowed."""
+    if error["type"] == "unknown_key":
+        return f"{'.'.join(map(str, (*error['loc'], error['ctx']['key'])))}: {error['msg']}"
+    key = ".".join(map(str, error["loc"])) or "settings"
+    if error["type"] == "union_tag_invalid":
+        return f"{key}.kind: got {error['ctx']['tag']!r}; allowed are {error['ctx']['expected_tags']}"
+    message = error["msg"].removeprefix("Value error, ").rstrip(".")
+    of_the_whole = error["type"] in ("missing", "value_error") and isinstance(error["input"], Mapping)
+    return f"{key}: {message}" if of_the_whole else f"{key}: {message}, got {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,4 +1,4 @@
-"""How the two losses become one: weights of tasks, beside the weights of frames in `hard_samples`.
+"""How the two losses become one: weights of tasks, beside the weights of frames in `weights`.
 
 A balance is a module called with the two losses of a batch; what it learns or remembers is in its `state_dict`, which
 the trainer saves with its checkpoints. Where the gradients meet in the separator, `MajlConfig.separator_gradient_rule`

@@ -1,23 +1,16 @@
-"""The YAML file of a training run: model, data, optimisation, each a section that refuses unknown keys.
-
-One file can hold the whole of MAJL: what `stage_1:` and `stage_2:` say takes the place of what stands beside them, when
-that stage is trained. Sections are merged key by key, lists and values are replaced.
-"""
+"""The settings of a training run: model, data, optimisation, each a section that refuses unknown keys."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
+from transformers import TrainingArguments
 
 from ..mixing.config import Corpus, MixingConfig
-from ..system.settings import Section, read_config_file
+from ..system.settings import Section
 from .balancing import BALANCES, Balance
 from .weights import STRATEGIES
-
-STAGES = (1, 2)
 
 
 class ValidationConfig(Section):
@@ -27,7 +20,7 @@ class ValidationConfig(Section):
         corpora: clips of validation singers and songs; of rows without vocals only the pitch is judged.
         max_clips: clips of each corpus, evenly spread over it; all where left out.
         max_clip_s: seconds of each clip, those in which the reference vocals are loudest, else from its start.
-        score: `eval_score` as a sum: metric by name (say `mir1k_sdr_db`, see `validation.Validation`) to the factor
+        score: `eval_score` as a sum: metric by name (such as `mir1k_sdr_db`, see `validation.Validation`) to the factor
             that it counts with; left out, the mean SDR in dB of the corpora plus ten times their mean overall accuracy.
     """
 
@@ -41,8 +34,8 @@ class WeightingConfig(Section):
     """Weights of frames.
 
     Args:
-        strategy: one of `hard_samples.STRATEGIES`.
-        options: what that strategy takes, say `{alpha: 0.5}` of DWHS.
+        strategy: one of `weights.STRATEGIES`.
+        options: what that strategy takes, such as `{separation_gain: 0.5}` for DWHS.
         warmup_share: of the steps, in which the weights are the confidences.
     """
 
@@ -98,7 +91,8 @@ class TrainingConfig(Section):
             differs from its defaults.
         model_config_overrides: fields of `MajlConfig` that differ from that model's; of its parts' configs too, as
             mappings under `separator_config` and `pitch_estimator_config`, where their weights stay the same.
-        data: sources and mixing, see `mixing.config.MixingConfig`; `length` is worked out from the number of steps.
+        data: sources and mixing. `length`, `sampling_rate`, `num_channels`, `hop_s` and `num_frames` follow from the
+            model and the number of steps.
         validation: clips for the validation score.
         learning_rates: learning rate by the beginning of a parameter's name, the longest match wins; 0 freezes.
         weighting, balancing: weights of frames and of the two losses.
@@ -106,15 +100,14 @@ class TrainingConfig(Section):
         early_stopping_evaluations: end after so many evaluations without a better score; left out, never.
         threads: CPU threads a process computes with; left out, the machine's cores over its processes. `accelerate
             launch` alone would leave one.
-        pseudo_labels: for `pseudo_labels.load_pseudo_label_config`, which reads it from the same file.
-        arguments: fields of `transformers.TrainingArguments`.
+        arguments: fields of `transformers.TrainingArguments`, `output_dir` and `max_steps` among them.
     """
 
     model: str | None = None
     separator: str | dict[str, Any] | None = None
     pitch_estimator: str | dict[str, Any] | None = None
     model_config_overrides: dict[str, Any] = {}
-    data: dict[str, Any]
+    data: MixingConfig
     validation: ValidationConfig = ValidationConfig()
     learning_rates: dict[str, Annotated[float, Field(ge=0)]] = {}
     weighting: WeightingConfig = WeightingConfig()
@@ -122,8 +115,18 @@ class TrainingConfig(Section):
     average_decay: float | None = Field(default=None, ge=0, lt=1)
     early_stopping_evaluations: int | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, gt=0)
-    pseudo_labels: dict[str, Any] = {}
     arguments: dict[str, Any]
+
+    @field_validator("arguments")
+    @classmethod
+    def _check_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(arguments.keys() - TrainingArguments.__dataclass_fields__.keys()):
+            raise ValueError(f"TrainingArguments has no {', '.join(unknown)}")
+        if not arguments.get("output_dir"):
+            raise ValueError("output_dir is missing, the folder of the run")
+        if arguments.get("max_steps", 0) <= 0:
+            raise ValueError(f"max_steps is {arguments.get('max_steps')}; a run needs a number of steps above 0")
+        return arguments
 
     @model_validator(mode="after")
     def _check_start(self) -> TrainingConfig:
@@ -132,43 +135,11 @@ class TrainingConfig(Section):
             raise ValueError("a run starts from `model`, or else from both `separator` and `pitch_estimator`.")
         return self
 
-    @model_serializer(mode="wrap")
-    def _leave_out_parts(self, serialize) -> dict[str, Any]:
-        """Without parts that are not given: a run from a model is written down as it was before there were any."""
-        return {
-            name: value
-            for name, value in serialize(self).items()
-            if value is not None or name not in ("separator", "pitch_estimator")
-        }
+    @property
+    def out(self) -> str:
+        """Folder of the run."""
+        return self.arguments["output_dir"]
 
-    def mixing(self, length: int, **overrides) -> MixingConfig:
-        """The data section for an epoch of `length` items."""
-        return MixingConfig.model_validate({**self.data, **overrides, "length": length})
-
-
-def load_training_config(path: str | Path, stage: int | None = None) -> TrainingConfig:
-    """Read a run's YAML file. `${NAME}` in it stands for an environment variable.
-
-    Args:
-        stage: 1 or 2; None for a file without stages.
-
-    Raises:
-        ValueError: a variable is not set, a key is unknown, a value is out of range, the stage is missing, or the file
-            has stages and none was asked for; the message names it.
-    """
-    values = dict(read_config_file(path))
-    stages = {number: values.pop(f"stage_{number}") for number in STAGES if f"stage_{number}" in values}
-    if stage is None and stages:
-        raise ValueError(f"{path} has the stages {sorted(stages)}; say which one to train with --stage.")
-    if stage is not None and stage not in stages:
-        raise ValueError(f"{path} has no section stage_{stage}; its stages are {sorted(stages) or 'none'}.")
-    return TrainingConfig.model_validate(values if stage is None else merged(values, stages[stage]))
-
-
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with `changes` in their place; mappings key by key, all else as a whole."""
-    result = dict(values)
-    for key, change in changes.items():
-        both = isinstance(change, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], change) if both else change
-    return result
+    def with_arguments(self, **arguments) -> TrainingConfig:
+        """The same run with other `arguments`."""
+        return self.model_copy(update={"arguments": {**self.arguments, **arguments}})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..errors import ConfigError
 from ..mixing.items import JointMixtureDataset, collate
 from ..mixing.streaming import StreamingMixtureDataset
 from ..models.configuration_majl import MajlConfig
@@ -21,7 +23,6 @@ from ..system.files import write_atomically
 from ..system.memory import keep_freed_memory
 from .config import TrainingConfig
 from .trainer import DwhsTrainer
-from .validation import Validation
 
 TRAINER_STATE_NAME = "trainer_state.json"
 FINISHED_NAME = "finished.json"  # the configuration of a run that came to its end
@@ -31,7 +32,7 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
     """Model, data and Trainer of a run.
 
     Raises:
-        ValueError: the configuration does not fit the model or `TrainingArguments`.
+        ConfigError: the configuration does not fit the model or `TrainingArguments`.
         CorpusError: a corpus cannot be read; the message names the file.
     """
     arguments = training_arguments(config)
@@ -39,20 +40,21 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
     if arguments.device.type == "cpu":
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", arguments.world_size))
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // local_processes))
-    if arguments.max_steps <= 0:
-        raise ValueError(f"arguments.max_steps is {arguments.max_steps}; a run needs a number of steps above 0.")
-    model = _starting_model(config, arguments.seed)
+    with _explained("the model to start from"):
+        model = _starting_model(config, arguments.seed)
     items_a_step = arguments.train_batch_size * arguments.gradient_accumulation_steps  # of one process
-    is_streaming = bool(config.data.get("streaming", False))
-    mixing = config.mixing(
-        length=arguments.max_steps * items_a_step * (1 if is_streaming else arguments.world_size),
-        sampling_rate=model.config.sampling_rate,
-        num_channels=model.config.num_channels,
-        hop_s=model.config.frame_hop_s,
+    is_streaming = config.data.streaming
+    mixing = config.data.model_copy(
+        update={
+            "length": arguments.max_steps * items_a_step * (1 if is_streaming else arguments.world_size),
+            "sampling_rate": model.config.sampling_rate,
+            "num_channels": model.config.num_channels,
+            "hop_s": model.config.frame_hop_s,
+            "num_frames": model.num_pitch_frames(config.data.segment_samples),
+        }
     )
-    mixing = mixing.model_copy(update={"num_frames": model.num_pitch_frames(mixing.segment_samples)})
     if is_streaming:
-        arguments.ignore_data_skip = True  # the stream itself goes on where the checkpoint was; see DwhsTrainer
+        arguments.ignore_data_skip = True  # the stream itself continues where the checkpoint was; see DwhsTrainer
         train_dataset = StreamingMixtureDataset(
             mixing, arguments.train_batch_size, arguments.process_index, arguments.world_size
         )
@@ -62,6 +64,7 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
     if config.early_stopping_evaluations is not None:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_evaluations))
     return DwhsTrainer(
+        config,
         model=model,
         args=arguments,
         train_dataset=train_dataset,
@@ -69,28 +72,34 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
         eval_dataset=[],
         processing_class=MajlFeatureExtractor.from_config(model.config),
         callbacks=callbacks,
-        learning_rates=config.learning_rates,
-        validation=Validation(config.validation),
-        strategy=config.weighting.make(),
-        strategy_warmup_steps=round(config.weighting.warmup_share * arguments.max_steps),
-        balance=config.balancing.make(model.config.pitch_loss_weight),
-        average_decay=config.average_decay,
     )
 
 
 def training_arguments(config: TrainingConfig) -> TrainingArguments:
-    """The run's `arguments` on top of what joint training needs; ValueError or TypeError where they do not fit."""
-    return TrainingArguments(
-        **{
-            "remove_unused_columns": False,
-            "label_names": ["vocals", "f0_hz"],
-            "num_train_epochs": 1,
-            "report_to": "none",
-            "metric_for_best_model": "score",
-            "greater_is_better": True,
-            **config.arguments,
-        }
-    )
+    """The run's `arguments` on top of what joint training needs; ConfigError where they do not fit."""
+    with _explained("arguments"):
+        return TrainingArguments(
+            **{
+                "remove_unused_columns": False,
+                "label_names": ["vocals", "f0_hz"],
+                "num_train_epochs": 1,
+                "report_to": "none",
+                "metric_for_best_model": "score",
+                "greater_is_better": True,
+                **config.arguments,
+            }
+        )
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what a library raises for wrong settings into a ConfigError."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"{what}: {error}") from error
 
 
 def seeded_model(config: MajlConfig, seed: int) -> MajlModel:
@@ -122,7 +131,7 @@ def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
 def _override(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
     """Set fields of a loaded model's config, and of its parts' configs, with the checks that a new one gets."""
     if unknown := sorted(set(overrides) - set(config.to_dict())):
-        raise ValueError(f"model_config_overrides names {unknown}, which a {type(config).__name__} does not have.")
+        raise ConfigError(f"model_config_overrides names {unknown}, which a {type(config).__name__} does not have.")
     parts = [name for name in config.sub_configs if getattr(config, name) is not None]
     own = {name: value for name, value in overrides.items() if name not in parts}
     new = type(config)(**{**{name: getattr(config, name) for name in parts}, **own})
@@ -137,23 +146,41 @@ def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
     """Run training to its end and save the model in the run's folder.
 
     Args:
-        resume: Go on from the last checkpoint of the run's folder, if there is one.
+        resume: Continue from the last checkpoint of the run's folder, if there is one.
+
+    Raises:
+        ConfigError: As of `checkpoint_to_resume` and `make_trainer`.
     """
+    checkpoint = checkpoint_to_resume(config) if resume else None
     trainer = make_trainer(config)
-    folder = trainer.args.output_dir
-    checkpoint = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.use_average()
-    trainer.save_model(folder)
+    trainer.save_model(config.out)
     if trainer.args.should_save:
-        write_atomically(Path(folder) / FINISHED_NAME, config.model_dump_json(indent=1))
+        write_atomically(Path(config.out) / FINISHED_NAME, config.model_dump_json(indent=1))
     return trainer
+
+
+def checkpoint_to_resume(config: TrainingConfig) -> str | None:
+    """The last checkpoint of the run's folder, if there is one.
+
+    Raises:
+        ConfigError: The run there came to its end with other settings, so that these have no steps left to train.
+    """
+    checkpoint = last_checkpoint(config.out)
+    has_ended = checkpoint is not None and int(checkpoint.rpartition("-")[2]) >= config.arguments["max_steps"]
+    if has_ended and (Path(config.out) / FINISHED_NAME).is_file() and not is_finished(config):
+        raise ConfigError(
+            f"{config.out} was trained to its end with other settings ({FINISHED_NAME} there). Give --fresh to train "
+            "it anew, or choose another output_dir."
+        )
+    return checkpoint
 
 
 def is_finished(config: TrainingConfig) -> bool:
     """Whether this very configuration was trained to its end."""
     try:
-        return (Path(config.arguments["output_dir"]) / FINISHED_NAME).read_text() == config.model_dump_json(indent=1)
+        return (Path(config.out) / FINISHED_NAME).read_text() == config.model_dump_json(indent=1)
     except OSError:
         return False
 

@@ -1,8 +1,8 @@
 """Joint training of a separator and a pitch estimator with transformers' Trainer, which runs on Accelerate.
 
 A step's loss is that of its global batch, however it is cut into processes and accumulation steps: each part divides
-its weighted sums by the sums of the weights over all parts. Where a step has several accumulation steps, the weights of
-all of them are needed before the first one's loss, so they are read in a pass of their own beforehand.
+its weighted sums by the sums of the weights over all parts. Where a step has several accumulation steps, these sums are
+needed before the first one's loss. A strategy that looks at the model's output then costs a pass of its own beforehand.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate.data_loader import prepare_data_loader
 from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
-from ..errors import NonFiniteLossError
+from ..errors import ConfigError, NonFiniteLossError
 from ..mixing.streaming import StreamingMixtureDataset
 from ..models.modeling_majl import MajlModel
-from .averages import WeightAverage
-from .balancing import Balance
-from .evidence import read_evidence
-from .weights import Confidence, FrameWeights, Uniform
+from .config import TrainingConfig
+from .validation import Validation
+from .weights import Confidence, FrameWeights, Uniform, known_evidence, read_evidence
 
-BALANCE_FILE = "balance.safetensors"
+BALANCE_FILE, AVERAGE_FILE = "balance.safetensors", "average.safetensors"
 
 
 def parameter_groups(
@@ -42,13 +42,13 @@ def parameter_groups(
         weight_decay: Of matrices and convolution kernels; biases and normalisations have none.
 
     Raises:
-        ValueError: a name matches no parameter.
+        ConfigError: a name matches no parameter.
     """
     names = [name for name, _ in model.named_parameters()]
     for prefix in learning_rates:
         if not any(name.startswith(prefix) for name in names):
             children = sorted({".".join(name.split(".")[:2]) for name in names})
-            raise ValueError(
+            raise ConfigError(
                 f"learning_rates names {prefix!r}, but no parameter begins so. The model has {', '.join(children)}."
             )
     groups: dict[tuple[float, float], list] = {}
@@ -61,8 +61,46 @@ def parameter_groups(
     return [{"params": parameters, "lr": lr, "weight_decay": decay} for (lr, decay), parameters in groups.items()]
 
 
+def moving_average(model: torch.nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a model's floating-point weights and buffers, in evaluation mode.
+
+    Args:
+        model: Whose weights it starts from.
+        decay: What a step keeps of the average; less in the first steps, `(1 + step) / (10 + step)` counted from 1, so
+            that the start is soon forgotten.
+    """
+
+    def average_in(averages, weights, num_averaged):
+        step = int(num_averaged)  # the start counts as one
+        if averages[0].is_floating_point():
+            get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))(averages, weights, num_averaged)
+        else:
+            for average, weight in zip(averages, weights, strict=True):
+                average.copy_(weight)
+
+    average = AveragedModel(model, multi_avg_fn=average_in, use_buffers=True).eval()
+    average.update_parameters(model)
+    return average
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is known of a step of several batches before its first loss.
+
+    Args:
+        totals: Sums of the weights over all batches and processes, see `_sums`.
+        num_batches: Of this process.
+        weighed: Weights and pitch to teach of the batches that are still to come; empty where the strategy looks at
+            nothing, so that the batches' own passes will do.
+    """
+
+    totals: torch.Tensor
+    num_batches: int
+    weighed: list[tuple[FrameWeights, torch.Tensor]]
+
+
 class _SeekStream(TrainerCallback):
-    """A resumed run goes on with the item after the last one it used, which is counted from its steps."""
+    """A resumed run continues with the item after the last one it used, which is counted from its steps."""
 
     def __init__(self, dataset: StreamingMixtureDataset):
         self.dataset = dataset
@@ -112,37 +150,21 @@ class DwhsTrainer(Trainer):
     losses and the weights' distribution are averaged between two log entries. `evaluate` scores whole validation clips.
 
     Args:
-        learning_rates: Rate by the beginning of a parameter's name, see `parameter_groups`.
-        validation: Called with the model, returns metrics by name; see `validation.Validation`.
-        strategy: Weights of frames, see `hard_samples`; the confidences alone where left out.
-        strategy_warmup_steps: Steps in which the weights are the confidences, whatever the strategy.
-        balance: How the two losses become one, see `balancing`.
-        average_decay: Keep a moving average of the weights with this decay, see `ema`; it is what `evaluate` scores.
+        config: Whose learning rates, weights of frames and losses, average and validation it follows.
+        kwargs: Of transformers' Trainer.
     """
 
-    def __init__(
-        self,
-        *args,
-        learning_rates: Mapping[str, float] | None = None,
-        validation=None,
-        strategy=None,
-        strategy_warmup_steps: int = 0,
-        balance: Balance | None = None,
-        average_decay: float | None = None,
-        **kwargs,
-    ):
-        super().__init__(*args, **kwargs)
-        self.learning_rates = dict(learning_rates or {})
-        self.validation = validation
-        self.strategy = Confidence() if strategy is None else strategy
-        self.strategy_warmup_steps = strategy_warmup_steps
-        self.balance = (Balance(self.model.config.pitch_loss_weight) if balance is None else balance).to(
-            self.args.device
-        )
-        self.average = None if average_decay is None else WeightAverage(self.model, average_decay)
+    def __init__(self, config: TrainingConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.learning_rates = config.learning_rates
+        self.validation = Validation(config.validation)
+        self.strategy = config.weighting.make()
+        # In these the weights are the confidences, whatever the strategy.
+        self.strategy_warmup_steps = round(config.weighting.warmup_share * self.args.max_steps)
+        self.balance = config.balancing.make(self.model.config.pitch_loss_weight).to(self.args.device)
+        self.average = None if config.average_decay is None else moving_average(self.model, config.average_decay)
         # The loss is that of the global batch already; see `training_step`.
         self.model_accepts_loss_kwargs = True
-        self._num_parts = 1  # of the present step
         self._step_losses = torch.zeros(2, device=self.args.device)
         self._means = _Means()
         self.add_callback(_AfterStep(self))
@@ -188,51 +210,49 @@ class DwhsTrainer(Trainer):
     # The loss
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """The batches of a step. Where there are several, they carry their weights (`dynamic_*`), and beside them come
-        the weights' sums over all batches and processes."""
+        """The batches of a step and, where there are several, a `_Step`, which the Trainer hands to `compute_loss`."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._num_parts = len(batches)
         if len(batches) < 2:
             return batches, None
-        model = self.accelerator.unwrap_model(self.model)
-        was_training = model.training
-        model.eval()
-        sums = []
-        with torch.no_grad():
-            for batch in batches:
-                inputs = self._prepare_inputs({name: value for name, value in batch.items() if name != "ids"})
-                output = model(mixture=inputs["mixture"])
-                weights, taught_hz = self._weigh(model, inputs, output.vocals, output.pitch_logits)
-                batch.update(
-                    dynamic_separation=weights.separation, dynamic_pitch=weights.pitch, dynamic_f0_hz=taught_hz
-                )
-                sums.append(_sums(weights))
-        model.train(was_training)
-        return batches, self.accelerator.reduce(torch.stack(sums).sum(dim=0), "sum")
+        inputs = [self._prepare_inputs({k: v for k, v in batch.items() if k != "ids"}) for batch in batches]
+        weighed = []
+        if self._present_strategy.reads == "nothing":
+            weights = [self._present_strategy(known_evidence(batch)) for batch in inputs]
+        else:
+            model = self.accelerator.unwrap_model(self.model)
+            was_training = model.training
+            model.eval()
+            with torch.no_grad():
+                for batch in inputs:
+                    output = model(mixture=batch["mixture"])
+                    weighed.append(self._weigh(model, batch, output.vocals, output.pitch_logits))
+            model.train(was_training)
+            weights = [of_batch for of_batch, _ in weighed]
+        totals = self.accelerator.reduce(sum(map(_sums, weights)), "sum")
+        return batches, _Step(totals, len(batches), weighed)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        inputs = dict(inputs)
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch: _Step | None = None):
+        inputs, step = dict(inputs), num_items_in_batch
         ids: Sequence[str] = inputs.pop("ids", ())
         output = model(mixture=inputs["mixture"], pitch_weight=inputs["pitch_weight"])
         majl = self.accelerator.unwrap_model(model)
-        if "dynamic_pitch" in inputs:
-            weights = FrameWeights(inputs["dynamic_separation"], inputs["dynamic_pitch"])
-            taught_hz, totals, num_parts = inputs["dynamic_f0_hz"], num_items_in_batch, self._num_parts
+        if step is not None and step.weighed:
+            weights, taught_hz = step.weighed.pop(0)
         else:
             weights, taught_hz = self._weigh(majl, inputs, output.vocals, output.pitch_logits)
-            totals, num_parts = self.accelerator.reduce(_sums(weights), "sum"), 1
+        totals = self.accelerator.reduce(_sums(weights), "sum") if step is None else step.totals
         # Gradients are averaged over the processes, so each one's part counts as often as there are processes.
         totals = totals / self.args.world_size
         separation = majl.separation_loss(
             output.vocals, inputs["vocals"], inputs["mixture"], weights.separation, totals[0]
         )
         pitch = majl.pitch_loss(output.pitch_logits, taught_hz, weights.pitch, totals[1])
-        loss = self.balance(separation, pitch, 1.0 / num_parts)
+        loss = self.balance(separation, pitch, 1.0 if step is None else 1.0 / step.num_batches)
         if not math.isfinite(loss.item()):
             raise NonFiniteLossError(
                 f"The loss is {loss.item()} at step {self.state.global_step} (separation {separation.item()}, pitch "
-                f"{pitch.item()}). The batch holds: {'; '.join(ids)}. Look at these recordings, or lower the learning "
-                "rate."
+                f"{pitch.item()}). The batch contains: {'; '.join(ids)}. Look at these recordings, or lower the "
+                "learning rate."
             )
         self._step_losses += torch.stack([separation.detach(), pitch.detach()])
         return (loss, output) if return_outputs else loss
@@ -246,12 +266,16 @@ class DwhsTrainer(Trainer):
         self.balance.zero_grad()
         self.balance.observe(separation, pitch)
         if self.average is not None:
-            self.average.update(self.state.global_step)
+            self.average.update_parameters(self.model)
+
+    @property
+    def _present_strategy(self):
+        warming_up = self.state.global_step < self.strategy_warmup_steps and not isinstance(self.strategy, Uniform)
+        return Confidence() if warming_up else self.strategy
 
     def _weigh(self, model: MajlModel, batch, vocals, logits) -> tuple[FrameWeights, torch.Tensor]:
         """Weights of a batch's frames, and the pitch to teach; see `read_evidence`."""
-        warming_up = self.state.global_step < self.strategy_warmup_steps and not isinstance(self.strategy, Uniform)
-        strategy = Confidence() if warming_up else self.strategy
+        strategy = self._present_strategy
         with self.accelerator.autocast():
             evidence, taught_hz = read_evidence(model, batch, vocals.detach(), logits.detach(), strategy.reads)
         weights = strategy(evidence)
@@ -259,7 +283,7 @@ class DwhsTrainer(Trainer):
         return weights, taught_hz
 
     def _note(self, evidence, weights: FrameWeights) -> None:
-        """Add a batch's weights to what the next log entry tells of their distribution."""
+        """Add a batch's weights to what the next log entry reports of their distribution."""
         for name, confidence, values in (
             ("separation", evidence.vocals_confidence, weights.separation),
             ("pitch", evidence.pitch_confidence, weights.pitch),
@@ -282,36 +306,44 @@ class DwhsTrainer(Trainer):
 
     # Checkpoints and validation
 
+    @property
+    def _kept(self) -> dict[str, torch.nn.Module]:
+        """What a checkpoint has beside the model, by the name of its file."""
+        modules = {BALANCE_FILE: self.balance, AVERAGE_FILE: self.average}
+        return {name: module for name, module in modules.items() if module is not None and module.state_dict()}
+
     def _save_optimizer_and_scheduler(self, output_dir):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            if state := self.balance.state_dict():
-                state = {name: tensor.contiguous() for name, tensor in state.items()}
-                save_file(state, Path(output_dir) / BALANCE_FILE)
-            if self.average is not None:
-                self.average.save(output_dir)
+            for name, module in self._kept.items():
+                state = {key: tensor.contiguous() for key, tensor in module.state_dict().items()}
+                save_file(state, Path(output_dir) / name)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            if self.balance.state_dict():
-                self.balance.load_state_dict(load_file(Path(checkpoint) / BALANCE_FILE))
-            if self.average is not None:
-                self.average.load(checkpoint)
+            for name in self._kept:
+                self._load_kept(name, checkpoint)
+
+    def _load_kept(self, name: str, checkpoint: str) -> None:
+        path = Path(checkpoint) / name
+        if not path.is_file():
+            raise ConfigError(f"{path} is missing: the run was begun with other settings. Start it anew with --fresh.")
+        self._kept[name].load_state_dict(load_file(path))
 
     def use_average(self) -> None:
         """End of training: the model becomes the average of its weights, the best checkpoint's where that was asked."""
         if self.average is None:
             return
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-            self.average.load(self.state.best_model_checkpoint)
-        self.average.copy_to_model()
+            self._load_kept(AVERAGE_FILE, self.state.best_model_checkpoint)
+        self.model.load_state_dict(self.average.module.state_dict())
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        model = self.accelerator.unwrap_model(self.model)
+        model = self.accelerator.unwrap_model(self.model) if self.average is None else self.average.module
         was_training = model.training
         model.eval()
-        with torch.no_grad(), nullcontext() if self.average is None else self.average.in_model():
+        with torch.no_grad():
             metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validation(model).items()}
         model.train(was_training)
         self.log(dict(metrics))

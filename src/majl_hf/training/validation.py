@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..errors import ConfigError
 from ..evaluation.runner import score_clip
 from ..evaluation.systems import MajlSystem
 from ..mixing.clips import ValidationClip, whole_clip
+from ..mixing.streaming import process_rank
 from .config import ValidationConfig
 
 
@@ -44,7 +46,7 @@ class Validation:
         if self.config.max_clips is not None and self.config.max_clips < len(tracks):
             chosen = np.linspace(0, len(tracks) - 1, self.config.max_clips).round().astype(int)
             tracks = [tracks[index] for index in chosen]
-        rank, world_size = _process()
+        rank, world_size = process_rank()
         return [_shortened(whole_clip(track), self.config.max_clip_s) for track in tracks[rank::world_size]]
 
     def __call__(self, model) -> dict[str, float]:
@@ -60,7 +62,7 @@ class Validation:
     def _score(self, metrics: dict[str, float]) -> float:
         factors = self.config.score
         if missing := sorted(factors.keys() - metrics.keys()):
-            raise ValueError(f"validation.score names {missing}; what is measured is {sorted(metrics)}.")
+            raise ConfigError(f"validation.score names {missing}; what is measured is {sorted(metrics)}.")
         if factors:
             return sum(factor * metrics[name] for name, factor in factors.items())
         sdr = [value for name, value in metrics.items() if name.endswith("_sdr_db") and not name.endswith("si_sdr_db")]
@@ -68,16 +70,9 @@ class Validation:
         return float(np.mean(sdr) if sdr else 0.0) + 10.0 * float(np.mean(accuracy) if accuracy else 0.0)
 
 
-def _process() -> tuple[int, int]:
-    """Rank of this process and number of processes that train together."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
-
-
 def _of_all_processes(share: list) -> list:
     """The shares of all processes, in the order of the whole: the same mean to the last bit, however many there are."""
-    world_size = _process()[1]
+    world_size = process_rank()[1]
     if world_size == 1:
         return share
     shares: list = [None] * world_size

@@ -13,22 +13,28 @@ reference vocals. How well each agrees with the label tells whose fault a hard f
     pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, spoilt ones teach less
                 c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
 
-with the confidences c of the label and q of the reference vocals. Everything is a function of tensors
-`(batch_size, num_frames)`; a strategy is chosen by name, and each of its terms can be switched off. The trainer divides
-a batch's weighted sums by the sums of the weights, which normalises them by their mean.
+with the confidences c of the label and q of the reference vocals; alpha, beta and gamma are the fields
+`separation_gain`, `hard_gain` and `blame_discount` of `Dwhs`. Strategies are functions of tensors
+`(batch_size, num_frames)` and chosen by name; each of their terms can be switched off. The trainer divides a batch's
+weighted sums by the sums of the weights, which normalises them by their mean.
+
+An estimator without dropout or batch statistics computes the same in training mode, so there the training pass's own
+logits are taken as the first posterior and cost nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import nn
 
-from ..models.pitch_majl import moving_average
+from ..models.modeling_majl import MajlModel
+from ..models.pitch_majl import agreement, likeliest_octave, moving_average
 
-# What a strategy needs to be read: nothing, the estimated vocals, or the reference vocals too.
+# Whose pitch a strategy needs: nobody's, that of the estimated vocals, or that of the reference vocals as well.
 Reading = Literal["nothing", "estimate", "clean"]
 
 
@@ -72,21 +78,22 @@ class Dwhs:
     """Dynamic Weights on Hard Samples; see the file's head.
 
     Args:
-        alpha: What blame adds to the separation weight; 0 switches the term off.
-        beta: What hardness adds to the pitch weight of human labels.
-        gamma: What blame takes from the pitch weight of voiced frames, at most 1: a lost voice teaches nothing.
-        gamma_unvoiced: The same of unvoiced frames. There the estimate holds accompaniment that looks like a voice; 0
-            goes on teaching that it is none.
+        separation_gain: What blame adds to the separation weight (alpha); 0 switches the term off.
+        hard_gain: What hardness adds to the pitch weight of human labels (beta).
+        blame_discount: What blame takes from the pitch weight of voiced frames (gamma), at most 1: a lost voice teaches
+            nothing.
+        blame_discount_unvoiced: The same for unvoiced frames. There the estimate contains accompaniment that looks like
+            a voice; 0 keeps teaching that it is none.
         noise: Whether hardness lowers the pitch weight of pseudo and weak labels.
         smoothing_frames: Frames over which blame and hardness are averaged.
         smallest, largest: Limits of a frame's weight before its confidence.
     """
 
     reads: ClassVar[Reading] = "clean"
-    alpha: float = 1.0
-    beta: float = 1.0
-    gamma: float = 1.0
-    gamma_unvoiced: float = 1.0
+    separation_gain: float = 1.0
+    hard_gain: float = 1.0
+    blame_discount: float = 1.0
+    blame_discount_unvoiced: float = 1.0
     noise: bool = True
     smoothing_frames: int = 11
     smallest: float = 0.1
@@ -98,10 +105,10 @@ class Dwhs:
         blame = moving_average(blame, self.smoothing_frames)
         hardness = moving_average(labelled * (1.0 - evidence.agreement_clean), self.smoothing_frames)
         trusted = 1.0 - hardness if self.noise else torch.ones_like(hardness)
-        teaches = torch.where(evidence.by_hand, 1.0 + self.beta * hardness, trusted)
-        gamma = torch.where(evidence.voiced, self.gamma, self.gamma_unvoiced)
-        separation = (1.0 + self.alpha * blame).clamp(self.smallest, self.largest)
-        pitch = (teaches * (1.0 - gamma * blame)).clamp(self.smallest, self.largest)
+        teaches = torch.where(evidence.by_hand, 1.0 + self.hard_gain * hardness, trusted)
+        discount = torch.where(evidence.voiced, self.blame_discount, self.blame_discount_unvoiced)
+        separation = (1.0 + self.separation_gain * blame).clamp(self.smallest, self.largest)
+        pitch = (teaches * (1.0 - discount * blame)).clamp(self.smallest, self.largest)
         return FrameWeights(evidence.vocals_confidence * separation, evidence.pitch_confidence * pitch, blame, hardness)
 
 
@@ -167,3 +174,71 @@ STRATEGIES: dict[str, Callable] = {
     "focal": Focal,
     "hardest": HardestShare,
 }
+
+
+def depends_on_mode(module: nn.Module) -> bool:
+    """Whether a module computes something else in training than in evaluation."""
+    return any(
+        (isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0)
+        or (isinstance(child, nn.modules.batchnorm._NormBase) and child.training)
+        or (isinstance(child, nn.RNNBase) and child.dropout > 0)
+        for child in module.modules()
+    )
+
+
+def known_evidence(batch: Mapping[str, torch.Tensor]) -> Evidence:
+    """What a batch of `mixing.items.collate` says without a model: agreement is 1."""
+    f0_hz = batch["f0_hz"]
+    ones = torch.ones_like(f0_hz), torch.ones_like(f0_hz)
+    return Evidence(*ones, batch["pitch_weight"], batch["vocals_weight"], batch["by_hand"] > 0, f0_hz > 0)
+
+
+@torch.no_grad()
+def read_evidence(
+    model: MajlModel, batch: Mapping[str, torch.Tensor], vocals: torch.Tensor, logits: torch.Tensor, reading: Reading
+) -> tuple[Evidence, torch.Tensor]:
+    """The evidence of a batch, and the pitch to teach.
+
+    Args:
+        model: whose pitch estimator reads.
+        batch: of `mixing.items.collate`.
+        vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`): estimated in the training pass.
+        logits (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`): of the training pass.
+        reading: what the strategy needs. Where that is less than "clean", or where an item has no reference vocals, the
+            agreement with the estimated vocals stands for both; for "nothing", agreement is 1.
+
+    Returns:
+        The evidence, and f0 in Hz of shape `(batch_size, num_frames)`: the label, moved to the likeliest octave where
+        its own is unreliable.
+    """
+    evidence, f0_hz, octave_reliable = known_evidence(batch), batch["f0_hz"], batch["octave_reliable"] > 0
+    estimate, clean, taught_hz = evidence.agreement_estimate, evidence.agreement_clean, f0_hz.clone()
+    config = model.config.pitch_estimator_config
+    labelled = torch.nonzero(evidence.pitch_confidence.amax(dim=1) > 0)[:, 0]
+    if reading == "nothing":  # only what cannot be taught without looking
+        labelled = labelled[(evidence.voiced & ~octave_reliable)[labelled].any(dim=1)]
+    if len(labelled):
+        label = (f0_hz[labelled], octave_reliable[labelled], config)
+        logits = _read(model, vocals[labelled]) if depends_on_mode(model.pitch_estimator) else logits[labelled]
+        posteriors = torch.sigmoid(logits)
+        if reading != "nothing":
+            estimate[labelled] = clean[labelled] = agreement(posteriors, *label)
+        taught_hz[labelled] = likeliest_octave(posteriors, *label)
+        known = labelled[batch["vocals_weight"][labelled].amax(dim=1) > 0] if reading == "clean" else []
+        if len(known):
+            label = (f0_hz[known], octave_reliable[known], config)
+            posteriors = torch.sigmoid(_read(model, batch["vocals"][known]))
+            clean[known] = agreement(posteriors, *label)
+            taught_hz[known] = likeliest_octave(posteriors, *label)
+    return evidence, taught_hz
+
+
+def _read(model: MajlModel, vocals: torch.Tensor) -> torch.Tensor:
+    """Logits in evaluation mode; the modes are put back."""
+    modes = {module: module.training for module in model.pitch_estimator.modules()}
+    model.pitch_estimator.eval()
+    try:
+        return model.estimate_pitch(vocals)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

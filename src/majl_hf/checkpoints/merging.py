@@ -1,0 +1,30 @@
+"""Models made from trained ones without training."""
+
+import torch
+
+from ..models.modeling_majl import MajlModel
+
+
+@torch.no_grad()
+def move_towards(model: MajlModel, start: MajlModel, share: float) -> None:
+    """Move the weights of `model` back towards `start`, which its training started from; this forgets less of what the
+    start knew (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+
+    Args:
+        share: Of the way from `start` that is kept, 0 to 1; choose it on validation data. A refiner that `start` does
+            not have began with a last layer of zeros.
+    """
+    origin = start.state_dict()
+    for name, tensor in model.state_dict().items():
+        if name.startswith("refiner.head.") and start.refiner is None:
+            tensor.mul_(share)
+        elif tensor.is_floating_point() and name in origin:
+            tensor.copy_(torch.lerp(origin[name], tensor, share))
+
+
+def use_pitch_estimator(model: MajlModel, source: MajlModel) -> None:
+    """Give `model` the pitch estimator of `source`; ValueError unless their separators are the same."""
+    theirs = source.separator.state_dict()
+    if any(not torch.equal(tensor, theirs[name]) for name, tensor in model.separator.state_dict().items()):
+        raise ValueError("The pitch estimator was trained behind another separator; give models with the same one.")
+    model.pitch_estimator.load_state_dict(source.pitch_estimator.state_dict())
