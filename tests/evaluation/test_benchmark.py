@@ -77,6 +77,13 @@ def test_speed_and_memory_are_written_beside_other_sections(
     assert "majl, run 1 of 1" in capsys.readouterr().out
 
 
+def test_start_up_is_printed(benchmark, capsys):
+    assert benchmark.main(["--start-up", "--repeat", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[:2]] == ["import majl_hf", "majl --help"]
+    assert all(0 < float(line.rpartition(": ")[2].removesuffix(" s")) < 60 for line in lines)
+
+
 def test_training_throughput(benchmark, tiny_model_folder, mir1k_folder, tmp_path):
     config = {
         "model": str(tiny_model_folder),
@@ -107,3 +114,4 @@ def test_two_hours_take_no_more_memory_than_ten_minutes(benchmark, tmp_path):
     assert benchmark.main(["--minutes", "10", "120", "--output", str(output), "--workdir", str(tmp_path)]) == 0
     memory = json.loads(output.read_text())["memory"]["results"]
     assert memory["longest_to_shortest"] <= 1.1
+    assert [run["num_samples"] for run in memory["by_minutes"].values()] == [600 * 44_100, 7200 * 44_100]

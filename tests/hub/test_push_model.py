@@ -12,6 +12,7 @@ import soundfile
 from hub_client import ClientError
 from huggingface_hub import ModelCard
 from local_hub import TOKEN
+from without_package import WITHOUT_PACKAGE
 
 PUSH = """
 import time
@@ -135,20 +136,6 @@ def test_comes_back_by_id_by_revision_and_offline(hub, hub_client, tiny_model_fo
     assert process.returncode == 0, process.stderr[-3000:]
     assert process.stdout.splitlines()[-1] == "51"
     assert hub.requests == []
-
-
-WITHOUT_PACKAGE = """
-import importlib.abc, importlib.util, sys
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("majl_hf", "torchaudio"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Absent())
-find_spec = importlib.util.find_spec
-importlib.util.find_spec = lambda name, package=None: (
-    None if name.split(".")[0] in ("majl_hf", "torchaudio") else find_spec(name, package)
-)
-"""
 
 
 @pytest.mark.timeout(900)

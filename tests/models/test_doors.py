@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-import textwrap
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, pipeline
+from without_package import WITHOUT_PACKAGE
 
 from majl_hf import MajlConfig, MajlFeatureExtractor, MajlModel
 from majl_hf.models.modeling_majl import SHIPPED_CHECKPOINTS
@@ -58,50 +58,34 @@ def test_saved_files_name_no_folder_of_this_machine(folder, tmp_path):
 
 def run(code: str, *arguments) -> dict:
     """Run code in a fresh interpreter, isolated from this project; its last line of output is JSON."""
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], capture_output=True, text=True, timeout=240
-    )
+    command = [sys.executable, "-c", f"import json, sys\n{code}", *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert process.returncode == 0, process.stderr[-3000:]
     return json.loads(process.stdout.strip().splitlines()[-1])
 
 
-# As an installation without the package would see it: imports of majl_hf fail, and torchaudio is not there either.
-WITHOUT_PACKAGE = """
-    import importlib.abc, json, sys
-    class Absent(importlib.abc.MetaPathFinder):
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] in ("majl_hf", "torchaudio"):
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    sys.meta_path.insert(0, Absent())
-    import importlib.util
-    _find_spec = importlib.util.find_spec
-    importlib.util.find_spec = lambda name, package=None: (
-        None if name.split(".")[0] in ("majl_hf", "torchaudio") else _find_spec(name, package)
-    )
-"""
-
 SHARED = """
-    import torch
-    from transformers import AutoFeatureExtractor, AutoModel
-    arguments = {"trust_remote_code": True} if sys.argv[2] == "remote" else {}
-    model = AutoModel.from_pretrained(sys.argv[1], **arguments)
-    extractor = AutoFeatureExtractor.from_pretrained(sys.argv[1], **arguments)
-    audio = torch.sin(torch.arange(8000) * 0.1).numpy()
-    with torch.no_grad():
-        output = model(**extractor(audio, sampling_rate=16_000, return_tensors="pt"))
-    print(json.dumps({
-        "module": type(model).__module__,
-        "package": "majl_hf" in sys.modules,
-        "vocals": output.vocals.double().abs().sum().item(),
-        "logits": output.pitch_logits.double().abs().sum().item(),
-        "shape": list(output.vocals.shape),
-    }))
+import torch
+from transformers import AutoFeatureExtractor, AutoModel
+arguments = {"trust_remote_code": True} if sys.argv[2] == "remote" else {}
+model = AutoModel.from_pretrained(sys.argv[1], **arguments)
+extractor = AutoFeatureExtractor.from_pretrained(sys.argv[1], **arguments)
+audio = torch.sin(torch.arange(8000) * 0.1).numpy()
+with torch.no_grad():
+    output = model(**extractor(audio, sampling_rate=16_000, return_tensors="pt"))
+print(json.dumps({
+    "module": type(model).__module__,
+    "package": "majl_hf" in sys.modules,
+    "vocals": output.vocals.double().abs().sum().item(),
+    "logits": output.pitch_logits.double().abs().sum().item(),
+    "shape": list(output.vocals.shape),
+}))
 """
 
 
 def test_both_doors_give_the_same(folder):
-    here = run("import json, sys, majl_hf\n" + textwrap.dedent(SHARED), folder, "package")
-    there = run(textwrap.dedent(WITHOUT_PACKAGE) + textwrap.dedent(SHARED), folder, "remote")
+    here = run("import majl_hf\n" + SHARED, folder, "package")
+    there = run(WITHOUT_PACKAGE + SHARED, folder, "remote")
     assert here["module"] == "majl_hf.models.modeling_majl" and here["package"]
     assert there["module"].startswith("transformers_modules.") and not there["package"]
     assert here["shape"] == there["shape"] == [1, 1, 8000]
@@ -109,23 +93,23 @@ def test_both_doors_give_the_same(folder):
 
 
 PIPELINE = """
-    import numpy
-    from transformers import pipeline
-    arguments = {"trust_remote_code": True} if sys.argv[2] == "remote" else {}
-    separate = pipeline("majl-separation-pitch", model=sys.argv[1], **arguments)
-    audio = numpy.sin(numpy.arange(20_000) * 0.1).astype("float32")
-    output = separate({"array": audio, "sampling_rate": 16_000})
-    message = ""
-    try:
-        separate({"array": audio, "sampling_rate": 22_050}) if sys.argv[2] == "remote" else None
-    except ImportError as error:
-        message = str(error)
-    print(json.dumps({
-        "module": type(separate).__module__,
-        "f0_hz": output["f0_hz"].tolist(),
-        "vocals": float(numpy.abs(output["vocals"]).sum()),
-        "message": message,
-    }))
+import numpy
+from transformers import pipeline
+arguments = {"trust_remote_code": True} if sys.argv[2] == "remote" else {}
+separate = pipeline("majl-separation-pitch", model=sys.argv[1], **arguments)
+audio = numpy.sin(numpy.arange(20_000) * 0.1).astype("float32")
+output = separate({"array": audio, "sampling_rate": 16_000})
+message = ""
+try:
+    separate({"array": audio, "sampling_rate": 22_050}) if sys.argv[2] == "remote" else None
+except ImportError as error:
+    message = str(error)
+print(json.dumps({
+    "module": type(separate).__module__,
+    "f0_hz": output["f0_hz"].tolist(),
+    "vocals": float(numpy.abs(output["vocals"]).sum()),
+    "message": message,
+}))
 """
 
 
@@ -133,8 +117,8 @@ def test_pipeline_through_both_doors(folder, tmp_path):
     pipeline("majl-separation-pitch", model=str(folder)).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert "default" not in config["custom_pipelines"]["majl-separation-pitch"]
-    here = run("import json, sys, majl_hf\n" + textwrap.dedent(PIPELINE), folder, "package")
-    there = run(textwrap.dedent(WITHOUT_PACKAGE) + textwrap.dedent(PIPELINE), tmp_path, "remote")
+    here = run("import majl_hf\n" + PIPELINE, folder, "package")
+    there = run(WITHOUT_PACKAGE + PIPELINE, tmp_path, "remote")
     assert here["module"] == "majl_hf.models.pipeline_majl"
     assert there["module"].startswith("transformers_modules.")
     assert here["f0_hz"] == there["f0_hz"] and here["vocals"] == there["vocals"]

@@ -9,11 +9,24 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from ..system.provenance import __version__
 from . import calibrate, data, demo, evaluate, info, label, models, pitch, push, separate, train
 
+
+class _Majl(TyperGroup):
+    def get_params(self, ctx):
+        # The flags that typer adds have no default. To convert None it would import pydantic, which takes longer than
+        # everything else that comes before an answer to wrong usage.
+        flags = super().get_params(ctx)
+        for flag in flags:
+            flag.default = False
+        return flags
+
+
 app = typer.Typer(
+    cls=_Majl,
     name="majl",
     help="Vocals, accompaniment and the sung pitch of a song.",
     epilog="Exit codes: 0 all good; 1 some files failed, the others are done; 2 wrong usage; 130 stopped by Ctrl-C.",

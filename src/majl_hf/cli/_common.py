@@ -136,5 +136,5 @@ def extra(name: str, doing: str) -> Iterator[None]:
 
 
 def print_json(value) -> None:
-    """One JSON value on stdout, in ASCII."""
-    print(json.dumps(value, indent=2), flush=True)
+    """One JSON value on stdout, a line in ASCII, so that names that are no valid text survive."""
+    print(json.dumps(value), flush=True)

@@ -1,6 +1,5 @@
 """What a command says: results and JSON on stdout; progress, warnings and failures on stderr."""
 
-import json
 import sys
 import time
 
@@ -9,7 +8,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from ._common import shown
+from ._common import print_json, shown
 
 
 class _AudioSecondsColumn(ProgressColumn):
@@ -80,7 +79,7 @@ class Outcomes:
         for warning in facts["warnings"]:
             self.note(f"warning: {shown(source)}: {warning}")
         if self.as_json:
-            self._print_json({"input": str(source), "status": "done", **facts})
+            print_json({"input": str(source), "status": "done", **facts})
             return
         outputs = ", ".join(shown(path) for path in facts["outputs"].values())
         self._out.print(
@@ -94,7 +93,7 @@ class Outcomes:
         reason = " ".join(reason.split())
         self.failures.append((str(source), reason))
         if self.as_json:
-            self._print_json({"input": str(source), "status": "failed", "error": reason})
+            print_json({"input": str(source), "status": "failed", "error": reason})
 
     def summary(self, stopped: bool = False) -> None:
         """Count what happened, each failure in one line."""
@@ -104,7 +103,7 @@ class Outcomes:
         if stopped:
             self.note("stopped: the file that was being worked on has left nothing behind")
         if self.as_json:
-            self._print_json(
+            print_json(
                 {
                     "summary": self.verb,
                     "num_done": self.num_done,
@@ -118,6 +117,3 @@ class Outcomes:
             self._out.print(
                 f"{self.num_done} done, {len(self.failures)} failed; {self.audio_s:.1f} s of audio in {elapsed_s:.1f} s"
             )
-
-    def _print_json(self, value: dict) -> None:
-        print(json.dumps(value), flush=True)  # ASCII: also names that are no valid text survive

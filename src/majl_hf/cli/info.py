@@ -1,7 +1,6 @@
 """`majl info`: facts about audio files, or about this installation."""
 
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,6 @@ import typer
 from . import _common as c
 
 NAME = "info"
-_PACKAGES = ("majl_hf", "torch", "transformers", "numpy", "soundfile", "av", "soxr")
 
 
 @c.command
@@ -66,12 +64,13 @@ def _describe_installation(as_json: bool) -> int:
     from rich.table import Table
 
     from ..checkpoints import SHIPPED
+    from ..system.provenance import __version__, package_versions
 
     devices = {"cpu": f"{torch.get_num_threads()} threads"}
     devices |= {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
     if torch.backends.mps.is_available():
         devices["mps"] = platform.machine()
-    versions = {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+    versions = {"python": platform.python_version(), "majl_hf": __version__} | package_versions()
     default = SHIPPED.get("majl-base")
     facts = {"versions": versions, "devices": devices, "default_model": {"name": "majl-base", "folder": default}}
     if as_json:
@@ -85,13 +84,6 @@ def _describe_installation(as_json: bool) -> int:
     table.add_row("default model", _plain(f"majl-base in {Path(default)}" if default else "majl-base is not installed"))
     Console(highlight=False).print(table)
     return 0
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "not installed as a package"
 
 
 def _plain(text: str):

@@ -4,7 +4,6 @@ There is no option for a token, which would end up in the shell's history: log i
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,7 +113,7 @@ def space(
 
 def _tell(report: "PushReport", as_json: bool) -> int:
     if as_json:
-        print(json.dumps(dataclasses.asdict(report)), flush=True)
+        c.print_json(dataclasses.asdict(report))
         return 0
     width = max(map(len, report.files), default=0)
     for path, size in report.files.items():

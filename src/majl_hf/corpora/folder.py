@@ -36,7 +36,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CorpusError, MajlError
+from ..errors import CorpusError
 from .labels import Note, PitchLabel
 from .notes import SUNG_NOTES, check_notes, is_number, notes_to_label, read_notes
 from .tracks import AudioPart, Track, find_audio, resolve_folder
@@ -176,10 +176,7 @@ def read_f0(path: Path, duration_s: float) -> PitchLabel:
         )
     if "voicing" in columns:
         f0_hz = np.where(columns["voicing"] >= VOICING_THRESHOLD, f0_hz, 0.0)
-    try:
-        return PitchLabel(f0_hz, float(hop_s), float(times_s[0]), columns.get("confidence"))
-    except MajlError as error:
-        raise CorpusError(f"{path}: {error}") from error
+    return PitchLabel.of_file(path, f0_hz, float(hop_s), float(times_s[0]), columns.get("confidence"))
 
 
 def _find_songs(
@@ -226,13 +223,9 @@ def _track(
     _check_alike(*parts.values())
     duration_s = max(part.duration_s for part in parts.values())
     label, notes = _read_labels(labels or {}, duration_s)
-    return Track(
-        id=f"{corpus}/{song}",
-        corpus=corpus,
-        song=song,
-        singer="",
-        duration_s=duration_s,
-        sampling_rate=next(iter(parts.values())).sampling_rate,
+    return Track.of(
+        corpus,
+        song,
         **parts,
         label=label,
         notes=notes,
@@ -243,19 +236,9 @@ def _track(
 
 def _whole_file(root: Path, path: Path, role: str, corpus: str, licence: str, title: str) -> Track:
     """The track of a file below `root` that is its "vocals" or "accompaniment" (`role`) and all there is of it."""
-    part = AudioPart.open(path)
     name = path.relative_to(root).with_suffix("").as_posix()
-    return Track(
-        id=f"{corpus}/{name}",
-        corpus=corpus,
-        song=name,
-        singer="",
-        duration_s=part.duration_s,
-        sampling_rate=part.sampling_rate,
-        **{role: part},
-        licence=licence,
-        provenance=f"{title}, recording {name}.",
-    )
+    part = {role: AudioPart.open(path)}
+    return Track.of(corpus, name, **part, licence=licence, provenance=f"{title}, recording {name}.")
 
 
 def _check_alike(one: AudioPart, *others: AudioPart) -> None:

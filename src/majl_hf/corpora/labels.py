@@ -8,10 +8,11 @@ times you need.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from ..errors import MajlError
+from ..errors import CorpusError, MajlError
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,18 @@ class PitchLabel:
                     "one a frame is needed, between 0 and 1."
                 )
             object.__setattr__(self, "confidence", confidence)
+
+    @classmethod
+    def of_file(cls, path: Path, *arguments) -> PitchLabel:
+        """The label that was read from `path`, with these arguments.
+
+        Raises:
+            CorpusError: as of the class; the message names the file.
+        """
+        try:
+            return cls(*arguments)
+        except MajlError as error:
+            raise CorpusError(f"{path}: {error}") from error
 
     def __len__(self) -> int:
         return len(self.f0_hz)

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..errors import CorpusError, MajlError
+from ..errors import CorpusError
 from .labels import PitchLabel
 from .tracks import AudioPart, Part, SumPart, Track, resolve_folder
 
@@ -160,10 +160,7 @@ def read_melody(path: Path, duration_s: float) -> PitchLabel:
     # Times are multiples of the hop, printed with more or fewer digits.
     if not np.allclose(table[:, 0], np.arange(len(table)) * HOP_S, rtol=0, atol=HOP_S / 2):
         raise CorpusError(f"{path}: its times are not multiples of {HOP_S * 1000:.3f} ms from 0 on.")
-    try:
-        return PitchLabel(table[:, 1], HOP_S)
-    except MajlError as error:
-        raise CorpusError(f"{path}: {error}") from error
+    return PitchLabel.of_file(path, table[:, 1], HOP_S)
 
 
 def melody_is_sung(stems: list[Stem], ranking: Mapping[int, int] | None) -> bool:
@@ -192,13 +189,11 @@ def _track(name: str, folder: Path, files: Mapping[str, Path], bleed: bool, corp
         if len(sung) > 1:
             label = PitchLabel(label.f0_hz, HOP_S, 0.0, np.where(label.f0_hz > 0, 1.0, 0.0))
     title, artist = str(metadata.get("title") or name), str(metadata.get("artist") or "")
-    return Track(
-        id=f"{corpus}/{name}",
-        corpus=corpus,
+    return Track.of(
+        corpus,
+        name,
         song=f"{artist} - {title}".removeprefix(" - "),
         singer=artist,
-        duration_s=duration_s,
-        sampling_rate=vocals.sampling_rate,
         vocals=vocals,
         accompaniment=accompaniment,
         label=label,

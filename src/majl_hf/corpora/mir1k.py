@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CorpusError, MajlError
+from ..errors import CorpusError
 from ..models.pitch_majl import midi_to_hz
 from .labels import PitchLabel
 from .tracks import AUDIO_SUFFIXES, AudioPart, Track, resolve_folder
@@ -101,10 +101,7 @@ def read_label(path: Path, duration_s: float) -> PitchLabel:
             f"{path} has {len(semitones)} frames, but its clip of {duration_s:.3f} s needs {expected} "
             f"(at most {MAX_LENGTH_DIFFERENCE} off). Label and audio belong to different clips, or one is cut off."
         )
-    try:
-        return PitchLabel(midi_to_hz(semitones), HOP_S, OFFSET_S)
-    except MajlError as error:
-        raise CorpusError(f"{path}: {error}") from error
+    return PitchLabel.of_file(path, midi_to_hz(semitones), HOP_S, OFFSET_S)
 
 
 def _audio_by_clip(folder: Path) -> dict[str, Path]:
@@ -151,13 +148,11 @@ def _track(root: Path, clip: str, audio: dict[str, Path], row: dict[str, str], c
         raise CorpusError(f"{root / 'Wavfile' / clip}.* is missing, but clips.csv lists the clip.")
     vocals = AudioPart.open(audio[clip], VOCALS_CHANNEL)
     accompaniment = replace(vocals, channel=ACCOMPANIMENT_CHANNEL)
-    return Track(
-        id=f"{corpus}/{clip}",
-        corpus=corpus,
+    return Track.of(
+        corpus,
+        clip,
         song=row.get("song") or clip.rpartition("_")[0] or clip,
         singer=row.get("singer") or clip.split("_")[0],
-        duration_s=vocals.duration_s,
-        sampling_rate=vocals.sampling_rate,
         vocals=vocals,
         accompaniment=accompaniment,
         label=read_label(root / "PitchLabel" / f"{clip}.pv", vocals.duration_s),

@@ -118,13 +118,9 @@ def _track(number: int, audio: Path, notes: list[Note], path: Path, corpus: str)
         checked = check_notes(notes, mixture.duration_s, audio)
     except CorpusError as error:
         raise CorpusError(f"Song {number} of {path}: {error}") from error
-    return Track(
-        id=f"{corpus}/{number:03d}",
-        corpus=corpus,
-        song=f"{number:03d}",
-        singer="",
-        duration_s=mixture.duration_s,
-        sampling_rate=mixture.sampling_rate,
+    return Track.of(
+        corpus,
+        f"{number:03d}",
         mixture=mixture,
         label=notes_to_label(checked, mixture.duration_s, KARAOKE_NOTES),
         notes=checked,

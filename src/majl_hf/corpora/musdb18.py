@@ -245,15 +245,11 @@ def check_stems_agree(parts: Mapping[str, Part], what: str) -> None:
 
 def make_track(parts: Mapping[str, Part], name: str, split: str, corpus: str, title: str) -> Track:
     """The track of a song from its stems by name; `title` is what the provenance calls the corpus."""
-    vocals = parts["vocals"]
-    return Track(
-        id=f"{corpus}/{name}",
-        corpus=corpus,
-        song=name,
+    return Track.of(
+        corpus,
+        name,
         singer=name.partition(" - ")[0],
-        duration_s=vocals.duration_s,
-        sampling_rate=vocals.sampling_rate,
-        vocals=vocals,
+        vocals=parts["vocals"],
         accompaniment=SumPart(tuple(parts[stem] for stem in ACCOMPANIMENT)),
         split=split,
         licence=LICENCE,

@@ -30,10 +30,7 @@ from .notes import SUNG_NOTES, check_notes, notes_to_label, read_notes
 from .tracks import AudioPart, Track, find_audio, resolve_folder
 
 LICENCE = "none stated: research only, no redistribution"
-CITATION = """\
-SSVD: a sight-singing vocal dataset with annotated notes, version 2.0."""
-
-
+CITATION = "SSVD: a sight-singing vocal dataset with annotated notes, version 2.0."
 SHARP_CENTS = 23.0
 MISTUNED = frozenset({"1252", "4193", "4380", "man1_butterfly", "man1_schoolbell", "man1_twinkle", "man2_schoolbell"})
 
@@ -72,13 +69,11 @@ def _track(root: Path, path: Path, as_published: bool, corpus: str) -> Track:
         lowered = [replace(note, midi=note.midi - SHARP_CENTS / 100) for note in notes]
         label = notes_to_label(lowered, vocals.duration_s, SUNG_NOTES)
         provenance = f"pitch from annotated notes, lowered by {SHARP_CENTS:.0f} cents."
-    return Track(
-        id=f"{corpus}/{name}",
-        corpus=corpus,
+    return Track.of(
+        corpus,
+        name,
         song=song or name,
         singer=singer if song else "",
-        duration_s=vocals.duration_s,
-        sampling_rate=vocals.sampling_rate,
         vocals=vocals,
         label=label,
         notes=None if label is None else notes,

@@ -207,6 +207,19 @@ class Track:
     licence: str = ""
     provenance: str = ""
 
+    @classmethod
+    def of(cls, corpus: str, name: str, **fields) -> Track:
+        """The track of the recording `name`: rate and length are those of its parts, the longest one's; `song` is the
+        name and `singer` unknown unless given."""
+        parts = [fields[part] for part in ("vocals", "accompaniment", "mixture") if fields.get(part) is not None]
+        return cls(
+            id=f"{corpus}/{name}",
+            corpus=corpus,
+            duration_s=max(part.duration_s for part in parts),
+            sampling_rate=parts[0].sampling_rate,
+            **{"song": name, "singer": "", **fields},
+        )
+
     @property
     def label_kind(self) -> str:
         """One of `LABEL_KINDS`, from the parts that are there.

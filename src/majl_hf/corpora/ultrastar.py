@@ -125,13 +125,11 @@ def _track(root: Path, path: Path, alone: bool, delay_s: float, corpus: str) -> 
     place = path.parent if alone and path.parent != root else path.with_suffix("")
     name = place.relative_to(root).as_posix()
     artist, title = song.header.get("ARTIST", ""), song.header.get("TITLE", "")
-    return Track(
-        id=f"{corpus}/{name}",
-        corpus=corpus,
+    return Track.of(
+        corpus,
+        name,
         song=f"{artist} - {title}".strip(" -") or name,
         singer=artist,
-        duration_s=mixture.duration_s,
-        sampling_rate=mixture.sampling_rate,
         mixture=mixture,
         label=notes_to_label(sung, mixture.duration_s, KARAOKE_NOTES, octave_reliable=False, unknown=unpitched),
         notes=notes,
