@@ -37,8 +37,15 @@ def main() -> int:
         folders = [job.out for job in config.jobs]
         if exit_code == 0 and config.combine is not None:
             if not config.is_combined():
-                options = config.combine_options() | {"overwrite": True}
-                exit_code = run_combine(folders, config.combined, arguments.processes, False, **options)
+                exit_code = run_combine(
+                    folders,
+                    config.combined,
+                    config.combine,
+                    arguments.processes,
+                    False,
+                    shard_minutes=config.shard_minutes,
+                    overwrite=True,
+                )
                 if exit_code == 0:
                     config.note_combined()
             folders.append(config.combined)

@@ -57,7 +57,7 @@ def test_build_and_check(data, arguments, tmp_path):
     assert "min of audio" in result.stderr
     result = data("check", tmp_path / "out", "--processes", 1, "--json")
     assert result.exit_code == 0
-    assert [(a["split"], a["num_rows"]) for a in result.json[0]["amounts"]] == [("test", 1), ("train", 3)]
+    assert [(a["split"], a["num_rows"]) for a in result.json[0]["amounts"]] == [("train", 3), ("test", 1)]
     result = data("check", tmp_path / "out", "--processes", 1)
     assert "good" in result.stdout and "vocals" in result.stdout
     again = data(*arguments, "--split", "test=3")

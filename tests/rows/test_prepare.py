@@ -82,8 +82,8 @@ def test_a_wrong_file_is_refused(config, change, message):
 
 def test_wrong_shares_are_refused(config):
     config.write_text(config.read_text().replace("tempering: 1.0", "tempering: 2.0"))
-    with pytest.raises(MajlError, match=r"tempering is 2\.0"):
-        load_prepare_config(config).combine_options()
+    with pytest.raises(MajlError, match=r"combine\.sampling\.tempering"):
+        load_prepare_config(config)
 
 
 def test_a_missing_file_is_named(tmp_path):

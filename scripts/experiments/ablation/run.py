@@ -1,18 +1,16 @@
 """Train and score the rows of a matrix, one after the other; what is finished is passed over.
 
-A run that was killed goes on from its last checkpoint, its pseudo labels and its scores appear whole or not at all. A
-run holds its folder, so the same command given twice shares the matrix between two processes.
+A run that was killed is resumed from its last checkpoint; its pseudo labels and its scores appear whole or not at all.
+A run locks its folder, so two processes of the same command share the matrix.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -27,8 +25,7 @@ from majl_hf.mixing.config import Corpus
 from majl_hf.models.configuration_majl import MajlConfig
 from majl_hf.models.modeling_majl import MajlModel
 from majl_hf.pseudo_labels import run_pseudo_labels
-from majl_hf.rows.build import write_json
-from majl_hf.system.locks import held
+from majl_hf.system.files import locked, new_folder, write_json
 from majl_hf.system.provenance import code_revision
 from majl_hf.training.run import last_checkpoint, seeded_model, train
 
@@ -78,8 +75,7 @@ def run_matrix(
     for seed in seeds:
         for cell in cells:
             run = plan_run(config, cell, seed)
-            run.folder.mkdir(parents=True, exist_ok=True)
-            with held(run.folder) as free:
+            with locked(run.folder) as free:
                 if not free:
                     busy.append(f"{cell}, seed {seed}")
                     say(f"{cell}, seed {seed}: another process is at it")
@@ -114,20 +110,13 @@ def _part(config: MajlConfig, name: str) -> dict | None:
 def _make_start(parts: dict, seed: int, folder: Path) -> None:
     """A model with random weights drawn from `seed`, saved in `folder` unless it is there."""
     config = MajlConfig(**parts)
-    if folder.is_dir():
-        there = MajlConfig.from_pretrained(folder)
-        if any(_part(there, name) != _part(config, name) for name in MajlConfig.sub_configs):
-            raise ConfigError(f"{folder} holds other parts than `start.parts` says. Choose another `out`.")
-        return
-    model = seeded_model(config, seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        model.eval().save_pretrained(part)
-        with contextlib.suppress(OSError):  # a second command was faster, with the same weights
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with locked(folder.parent, wait=True):
+        if not folder.is_dir():
+            with new_folder(folder) as part:
+                seeded_model(config, seed).eval().save_pretrained(part)
+    there = MajlConfig.from_pretrained(folder)
+    if any(_part(there, name) != _part(config, name) for name in MajlConfig.sub_configs):
+        raise ConfigError(f"{folder} holds other parts than `start.parts` says. Choose another `out`.")
 
 
 def _check_made_with(run: Run) -> None:
