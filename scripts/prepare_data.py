@@ -2,8 +2,8 @@
 
     MAJL_DATA=~/corpora python scripts/prepare_data.py scripts/recipes/corpora.yaml
 
-Every corpus becomes a folder that `datasets.load_dataset` takes, and all of them together another one. What was stopped
-goes on where it was when the command is given again; what is finished and unchanged is kept. At the end every folder is
+Every corpus becomes a folder that `datasets.load_dataset` takes, and all of them together another one. Run the
+same command again to resume; what is finished and unchanged is kept. At the end every folder is
 checked; `--no-check` leaves that out.
 """
 

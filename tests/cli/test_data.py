@@ -74,7 +74,7 @@ def test_problems_and_another_plan_are_exit_code_1(data, arguments, tmp_path):
     result = data("check", tmp_path / "out", "--processes", 1)
     assert result.exit_code == 1 and "README.md: is missing" in result.stdout
     result = data("check", tmp_path, "--processes", 1)
-    assert result.exit_code == 1 and "holds no *.parquet" in result.stderr
+    assert result.exit_code == 1 and "has no *.parquet" in result.stderr
 
 
 def test_bad_recordings(data, arguments, tmp_path):

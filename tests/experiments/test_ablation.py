@@ -263,7 +263,7 @@ def score(run, split: str, **scores: list[float]) -> None:
         | {name: values[number] for name, values in scores.items() if values[number] is not None}
         for number, song in enumerate("aab")
     ]
-    run.scores_file(split).write_text(json.dumps({"fingerprint": run.fingerprint, "items": items}))
+    run.scores_file(split).write_text(json.dumps({"digest": run.digest, "items": items}))
 
 
 def test_figures_and_card_of_made_up_scores(corpora, tmp_path, load_script):

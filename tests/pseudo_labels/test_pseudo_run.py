@@ -160,7 +160,7 @@ def test_other_settings_do_not_mix_with_what_is_there(corpus, pitch_teacher, tmp
     assert "rows under 0.6 left out" in read_rows(second.out)["c/vocals0"]["provenance"]
 
     before = contents(corpus)
-    with pytest.raises(MajlError, match=r"holds README\.md but no build\.json"):
+    with pytest.raises(MajlError, match=r"contains README\.md but no build\.json"):
         run_pseudo_labels(make_config(corpus, corpus, vocals_teacher=None), pitch_teacher=pitch_teacher, overwrite=True)
     assert contents(corpus) == before
 

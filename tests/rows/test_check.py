@@ -252,5 +252,5 @@ def test_an_unfinished_build_is_no_good(tracks, tmp_path):
 
 
 def test_a_folder_without_data_is_an_error(tmp_path):
-    with pytest.raises(MajlError, match=r"holds no \*\.parquet"):
+    with pytest.raises(MajlError, match=r"has no \*\.parquet"):
         check_dataset(tmp_path)

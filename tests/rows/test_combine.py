@@ -235,7 +235,7 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(MajlError, match="given twice"):
         combine_corpora([one, one], tmp_path / "out")
     (tmp_path / "none").mkdir()
-    with pytest.raises(CorpusError, match=r"none/data holds no \*.parquet"):
+    with pytest.raises(CorpusError, match=r"none/data has no \*.parquet"):
         combine_corpora([one, tmp_path / "none"], tmp_path / "out")
     shard = next((twin / "data").iterdir())
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])

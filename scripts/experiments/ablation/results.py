@@ -126,7 +126,7 @@ def _split(config: AblationConfig, runs: Mapping[str, list[Run]], split: str) ->
             path = run.scores_file(split)
             if path.is_file():
                 content = json.loads(path.read_text(encoding="utf-8"))
-                if content["fingerprint"] != run.fingerprint:
+                if content["digest"] != run.digest:
                     raise MajlError(f"{path} is of a run with other settings; delete {run.folder} and train it again.")
                 items.setdefault(cell, {})[run.seed] = content["items"]
     if not items:

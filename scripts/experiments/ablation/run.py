@@ -88,7 +88,7 @@ def carry_out(config: AblationConfig, run: Run, test: bool = False, say: Callabl
     """All of a run that is not done yet.
 
     Raises:
-        ConfigError: its folder holds a run with other settings.
+        ConfigError: its folder has a run with other settings.
     """
     _check_made_with(run)
     for number, stage in enumerate(run.stages, start=1):
@@ -116,19 +116,19 @@ def _make_start(parts: dict, seed: int, folder: Path) -> None:
                 seeded_model(config, seed).eval().save_pretrained(part)
     there = MajlConfig.from_pretrained(folder)
     if any(_part(there, name) != _part(config, name) for name in MajlConfig.sub_configs):
-        raise ConfigError(f"{folder} holds other parts than `start.parts` says. Choose another `out`.")
+        raise ConfigError(f"{folder} has other parts than `start.parts` says. Choose another `out`.")
 
 
 def _check_made_with(run: Run) -> None:
     path = run.folder / RUN_FILE
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8"))["fingerprint"] != run.fingerprint:
+        if json.loads(path.read_text(encoding="utf-8"))["digest"] != run.digest:
             raise ConfigError(
                 f"{run.folder} was made with other settings than the configuration has now. Delete that folder to "
                 "train this row again, or give the row another name."
             )
         return
-    write_json(path, {"fingerprint": run.fingerprint, **run.facts})
+    write_json(path, {"digest": run.digest, **run.facts})
 
 
 def _train_stage(stage: Stage) -> None:
@@ -151,7 +151,7 @@ def _train_stage(stage: Stage) -> None:
     write_json(stage.folder / LOG_FILE, {"log": log})
     facts = {
         "steps": stage.steps,
-        # A session that went on from a checkpoint tells the time of its own steps only.
+        # A session that resumed a checkpoint measured its own steps only.
         "training_s": None if done >= stage.steps else wall_s * stage.steps / (stage.steps - done),
         "labelling_s": labelling_s,
         "pseudo_rows": kept,
@@ -195,7 +195,7 @@ def _score(run: Run, split: str, corpus: Corpus) -> None:
         {
             "cell": run.cell,
             "seed": run.seed,
-            "fingerprint": run.fingerprint,
+            "digest": run.digest,
             "corpus": corpus.model_dump(mode="json", exclude={"folder"}),
             "checkpoint_sha256": checkpoint_sha256(run.model),
             "code_revision": code_revision(),

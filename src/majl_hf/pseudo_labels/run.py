@@ -85,7 +85,7 @@ def run_pseudo_labels(
         CorpusError: rows that cannot be read, no row to label, a teacher that returned what is not finite (names the
             row); files that are finished stay.
         ConfigError: a teacher that is not there.
-        MajlError: `out` holds something else or was made otherwise, is being written by another run, or every row was
+        MajlError: `out` has something else or was made otherwise, is being written by another run, or every row was
             dropped.
     """
     from accelerate import PartialState

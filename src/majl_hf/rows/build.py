@@ -114,9 +114,9 @@ def _facts(value) -> Any:
     if dataclasses.is_dataclass(value):
         names = {item.name for item in dataclasses.fields(value)}
         if getattr(value, "data", None) is not None:
-            names.discard("path")  # only stands in messages
+            names.discard("path")  # only used in messages
         return [type(value).__name__, {name: _facts(getattr(value, name)) for name in sorted(names)}]
-    raise TypeError(f"A track holds a {type(value).__name__}; it needs dataclasses, paths, arrays and plain values.")
+    raise TypeError(f"A track contains a {type(value).__name__}; it needs dataclasses, paths, arrays and plain values.")
 
 
 def build_corpus(
@@ -136,14 +136,14 @@ def build_corpus(
         tracks: of one or more corpora; their `split` decides where they go, "train" where it is empty.
         shard_minutes: of audio, about, a shard.
         skip_bad: leave out recordings that cannot become rows instead of failing.
-        overwrite: allow another plan in a folder that holds a build; shards that both have in common are kept.
+        overwrite: allow another plan in a folder that has a build; shards that both have in common are kept.
         splits_by: what the splits keep apart, of "song" and "singer"; `check` holds them to it.
         progress: called often with the seconds of audio that are done and the total. What it raises stops the build.
 
     Raises:
         BuildFailed: recordings that cannot become rows; the others are done.
         CorpusError: nothing to build from, ids twice, or nothing left.
-        MajlError: `out` holds something else or another plan, cannot be written, or is being built already.
+        MajlError: `out` has something else or another plan, cannot be written, or is being built already.
     """
     shards = plan_build(tracks, shard_minutes)
     plan = Plan("build", shards, {track.corpus: splits_by for shard in shards for track in shard.items})

@@ -27,7 +27,7 @@ LABEL_KIND_TEXTS = {
     "accompaniment": "music without voice; to be mixed with voices from elsewhere",
     "pseudo": "what is missing was added by a model, which `provenance` names",
 }
-# Identifiers that the Hub knows, beyond which "other" stands.
+# Identifiers that the Hub knows, beyond which the card says "other".
 _HUB_LICENCES = frozenset(
     {"apache-2.0", "mit", "cc0-1.0", "gpl-2.0", "gpl-3.0", "artistic-2.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0"}
     | {f"cc-{kind}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nd", "by-nc-nd", "by-nc-sa")}

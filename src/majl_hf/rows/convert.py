@@ -89,7 +89,7 @@ def row_to_track(row: Mapping) -> Track:
     """The track of a row, whose parts read from the row's bytes.
 
     Raises:
-        CorpusError: a column holds no audio or a broken label; the message names the row.
+        CorpusError: a column has no audio or a broken label; the message names the row.
     """
     parts: dict[str, Part | None] = dict.fromkeys(AUDIO_COLUMNS)
     for column in AUDIO_COLUMNS:

@@ -55,7 +55,7 @@ def group_songs(rows: Iterable[RowRef]) -> list[Song]:
 
 
 def fold_name(name: str) -> str:
-    """What two spellings of one name have in common; empty where the name holds no letter.
+    """What two spellings of one name have in common; empty where the name has no letter.
 
     Case, accents, punctuation, spaces, "&" for "and" and guests ("feat. ...", "(ft. ...)") are taken away.
     """

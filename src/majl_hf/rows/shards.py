@@ -31,7 +31,7 @@ def find_shards(folder: Path) -> list[Path]:
     """
     paths = sorted((folder / "data").glob("*.parquet"))
     if not paths:
-        raise CorpusError(f"{folder / 'data'} holds no *.parquet; give a folder that `majl data build` has made.")
+        raise CorpusError(f"{folder / 'data'} has no *.parquet; give a folder that `majl data build` has made.")
     return paths
 
 

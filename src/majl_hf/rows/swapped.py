@@ -1,4 +1,4 @@
-"""Are vocals and accompaniment swapped? The labelled pitch tells: it fits the voice and not the music.
+"""Are vocals and accompaniment swapped? The labelled pitch shows it: it fits the voice and not the music.
 
 Conventions
     The fit of a part is the mean, over voiced frames of the label, of cos(2 pi f / f0) weighted by the part's power at
@@ -6,8 +6,8 @@ Conventions
     between. Octaves and transients matter little, levels and channels not at all.
 
 Traps
-    Only a label that is the pitch of every frame tells: notes written for a game, octaves that may be off or frames
-    that are not trusted do not. Music that doubles the melody fits as well; the voice still fits better.
+    Only a label that is the pitch of every frame is judged by: not notes written for a game, octaves that may be off or
+    frames that are not trusted. Music that doubles the melody fits as well; the voice still fits better.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def label_fit(audio: np.ndarray, sampling_rate: int, label: PitchLabel) -> float
 
 
 def find_swapped(vocals: np.ndarray, accompaniment: np.ndarray, sampling_rate: int, label: PitchLabel) -> str | None:
-    """Why the two parts of a recording seem to be swapped, in words; None where they do not, or nothing tells.
+    """Why the two parts of a recording seem to be swapped, in words; None where they do not or the label cannot show it.
 
     Args:
         vocals, accompaniment: shape (num_channels, num_samples).

@@ -148,8 +148,8 @@ class Written:
     @property
     def duration_s(self) -> float:
         """Of the rows."""
-        items = (item for shard in self.plan.shards for item in shard.items)
-        return sum(item.duration_s for item in items if item.id not in self.left_out)
+        left_out = self.left_out
+        return sum(item.duration_s for s in self.plan.shards for item in s.items if item.id not in left_out)
 
     @property
     def num_bytes(self) -> int:
@@ -299,7 +299,7 @@ def alone_in(out: Path, wait: bool = False) -> Iterator[None]:
 def _settle(
     out: Path, plan_file: str, make_plan: Callable[[Mapping | None], Plan], overwrite: bool, skip_bad: bool
 ) -> Plan:
-    """The plan, which stands in the folder now; what belongs to no plan is removed."""
+    """The plan, which is in the folder now; what belongs to no plan is removed."""
     (out / "data").mkdir(exist_ok=True)
     earlier = read_plan(out)
     if earlier is None:
@@ -307,8 +307,8 @@ def _settle(
         strangers += sorted(f"data/{path.name}" for path in (out / "data").glob("[!.]*"))
         if strangers:
             raise MajlError(
-                f"{out} holds {strangers[0]} but no {plan_file}: it was not made by this version of majl_hf. Remove it "
-                "or choose another folder."
+                f"{out} contains {strangers[0]} but no {plan_file}: it was not made by this version of majl_hf. "
+                "Remove it or choose another folder."
             )
     plan = make_plan(earlier)
     facts = plan.as_dict()
