@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from majl_hf import MajlFeatureExtractor, MajlModel
+from majl_hf.system.files import new_folder
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "src/majl_hf/checkpoints"
 MAX_BYTES = 50_000_000
@@ -26,28 +27,25 @@ def ship(source: Path, target: Path) -> None:
     model = MajlModel.from_pretrained(source)
     if model.num_parameters() > MAX_PARAMETERS:
         raise ValueError(f"{source} has {model.num_parameters()} parameters; at most {MAX_PARAMETERS} are shipped.")
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    MajlFeatureExtractor.from_config(model.config).save_pretrained(partial)
-    for path in partial.glob("*.py"):
-        path.unlink()
-    for name in ("config.json", "preprocessor_config.json"):
-        values = json.loads((partial / name).read_text())
-        values.pop("auto_map", None)
-        if name == "config.json":
-            values["dtype"] = "float32"
-        (partial / name).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-    state = load_file(partial / "model.safetensors")
-    state = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
-    save_file(state, partial / "model.safetensors", metadata={"format": "pt"})
-    size = sum(path.stat().st_size for path in partial.iterdir())
-    if size > MAX_BYTES:
-        raise ValueError(f"{partial} has {size} bytes; at most {MAX_BYTES} are shipped.")
-    if (target / "README.md").exists():
-        shutil.copy2(target / "README.md", partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    with new_folder(target) as partial:
+        model.save_pretrained(partial)
+        MajlFeatureExtractor.from_config(model.config).save_pretrained(partial)
+        for path in partial.glob("*.py"):
+            path.unlink()
+        for name in ("config.json", "preprocessor_config.json"):
+            values = json.loads((partial / name).read_text())
+            values.pop("auto_map", None)
+            if name == "config.json":
+                values["dtype"] = "float32"
+            (partial / name).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+        state = load_file(partial / "model.safetensors")
+        state = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
+        save_file(state, partial / "model.safetensors", metadata={"format": "pt"})
+        size = sum(path.stat().st_size for path in partial.iterdir())
+        if size > MAX_BYTES:
+            raise ValueError(f"{partial} has {size} bytes; at most {MAX_BYTES} are shipped.")
+        if (target / "README.md").exists():
+            shutil.copy2(target / "README.md", partial)
     print(f"{target.name}: {model.num_parameters() / 1e6:.2f} M parameters, {size / 1e6:.1f} MB")
 
 

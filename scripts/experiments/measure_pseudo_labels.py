@@ -31,9 +31,8 @@ from majl_hf.metrics.statistics import summarise
 from majl_hf.models.pitch_majl import cents_between
 from majl_hf.pseudo_labels.config import LabellingConfig
 from majl_hf.pseudo_labels.labelling import estimate_vocals, read_pitch
-from majl_hf.pseudo_labels.sources import find_files, scan
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher, load_pitch_teacher, load_vocals_teacher
-from majl_hf.rows.convert import row_to_track
+from majl_hf.rows.reading import ParquetRows, find_row_files
 from majl_hf.system.provenance import code_revision, package_versions
 
 RIGHT_CENTS = 50.0
@@ -46,11 +45,9 @@ def choose_tracks(folder: str, split: str, num_clips: int | None) -> list[Track]
     """Tracks of rows of kind "full", evenly spread over the split."""
     if split == "test":
         raise MajlError("Test rows are for the final report; measure on --split validation.")
-    rows = [row for row in scan(find_files(folder, split)) if row.label_kind == "full"]
-    if not rows:
-        raise MajlError(f"{folder} has no row of kind 'full' in {split}; give a corpus with stems and pitch.")
+    rows = ParquetRows(find_row_files(folder, split), ["full"])
     chosen = np.linspace(0, len(rows) - 1, min(num_clips or len(rows), len(rows))).round().astype(int)
-    return [row_to_track(rows[number].read()) for number in np.unique(chosen)]
+    return [rows[number] for number in np.unique(chosen)]
 
 
 def pitch_frames(track: Track, teacher: PitchTeacher, settings: LabellingConfig) -> tuple[Frames, dict | None]:

@@ -56,7 +56,7 @@ def test_build_and_check(data, arguments, tmp_path):
     assert "min of audio" in result.stderr
     result = data("check", tmp_path / "out", "--processes", 1, "--json")
     assert result.exit_code == 0
-    assert [(a["split"], a["num_rows"]) for a in result.json[0]["amounts"]] == [("test", 1), ("train", 3)]
+    assert [(a["split"], a["num_rows"]) for a in result.json[0]["amounts"]] == [("train", 3), ("test", 1)]
     result = data("check", tmp_path / "out", "--processes", 1)
     assert "good" in result.stdout and "vocals" in result.stdout
     again = data(*arguments, "--split", "test=3")
@@ -73,7 +73,7 @@ def test_problems_and_another_plan_are_exit_code_1(data, arguments, tmp_path):
     result = data("check", tmp_path / "out", "--processes", 1)
     assert result.exit_code == 1 and "README.md: is missing" in result.stdout
     result = data("check", tmp_path, "--processes", 1)
-    assert result.exit_code == 1 and "holds no *.parquet" in result.stderr
+    assert result.exit_code == 1 and "has no *.parquet" in result.stderr
 
 
 def test_bad_recordings(data, arguments, tmp_path):

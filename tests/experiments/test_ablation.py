@@ -6,7 +6,6 @@ from pathlib import Path
 
 import ablation.run as ablation_run
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -24,6 +23,7 @@ from ablation import (
 )
 from ablation.config import ReducedConfig
 from ablation.timing import estimate_minutes
+from built_corpora import read_rows
 from row_files import make_rows, write_built
 from safetensors.torch import load_file
 
@@ -40,9 +40,7 @@ def corpora(tmp_path_factory) -> tuple[str, str]:
     """Eight songs of tones with everything known, and two other ones to judge by."""
     folder = tmp_path_factory.mktemp("corpora")
     rows = make_rows(folder / "audio", {"full": 10}, duration_s=1.5)
-    for (
-        row
-    ) in rows:  # too few voiced frames to tell exchanged stems, as which an untrained separator's would be refused
+    for row in rows:  # too few voiced frames to tell swapped stems, as which an untrained separator's would be refused
         row["f0_hz"] = np.where(np.arange(len(row["f0_hz"])) % 10 == 5, row["f0_hz"], 0.0).astype(np.float32)
     return str(write_built(folder / "songs", rows[:8])), str(write_built(folder / "judged", rows[8:], num_shards=1))
 
@@ -133,10 +131,7 @@ def test_songs_are_assigned_by_share_and_seed():
 def test_labels_are_taken_away(corpora, tmp_path):
     config = ReducedConfig(rows=corpora[0])
     facts = make_reduced_corpus(config, tmp_path / "reduced")
-    before = {row["id"]: row for path in Path(corpora[0]).glob("data/*") for row in pq.read_table(path).to_pylist()}
-    after = {
-        row["id"]: row for path in (tmp_path / "reduced/data").glob("*") for row in pq.read_table(path).to_pylist()
-    }
+    before, after = read_rows(Path(corpora[0])), read_rows(tmp_path / "reduced")
     assert after.keys() == before.keys()
     assert {row["song"]: row["label_kind"] for row in after.values()} == facts["songs"]
     assert {kind: count["songs"] for kind, count in facts["counts"].items()} == {"full": 2, "separation": 3, "pitch": 3}
@@ -272,7 +267,7 @@ def score(run, split: str, **scores: list[float]) -> None:
         | {name: values[number] for name, values in scores.items() if values[number] is not None}
         for number, song in enumerate("aab")
     ]
-    run.scores_file(split).write_text(json.dumps({"fingerprint": run.fingerprint, "items": items}))
+    run.scores_file(split).write_text(json.dumps({"digest": run.digest, "items": items}))
 
 
 def test_figures_and_card_of_made_up_scores(corpora, tmp_path, load_script):
@@ -370,7 +365,7 @@ def test_a_matrix_is_trained_resumed_and_reported(corpora, tmp_path, monkeypatch
     changed["cells"]["naive_joint"]["train"]["weighting"]["strategy"] = "focal"
     with pytest.raises(ConfigError, match="was made with other settings"):
         run_matrix(load_ablation_config(write_config(tmp_path, changed)), ["naive_joint"], [1])
-    with ablation_run.held(plan_run(parts, "start", 1).folder) as free:
+    with ablation_run.locked(plan_run(parts, "start", 1).folder) as free:
         assert free
         assert run_matrix(parts, ["start"], [1]) == ["start, seed 1"]
 

@@ -112,14 +112,15 @@ def test_a_resumed_epoch_is_the_uninterrupted_one(built, num_workers, monkeypatc
     resumed.seek(3 * resumed.batch_size)
     if num_workers == 0:
         read = []
-        monkeypatch.setattr(ParquetRows, "row", lambda self, i, row=ParquetRows.row: read.append(i) or row(self, i))
+        track = ParquetRows.track
+        monkeypatch.setattr(ParquetRows, "track", lambda self, row: read.append(row) or track(self, row))
     rest = list(DataLoader(resumed, batch_size=2, num_workers=num_workers, collate_fn=collate))
     assert len(rest) == len(whole) - 3
     for expected, got in zip(whole[3:], rest, strict=True):
         assert got["ids"] == expected["ids"]
         assert all(torch.equal(got[name], expected[name]) for name in NAMES)
     if num_workers == 0:  # rows of skipped items are not opened, but for mixing with others
-        assert len(read) < 9 * 4
+        assert 0 < len(read) < 9 * 4
     resumed.set_epoch(1)
     assert len(list(resumed)) == len(resumed)
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import yaml
+from built_corpora import contents, read_rows
 from datasets import load_dataset
 from row_files import make_rows, write_built
 
@@ -20,6 +20,7 @@ from majl_hf.pseudo_labels import PseudoLabelConfig, report, run, run_pseudo_lab
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher
 from majl_hf.rows.check import check_dataset
 from majl_hf.rows.convert import row_to_track
+from majl_hf.rows.writing import ShardWriter
 
 ROOT = Path(__file__).parents[2]
 DATE = "2026-01-02"
@@ -27,14 +28,6 @@ DATE = "2026-01-02"
 
 def make_config(corpus: Path, out: Path, **values) -> PseudoLabelConfig:
     return PseudoLabelConfig(**{"rows": str(corpus), "out": str(out), "date": DATE, **values})
-
-
-def rows_of(folder: Path) -> dict[str, dict]:
-    return {row["id"]: row for path in sorted((folder / "data").iterdir()) for row in pq.read_table(path).to_pylist()}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_rows_get_what_they_lack(corpus, pitch_teacher, vocals_teacher, tmp_path):
@@ -51,7 +44,7 @@ def test_rows_get_what_they_lack(corpus, pitch_teacher, vocals_teacher, tmp_path
     loaded = load_dataset(str(result.out), split="train")
     assert set(loaded["label_kind"]) == {"pseudo"} and len(loaded) == 5
 
-    before, after = rows_of(corpus), rows_of(result.out)
+    before, after = read_rows(corpus), read_rows(result.out)
     for id, f0_hz in (("c/separation0", 220.0), ("c/separation1", 230.0), ("c/vocals0", 220.0)):
         row = after[id]
         assert row["f0_hz"] == pytest.approx([f0_hz] * len(row["f0_hz"]), rel=0.02)
@@ -93,7 +86,7 @@ def test_report_card_and_picture(corpus, pitch_teacher, vocals_teacher, tmp_path
     assert pitch["num_frames"] == sum(pitch["histogram_frames"]) == 3 * 50
     assert pitch["voiced_share"] == pytest.approx(pitch["num_voiced"] / 150) and pitch["num_voiced"] >= 144
     assert sum(vocals["histogram_frames"]) == sum(vocals["histogram_voiced_frames"]) == 2 * 100
-    assert sum(pitch["histogram_rows"]) == 3 and set(facts["row_confidence"]) == set(rows_of(result.out))
+    assert sum(pitch["histogram_rows"]) == 3 and set(facts["row_confidence"]) == set(read_rows(result.out))
     assert (result.out / "confidences.png").read_bytes().startswith(b"\x89PNG")
     card = (result.out / "README.md").read_text()
     assert "pseudo-labelled" in card and "Pitch teacher: id `tone-tracker`" in card and "confidences.png" in card
@@ -120,7 +113,7 @@ def test_thresholds_drop_rows_and_silence_frames(corpus, vocals_teacher, tmp_pat
     teacher = PitchTeacher(tracker, {"id": "monotone"})  # 220 Hz whatever is played: no view agrees
     no_views = make_config(corpus, tmp_path / "out", views_semitones=(), vocals_teacher=None)
     result = run_pseudo_labels(no_views, pitch_teacher=teacher)
-    rows = rows_of(result.out)
+    rows = read_rows(result.out)
     assert sorted(rows) == ["c/separation0", "c/separation1", "c/vocals0"]  # without a vocals teacher no pitch rows
     assert rows["c/vocals0"]["pitch_confidence"] == pytest.approx([0.0] * 10 + [0.8] * 40)
     assert rows["c/vocals0"]["f0_hz"] == pytest.approx([220.0] * 50)
@@ -133,7 +126,7 @@ def test_thresholds_drop_rows_and_silence_frames(corpus, vocals_teacher, tmp_pat
     # c/pitch0 is 220 Hz and its label agrees; c/pitch1 is 230 Hz, 77 cents away. It alone is in its file.
     config = make_config(corpus, tmp_path / "vocals", label_kinds=("pitch",), shard_minutes=0.01)
     result = run_pseudo_labels(config, pitch_teacher=teacher, vocals_teacher=vocals_teacher)
-    assert sorted(rows_of(result.out)) == ["c/pitch0"] and sorted(result.dropped) == ["c/pitch1"]
+    assert sorted(read_rows(result.out)) == ["c/pitch0"] and sorted(result.dropped) == ["c/pitch1"]
     assert result.dropped["c/pitch1"] == "its confidence is 0.000, under 0.5"
     assert check_dataset(result.out).problems == [] and load_dataset(str(result.out))["train"].num_rows == 1
     assert len(list((result.out / "data").iterdir())) == 2
@@ -165,10 +158,10 @@ def test_other_settings_do_not_mix_with_what_is_there(corpus, pitch_teacher, tmp
     assert run_pseudo_labels(config, pitch_teacher=pitch_teacher) == first
     second = run_pseudo_labels(other, pitch_teacher=pitch_teacher, overwrite=True)
     assert second.report["min_row_confidence"] == 0.6
-    assert "rows under 0.6 left out" in rows_of(second.out)["c/vocals0"]["provenance"]
+    assert "rows under 0.6 left out" in read_rows(second.out)["c/vocals0"]["provenance"]
 
     before = contents(corpus)
-    with pytest.raises(MajlError, match=r"holds README\.md but no build\.json"):
+    with pytest.raises(MajlError, match=r"contains README\.md but no build\.json"):
         run_pseudo_labels(make_config(corpus, corpus, vocals_teacher=None), pitch_teacher=pitch_teacher, overwrite=True)
     assert contents(corpus) == before
 
@@ -183,7 +176,7 @@ def test_the_date_is_taken_once(corpus, pitch_teacher, tmp_path, monkeypatch):
         def now(zone):
             raise AssertionError("the date is in the plan")
 
-    monkeypatch.setattr("majl_hf.pseudo_labels.plan.datetime", Tomorrow)
+    monkeypatch.setattr(run, "datetime", Tomorrow)
     (first.out / "data" / "train-00000-of-00001.parquet").unlink()
     build = json.loads((first.out / "build.json").read_text())
     (first.out / "build.json").write_text(json.dumps({**build, "finished": False}))
@@ -202,7 +195,7 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
     values |= {"pitch_teacher": tiny_model_folder, "vocals_teacher": tiny_model_folder}
     whole = run_pseudo_labels(make_config(corpus, tmp_path / "whole", **values))
     sha256 = checkpoint_sha256(tiny_model_folder)
-    assert all(f"weights SHA-256 {sha256}" in row["provenance"] for row in rows_of(whole.out).values())
+    assert all(f"weights SHA-256 {sha256}" in row["provenance"] for row in read_rows(whole.out).values())
     monkeypatch.setattr(run, "load_pitch_teacher", None)  # what is finished needs nobody
     assert run_pseudo_labels(make_config(corpus, tmp_path / "whole", **values)).report == whole.report
     monkeypatch.undo()
@@ -214,7 +207,7 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.ShardWriter, "discard", lambda self: None)  # who is killed does not clean up
+        patch.setattr(ShardWriter, "discard", lambda self: None)  # who is killed does not clean up
         with pytest.raises(Killed):
             run_pseudo_labels(make_config(corpus, out, **values), progress=kill)
     names = sorted(path.name for path in (out / "data").iterdir())
@@ -242,7 +235,8 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
 
 
 def test_a_corpus_that_lacks_nothing(corpus, tmp_path):
-    full = write_built(tmp_path / "full", [rows_of(corpus)["c/full0"]], num_shards=1)
+    row = {name: value for name, value in read_rows(corpus)["c/full0"].items() if name != "split"}
+    full = write_built(tmp_path / "full", [row], num_shards=1)
     with pytest.raises(CorpusError, match=r"has no row to label in train: it needs rows of kind pitch, and has {'full"):
         run_pseudo_labels(make_config(full, tmp_path / "out", label_kinds=("pitch",)))
 

@@ -1,7 +1,6 @@
 """A corpus becomes a folder: planned, sharded, resumed after any end, refused where it would mix two plans."""
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -15,14 +14,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from built_corpora import contents
 from killed import forks, run_and_kill
 from processes import environment
 
 from majl_hf.corpora.labels import PitchLabel
 from majl_hf.corpora.tracks import AudioPart, Track
 from majl_hf.errors import CorpusError, MajlError
-from majl_hf.rows.build import BuildFailed, assign_splits, build_corpus, plan_shards
+from majl_hf.rows.build import assign_splits, build_corpus, plan_build
 from majl_hf.rows.convert import track_to_row
+from majl_hf.rows.writing import BuildFailed
 from majl_hf.system.processes import map_in_order
 
 RATE = 8_000
@@ -55,12 +56,6 @@ def build(tracks, out, **options):
     return build_corpus(tracks, out, **{"shard_minutes": 2 / 60, **options})
 
 
-def contents(out: Path) -> dict[str, str]:
-    """Hash of every file, hidden ones included."""
-    files = sorted(path for path in out.rglob("*") if path.is_file())
-    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 def identity(path: Path) -> tuple[int, int]:
     return path.stat().st_ino, path.stat().st_mtime_ns
 
@@ -70,7 +65,7 @@ def test_the_folder_loads(tracks, tmp_path):
 
     out = tmp_path / "out"
     report = build(tracks, out)
-    assert (report.num_rows, report.num_shards, report.num_kept, report.left_out) == (6, 4, 0, {})
+    assert (report.num_rows, len(report.footers), report.num_kept, report.left_out) == (6, 4, 0, {})
     assert report.duration_s == 6.0
     shards = sorted(path.name for path in (out / "data").iterdir())
     assert shards == [
@@ -94,25 +89,25 @@ def test_the_folder_loads(tracks, tmp_path):
 @pytest.mark.parametrize("shard_minutes", [0.001, 0.02, 0.05, 0.07, 100])
 def test_the_plan_holds_every_track_once_in_order(tracks, shard_minutes):
     tracks = [replace(t, duration_s=d) for t, d in zip(tracks, [1, 9, 0.1, 0.1, 3, 2], strict=True)]
-    shards = plan_shards(tracks, shard_minutes)
-    assert [track for shard in shards for track in shard.tracks] == tracks
-    assert all(shard.tracks for shard in shards)
-    assert all(track.split == shard.split for shard in shards for track in shard.tracks)
+    shards = plan_build(tracks, shard_minutes)
+    assert [track for shard in shards for track in shard.items] == tracks
+    assert all(shard.items for shard in shards)
+    assert all(track.split == shard.split for shard in shards for track in shard.items)
     assert len({shard.file for shard in shards}) == len(shards)
-    again = plan_shards(tracks, shard_minutes)
-    assert [(s.file, s.fingerprint) for s in again] == [(s.file, s.fingerprint) for s in shards]
+    again = plan_build(tracks, shard_minutes)
+    assert [(s.file, s.digest) for s in again] == [(s.file, s.digest) for s in shards]
 
 
-def test_what_changes_a_row_changes_the_fingerprint(tracks):
-    def fingerprint(track):
-        return plan_shards([track])[0].fingerprint
+def test_what_changes_a_row_changes_the_digest(tracks):
+    def digest(track):
+        return plan_build([track])[0].digest
 
-    track, original = tracks[0], fingerprint(tracks[0])
+    track, original = tracks[0], digest(tracks[0])
     louder = replace(track.label, f0_hz=track.label.f0_hz + 1)
     for changed in (replace(track, label=louder), replace(track, licence="x"), replace(track, vocals=tracks[1].vocals)):
-        assert fingerprint(changed) != original
+        assert digest(changed) != original
     os.utime(track.vocals.path, ns=(0, 0))
-    assert fingerprint(track) != original
+    assert digest(track) != original
 
 
 @pytest.mark.parametrize("stop_after_s", [0, 1, 2, 3, 4, 5.5])
@@ -261,7 +256,23 @@ def test_a_folder_of_something_else_is_refused(tracks, tmp_path):
         build(tracks, tmp_path, overwrite=True)
 
 
-@posix
+def test_a_build_of_another_format_or_origin_is_refused(tracks, tmp_path):
+    out = tmp_path / "out"
+
+    def stop(done_s, total_s):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tracks, out, progress=stop)
+    unfinished = json.loads((out / "build.json").read_text())
+    (out / "build.json").write_text(json.dumps({**unfinished, "format": 1}))
+    with pytest.raises(MajlError, match=r"was made otherwise \(format 1, now 2\)"):
+        build(tracks, out)
+    (out / "build.json").write_text(json.dumps({**unfinished, "origin": "pseudo_labels"}))
+    with pytest.raises(MajlError, match=r"of another origin \(pseudo_labels\)"):
+        build(tracks, out, overwrite=True)
+
+
 def test_two_builds_of_one_folder_do_not_meet(tracks, tmp_path):
     out = tmp_path / "out"
 
@@ -317,14 +328,14 @@ def test_a_full_disk_leaves_no_half_file(tracks, tmp_path):
 
 def test_what_cannot_be_planned_is_refused(tracks):
     with pytest.raises(CorpusError, match="no recordings"):
-        plan_shards([])
+        plan_build([])
     with pytest.raises(CorpusError, match="c/0 occurs twice"):
-        plan_shards([tracks[0], tracks[0]])
+        plan_build([tracks[0], tracks[0]])
     with pytest.raises(CorpusError, match="the split 'dev'"):
-        plan_shards([replace(tracks[0], split="dev")])
+        plan_build([replace(tracks[0], split="dev")])
     tracks[0].vocals.path.unlink()
     with pytest.raises(CorpusError, match=r"0\.wav cannot be read"):
-        plan_shards(tracks)
+        plan_build(tracks)
 
 
 def test_splits_can_be_assigned(tracks):

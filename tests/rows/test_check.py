@@ -12,10 +12,11 @@ import soundfile
 from majl_hf.corpora.labels import Note, PitchLabel
 from majl_hf.corpora.tracks import AudioPart, Track
 from majl_hf.errors import MajlError
-from majl_hf.rows.build import ShardWriter, build_corpus
+from majl_hf.rows.build import build_corpus
 from majl_hf.rows.check import check_dataset, check_row
 from majl_hf.rows.convert import _encode, track_to_row
 from majl_hf.rows.schema import ROW_FEATURES
+from majl_hf.rows.writing import ShardWriter
 
 RATE = 8_000
 SCHEMA = ROW_FEATURES.arrow_schema
@@ -81,7 +82,7 @@ def rewrite(path, change) -> None:
     rows = change(pq.read_table(path).to_pylist())
     with ShardWriter(path, SCHEMA) as writer:
         for row in rows:
-            writer.write(pa.Table.from_pylist([row], schema=SCHEMA))
+            writer.write(row)
 
 
 def test_a_good_folder_is_counted(folder):
@@ -251,5 +252,5 @@ def test_an_unfinished_build_is_no_good(tracks, tmp_path):
 
 
 def test_a_folder_without_data_is_an_error(tmp_path):
-    with pytest.raises(MajlError, match=r"holds no \*\.parquet"):
+    with pytest.raises(MajlError, match=r"has no \*\.parquet"):
         check_dataset(tmp_path)

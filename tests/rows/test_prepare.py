@@ -75,8 +75,8 @@ def test_one_command_builds_combines_checks_and_resumes(config, tmp_path):
         (("name: songs", "name: voices"), "another `name`"),
         (("name: songs", "name: combined"), "another `name`"),
         (("out:", "- out:"), "is not a YAML file of settings"),
-        (("tempering: 1.0", "tempering: 2.0"), r"combine.sampling: tempering is 2\.0"),
-        (("tempering: 1.0", "temper: 2.0"), "combine.sampling: .*temper"),
+        (("tempering: 1.0", "tempering: 2.0"), r"combine\.sampling\.tempering: .*, got 2\.0"),
+        (("tempering: 1.0", "temper: 2.0"), r"combine\.sampling\.temper"),
     ],
 )
 def test_a_wrong_file_is_refused(config, change, message):

@@ -54,15 +54,15 @@ def test_no_rows_no_weights():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"tempering": 1.5}, "tempering is 1.5"),
-        ({"kind_shares": {"full": -1}}, "'full' a share of -1"),
+        ({"tempering": 1.5}, "tempering\n.* less than or equal to 1"),
+        ({"kind_shares": {"full": -1}}, "kind_shares.full\n.* greater than or equal to 0"),
         ({"kind_shares": {"full": 1}}, r"label kind \['pitch', 'vocals'\]"),
         ({"corpus_shares": {"a": 1, "b": 1}}, r"corpus of kind 'pitch' \['c'\]"),
         ({"kind_shares": {"full": 0, "pitch": 0, "vocals": 0}}, "are 0"),
     ],
 )
 def test_bad_shares_are_refused(config, message):
-    with pytest.raises(MajlError, match=message):
+    with pytest.raises((MajlError, ValueError), match=message):
         weights(**config)
 
 

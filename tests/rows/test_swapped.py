@@ -1,4 +1,4 @@
-"""Exchanged vocals and accompaniment are found by the pitch label, and what is right is left alone."""
+"""Swapped vocals and accompaniment are found by the pitch label, and what is right is left alone."""
 
 import os
 from dataclasses import replace
@@ -12,10 +12,11 @@ from corpus_files import MIR1K_RATE, write_mir1k
 from majl_hf.corpora.labels import PitchLabel
 from majl_hf.corpora.mir1k import load_mir1k
 from majl_hf.errors import CorpusError
-from majl_hf.rows.build import BuildFailed, build_corpus
+from majl_hf.rows.build import build_corpus
 from majl_hf.rows.check import check_dataset, check_row
 from majl_hf.rows.convert import row_to_track, track_to_row
-from majl_hf.rows.swapped import find_exchange, label_fit
+from majl_hf.rows.swapped import find_swapped, label_fit
+from majl_hf.rows.writing import BuildFailed
 
 DURATION_S = 4.0
 HOP_S = 0.02
@@ -49,7 +50,7 @@ def clip(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def swapped_corpus(tmp_path):
-    """Four clips, of which s_song_2 has its channels exchanged."""
+    """Four clips, of which s_song_2 has its channels swapped."""
     clips, labels = {}, {}
     for number in range(4):
         accompaniment, vocals, semitones = clip(number)
@@ -65,12 +66,12 @@ def test_the_voice_fits_and_the_band_does_not():
         accompaniment, vocals, semitones = clip(seed)
         label = PitchLabel(np.where(semitones > 0, 440 * 2 ** ((semitones - 69) / 12), 0), HOP_S, HOP_S)
         fits.append([label_fit(part[None], MIR1K_RATE, label) for part in (vocals, accompaniment)])
-        assert find_exchange(vocals[None], accompaniment[None], MIR1K_RATE, label) is None
-        message = find_exchange(accompaniment[None], np.stack([0.01 * vocals] * 2), MIR1K_RATE, label)
-        assert message is not None and "are exchanged" in message
+        assert find_swapped(vocals[None], accompaniment[None], MIR1K_RATE, label) is None
+        message = find_swapped(accompaniment[None], np.stack([0.01 * vocals] * 2), MIR1K_RATE, label)
+        assert message is not None and "are swapped" in message
         # Frames that are not trusted, or may be octaves off, tell nothing.
         for other in (replace(label, octave_reliable=False), replace(label, confidence=np.ones(len(label)))):
-            assert find_exchange(accompaniment[None], vocals[None], MIR1K_RATE, other) is None
+            assert find_swapped(accompaniment[None], vocals[None], MIR1K_RATE, other) is None
     voices, bands = np.array(fits).T
     assert voices.min() > 0.85 and np.abs(bands).max() < 0.5
 
@@ -91,12 +92,12 @@ def test_the_fit_of_pure_cases(sampling_rate, f0_hz):
 def test_too_few_voiced_frames_tell_nothing():
     label = PitchLabel(np.where(np.arange(100) < 15, 200.0, 0.0), 0.01, 0.1)
     assert label_fit(np.ones((1, 16_000)), 16_000, label) is None
-    assert find_exchange(np.ones((1, 16_000)), np.ones((1, 16_000)), 16_000, label) is None
+    assert find_swapped(np.ones((1, 16_000)), np.ones((1, 16_000)), 16_000, label) is None
 
 
 def test_a_build_refuses_the_clip_and_goes_on_with_the_others(swapped_corpus, tmp_path):
     tracks = load_mir1k(swapped_corpus)
-    with pytest.raises(BuildFailed, match=r"mir1k/s_song_2: In mir1k/s_song_2 .* are exchanged") as failure:
+    with pytest.raises(BuildFailed, match=r"mir1k/s_song_2: In mir1k/s_song_2 .* are swapped") as failure:
         build_corpus(tracks, tmp_path / "out")
     assert set(failure.value.failures) == {"mir1k/s_song_2"}
     with pytest.raises(CorpusError, match="In mir1k/s_song_2 the accompaniment fits"):
@@ -110,12 +111,12 @@ def test_a_check_names_the_row(swapped_corpus):
     row |= {"f0_hz": row["f0_hz"].tolist()}
     assert check_row(row) == []
     (problem,) = check_row({**row, "vocals": row["accompaniment"], "accompaniment": row["vocals"]})
-    assert "are exchanged" in problem
+    assert "are swapped" in problem
 
 
 @pytest.mark.skipif("MAJL_MIR1K_ROWS" not in os.environ, reason="MAJL_MIR1K_ROWS is no folder with MIR-1K as rows")
 def test_every_clip_of_mir1k():
-    """No clip is refused as it is, each is when exchanged: the figures beside `swapped.MIN_FIT`."""
+    """No clip is refused as it is, each is when swapped: the figures beside `swapped.MIN_FIT`."""
     alarms, missed, differences = [], [], []
     for path in sorted((Path(os.environ["MAJL_MIR1K_ROWS"]) / "data").glob("*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(batch_size=1):
@@ -123,8 +124,8 @@ def test_every_clip_of_mir1k():
             parts = [part.read(0, part.num_samples) for part in (track.vocals, track.accompaniment)]
             fits = [label_fit(part, track.sampling_rate, track.label) for part in parts]
             differences.append(fits[0] - fits[1])
-            alarms += [track.id] * (find_exchange(*parts, track.sampling_rate, track.label) is not None)
-            missed += [track.id] * (find_exchange(*parts[::-1], track.sampling_rate, track.label) is None)
-    print(f"{len(differences)} clips, {len(alarms)} refused, {len(missed)} missed when exchanged, "
+            alarms += [track.id] * (find_swapped(*parts, track.sampling_rate, track.label) is not None)
+            missed += [track.id] * (find_swapped(*parts[::-1], track.sampling_rate, track.label) is None)
+    print(f"{len(differences)} clips, {len(alarms)} refused, {len(missed)} missed when swapped, "
           f"difference of fits at least {min(differences):.3f}, median {np.median(differences):.3f}")  # fmt: skip
     assert alarms == missed == [] and min(differences) > 0.3

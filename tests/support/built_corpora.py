@@ -1,5 +1,6 @@
 """Tiny built corpora: made-up tunes as tracks, and folders of Parquet shards as a build writes them."""
 
+import hashlib
 import io
 import json
 from functools import cache
@@ -68,7 +69,8 @@ def write_built(folder: Path, tracks: list[Track], splits_by: tuple[str, ...] | 
             for track in (track for track in tracks if (track.split or "train") == split):
                 writer.write_table(pa.Table.from_pylist([track_to_row(track)], schema=schema))
     if splits_by is not None:
-        (folder / "build.json").write_text(json.dumps({"splits_by": splits_by}))
+        stated = {track.corpus: splits_by for track in tracks}
+        (folder / "build.json").write_text(json.dumps({"splits_by": stated, "shards": []}))
     return folder
 
 
@@ -79,3 +81,9 @@ def read_rows(folder: Path) -> dict[str, dict]:
         for row in pq.ParquetFile(path).read().to_pylist():
             rows[row["id"]] = {**row, "split": path.name.partition("-")[0]}
     return rows
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hash of every file, hidden ones included."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -65,7 +65,7 @@ class Run:
         }
 
     @property
-    def fingerprint(self) -> str:
+    def digest(self) -> str:
         return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def scores_file(self, split: str) -> Path:

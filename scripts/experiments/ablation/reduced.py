@@ -1,39 +1,29 @@
 """A corpus of fully labelled rows with labels taken away, song by song.
 
-    OUT/data/train-00000-of-00001.parquet   rows of `data.schema.ROW_FEATURES`
-    OUT/reduced.json                        which song kept what, seed, shares, minutes
-
 Some songs stay as they are ("full"), some lose their pitch ("separation"), the others lose their stems and keep the
-mixture ("pitch"). The FLAC bytes of what stays are copied; a mixture is the sum of the stems that are taken away. It is
-written beside its place and renamed when it is complete.
+mixture ("pitch"). The FLAC bytes of what stays are copied; a mixture is the sum of the stems that are taken away. See
+`majl_hf.rows.writing` for the folder; its plan also says which song kept what, seed, shares and minutes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from majl_hf.corpora.tracks import SumPart
 from majl_hf.errors import ConfigError, CorpusError
-from majl_hf.pseudo_labels.sources import find_files, scan
-from majl_hf.rows.build import ShardWriter, write_json
 from majl_hf.rows.convert import row_to_track, track_to_row
-from majl_hf.rows.schema import ROW_FEATURES
-from majl_hf.rows.shards import cut_evenly, file_facts, shard_name
+from majl_hf.rows.index import RowRef, scan
+from majl_hf.rows.reading import RowReader, find_row_files
+from majl_hf.rows.shards import file_facts
+from majl_hf.rows.writing import SHARD_MINUTES, Made, Plan, plan_shards, read_plan, read_splits_by, write_corpus
 
 from .config import ReducedConfig
 
-FACTS_FILE = "reduced.json"
 KINDS = ("full", "separation", "pitch")
-SHARD_MINUTES = 10.0
 _PITCH_COLUMNS = ("f0_hz", "f0_hop_s", "f0_offset_s", "f0_octave_reliable", "pitch_confidence", "notes")
 
 
@@ -78,26 +68,18 @@ def reduce_row(row: Mapping, kind: str) -> dict:
 
 
 def make_reduced_corpus(config: ReducedConfig, out: str | Path) -> dict:
-    """Write the reduced corpus, unless it is there, and return the content of its `reduced.json`.
+    """Write the reduced corpus, or finish it, and return what its plan says: made_from, songs and counts.
 
     Raises:
-        ConfigError: `out` holds a corpus that was made otherwise.
+        ConfigError: `out` has a corpus that was made otherwise.
         CorpusError: rows that are not "full", or that cannot be read.
     """
     out = Path(out)
-    files = find_files(config.rows, config.split)
+    files = find_row_files(config.rows, config.split)
     made_from = {
         **config.model_dump(mode="json", exclude={"rows"}),
         "files": [file_facts(file)[:2] for file in files],  # a copy of the same files makes the same corpus
     }
-    if (out / FACTS_FILE).is_file():
-        facts = json.loads((out / FACTS_FILE).read_text(encoding="utf-8"))
-        if facts["made_from"] != made_from:
-            raise ConfigError(
-                f"{out} was made from other rows, shares or seed than the configuration says; what was trained on it "
-                "cannot be compared with what would be trained now. Choose another `out`."
-            )
-        return facts
     rows = scan(files)
     if others := [row for row in rows if row.label_kind != "full"]:
         raise CorpusError(
@@ -105,35 +87,32 @@ def make_reduced_corpus(config: ReducedConfig, out: str | Path) -> dict:
             f"({others[0].label_kind}); labels can only be taken from rows that have all of them."
         )
     kinds = assign_songs([row.song for row in rows], config.full_share, config.separation_share, config.seed)
-    facts = {
-        "made_from": made_from,
-        "songs": kinds,
-        "counts": {
-            kind: {
-                "songs": sum(value == kind for value in kinds.values()),
-                "rows": sum(kinds[row.song] == kind for row in rows),
-                "minutes": round(sum(row.duration_s for row in rows if kinds[row.song] == kind) / 60, 2),
-            }
-            for kind in KINDS
-        },
+    facts = {"made_from": made_from, "songs": kinds, "counts": {kind: _count(rows, kinds, kind) for kind in KINDS}}
+
+    def make_plan(earlier: Mapping | None) -> Plan:
+        if earlier is not None and earlier.get("made_from") != made_from:
+            raise ConfigError(
+                f"{out} was made from other rows, shares or seed than the configuration says; what was trained on it "
+                "cannot be compared with what would be trained now. Choose another `out`."
+            )
+        shards = plan_shards({"train": rows}, SHARD_MINUTES, lambda row: row.id, made_from)
+        stated = read_splits_by(Path(config.rows))
+        return Plan("reduced", shards, {row.corpus: stated[row.corpus] for row in rows}, facts)
+
+    def produce(plan: Plan, rows: Sequence[RowRef], tick: Callable[[], None]) -> Iterator[Made]:
+        with RowReader() as reader:
+            for row in rows:
+                yield Made(reduce_row(reader.row(row), kinds[row.song]))
+
+    write_corpus(out, make_plan, produce, wait=True)  # of the same command twice one makes it
+    plan = read_plan(out)
+    return {name: plan[name] for name in facts}
+
+
+def _count(rows: Sequence[RowRef], kinds: Mapping[str, str], kind: str) -> dict:
+    chosen = [row for row in rows if kinds[row.song] == kind]
+    return {
+        "songs": sum(value == kind for value in kinds.values()),
+        "rows": len(chosen),
+        "minutes": round(sum(row.duration_s for row in chosen) / 60, 2),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    try:
-        (part / "data").mkdir()
-        total_s = sum(row.duration_s for row in rows)
-        groups = cut_evenly(rows, max(1, math.ceil(total_s / (60 * SHARD_MINUTES))))
-        schema = ROW_FEATURES.arrow_schema
-        for number, group in enumerate(groups):
-            with ShardWriter(part / "data" / shard_name("train", number, len(groups)), schema) as writer:
-                for row in group:
-                    writer.write(pa.Table.from_pylist([reduce_row(row.read(), kinds[row.song])], schema=schema))
-        write_json(part / FACTS_FILE, facts)
-        try:
-            part.rename(out)
-        except OSError:
-            if not (out / FACTS_FILE).is_file():  # a second command was not faster
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return facts

@@ -23,12 +23,12 @@ import numpy as np
 from majl_hf.errors import MajlError
 from majl_hf.metrics.statistics import LEVEL, NUM_RESAMPLES, estimate
 from majl_hf.models.configuration_majl import MajlConfig
+from majl_hf.rows.writing import read_plan
 from majl_hf.system.files import write_atomically
 from majl_hf.system.provenance import code_revision, package_versions
 
 from .config import AblationConfig
 from .plan import Run, budgets, corpus_folder, plan_run, start_folder
-from .reduced import FACTS_FILE
 from .run import STAGE_FILE
 
 METRICS = ("sdr_db", "rpa", "oa")
@@ -54,7 +54,7 @@ def collect_results(config: AblationConfig) -> dict:
     scored = [cell for cell in config.cells if any(cell in content["cells"] for content in splits.values())]
     start = MajlConfig.from_pretrained(_config_folder(start_folder(config, config.seeds[0])))
     spent = budgets(config, start.sampling_rate)
-    facts = json.loads((corpus_folder(config) / FACTS_FILE).read_text(encoding="utf-8"))
+    facts = read_plan(corpus_folder(config))
     return {
         "name": config.name,
         "title": config.title,
@@ -126,7 +126,7 @@ def _split(config: AblationConfig, runs: Mapping[str, list[Run]], split: str) ->
             path = run.scores_file(split)
             if path.is_file():
                 content = json.loads(path.read_text(encoding="utf-8"))
-                if content["fingerprint"] != run.fingerprint:
+                if content["digest"] != run.digest:
                     raise MajlError(f"{path} is of a run with other settings; delete {run.folder} and train it again.")
                 items.setdefault(cell, {})[run.seed] = content["items"]
     if not items:

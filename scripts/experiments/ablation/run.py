@@ -1,18 +1,16 @@
 """Train and score the rows of a matrix, one after the other; what is finished is passed over.
 
-A run that was killed goes on from its last checkpoint, its pseudo labels and its scores appear whole or not at all. A
-run holds its folder, so the same command given twice shares the matrix between two processes.
+A run that was killed is resumed from its last checkpoint; its pseudo labels and its scores appear whole or not at all.
+A run locks its folder, so two processes of the same command share the matrix.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -28,8 +26,7 @@ from majl_hf.mixing.config import Corpus
 from majl_hf.models.configuration_majl import MajlConfig
 from majl_hf.models.modeling_majl import MajlModel
 from majl_hf.pseudo_labels import run_pseudo_labels
-from majl_hf.rows.build import write_json
-from majl_hf.system.locks import held
+from majl_hf.system.files import locked, new_folder, write_json
 from majl_hf.system.provenance import code_revision
 from majl_hf.training.run import last_checkpoint, seeded_model, train
 
@@ -81,8 +78,7 @@ def run_matrix(
     for seed in seeds:
         for cell in cells:
             run = plan_run(config, cell, seed)
-            run.folder.mkdir(parents=True, exist_ok=True)
-            with held(run.folder) as free:
+            with locked(run.folder) as free:
                 if not free:
                     busy.append(f"{cell}, seed {seed}")
                     say(f"{cell}, seed {seed}: another process is at it")
@@ -95,7 +91,7 @@ def carry_out(config: AblationConfig, run: Run, test: bool = False, say: Callabl
     """All of a run that is not done yet.
 
     Raises:
-        ConfigError: its folder holds a run with other settings.
+        ConfigError: its folder has a run with other settings.
     """
     _check_made_with(run)
     for number, stage in enumerate(run.stages, start=1):
@@ -117,32 +113,25 @@ def _part(config: MajlConfig, name: str) -> dict | None:
 def _make_start(parts: dict, seed: int, folder: Path) -> None:
     """A model with random weights drawn from `seed`, saved in `folder` unless it is there."""
     config = MajlConfig(**parts)
-    if folder.is_dir():
-        there = MajlConfig.from_pretrained(folder)
-        if any(_part(there, name) != _part(config, name) for name in MajlConfig.sub_configs):
-            raise ConfigError(f"{folder} holds other parts than `start.parts` says. Choose another `out`.")
-        return
-    model = seeded_model(config, seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        model.eval().save_pretrained(part)
-        with contextlib.suppress(OSError):  # a second command was faster, with the same weights
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with locked(folder.parent, wait=True):
+        if not folder.is_dir():
+            with new_folder(folder) as part:
+                seeded_model(config, seed).eval().save_pretrained(part)
+    there = MajlConfig.from_pretrained(folder)
+    if any(_part(there, name) != _part(config, name) for name in MajlConfig.sub_configs):
+        raise ConfigError(f"{folder} has other parts than `start.parts` says. Choose another `out`.")
 
 
 def _check_made_with(run: Run) -> None:
     path = run.folder / RUN_FILE
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8"))["fingerprint"] != run.fingerprint:
+        if json.loads(path.read_text(encoding="utf-8"))["digest"] != run.digest:
             raise ConfigError(
                 f"{run.folder} was made with other settings than the configuration has now. Delete that folder to "
                 "train this row again, or give the row another name."
             )
         return
-    write_json(path, {"fingerprint": run.fingerprint, **run.facts})
+    write_json(path, {"digest": run.digest, **run.facts})
 
 
 def _train_stage(stage: Stage) -> None:
@@ -165,7 +154,7 @@ def _train_stage(stage: Stage) -> None:
     write_json(stage.folder / LOG_FILE, {"log": log})
     facts = {
         "steps": stage.steps,
-        # A session that went on from a checkpoint tells the time of its own steps only.
+        # A session that resumed a checkpoint measured its own steps only.
         "training_s": None if done >= stage.steps else wall_s * stage.steps / (stage.steps - done),
         "labelling_s": labelling_s,
         "pseudo_rows": kept,
@@ -209,7 +198,7 @@ def _score(run: Run, split: str, corpus: Corpus) -> None:
         {
             "cell": run.cell,
             "seed": run.seed,
-            "fingerprint": run.fingerprint,
+            "digest": run.digest,
             "corpus": corpus.model_dump(mode="json", exclude={"folder"}),
             "checkpoint_sha256": checkpoint_sha256(run.model),
             "code_revision": code_revision(),

@@ -93,13 +93,12 @@ def build(
     One CORPUS is read from the folder --source and becomes the folder --out. Of several, each is read from its folder
     below --source and built into its folder below --out.
 
-    A build that was stopped goes on where it was when the command is given again.
+    Run the same command again to resume a build that was stopped.
     """
     if not source.is_dir():
         raise MajlError(f"The folder {source} does not exist; give the folder of the corpus with --source.")
     options, splits = _pairs(option, "--option"), {}
-    for text in split or ():
-        name, pattern = _pair(text, "--split")
+    for name, pattern in _splits(split):
         splits.setdefault(name, []).append(pattern)
     with c.extra("data", "Working with datasets"):
         from ..corpora.registry import find_corpus
@@ -109,7 +108,13 @@ def build(
             find_corpus(name)
         several = len(corpora) > 1
         jobs = [
-            BuildJob(name, source / name if several else source, out / name if several else out, options, splits)
+            BuildJob(
+                corpus=name,
+                folder=source / name if several else source,
+                out=out / name if several else out,
+                options=options,
+                splits=splits,
+            )
             for name in dict.fromkeys(corpora)
         ]
         settings = {"shard_minutes": shard_minutes, "skip_bad": skip_bad, "overwrite": overwrite}
@@ -140,8 +145,8 @@ def prepare(
         if exit_code == 0 and config.combine is not None:
             folders.append(config.combined)
             if not config.is_combined():
-                options = config.combine_options() | {"overwrite": True}
-                exit_code = run_combine(folders[:-1], config.combined, processes, False, **options)
+                settings = {"shard_minutes": config.shard_minutes, "overwrite": True}
+                exit_code = run_combine(folders[:-1], config.combined, config.combine, processes, False, **settings)
                 if exit_code == 0:
                     config.note_combined()
         if exit_code == 0 and check:
@@ -172,7 +177,7 @@ def combine(
         bool, typer.Option("--by-audio/--by-name", help="Compare recordings by fingerprint as well as by name.")
     ] = True,
     on_conflict: Annotated[
-        OnConflict, typer.Option("--on-conflict", help="Rows of train that stand in validation or test, too.")
+        OnConflict, typer.Option("--on-conflict", help="Rows of train that are also in validation or test.")
     ] = OnConflict.move,
     processes: Processes = None,
     shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio a file, about.")] = 10.0,
@@ -180,11 +185,14 @@ def combine(
     as_json: AsJson = False,
 ) -> int:
     """Join built datasets: no song twice, none on both sides of a split, a sampling weight a row."""
-    splits = {pattern: name for name, pattern in (_pair(text, "--split") for text in split or ())}
-    options = {"splits": splits, "drop_duplicates": not duplicates, "by_audio": by_audio,
-               "on_conflict": on_conflict.value, "shard_minutes": shard_minutes, "overwrite": overwrite}  # fmt: skip
+    splits = {pattern: name for name, pattern in _splits(split)}
     with c.extra("data", "Working with datasets"):
-        return run_combine(folders, out, processes, as_json, **options)
+        from ..rows.combine import CombineOptions
+
+        options = CombineOptions(
+            splits=splits, drop_duplicates=not duplicates, by_audio=by_audio, on_conflict=on_conflict.value
+        )
+        return run_combine(folders, out, options, processes, as_json, shard_minutes=shard_minutes, overwrite=overwrite)
 
 
 @app.command("check")
@@ -208,38 +216,38 @@ def run_jobs(jobs: list, processes: int | None, as_json: bool, **settings) -> in
         for job in jobs:
             started_s = time.monotonic()
             try:
-                with minutes_of_audio(job.name, signals) as progress:
+                with minutes_of_audio(job.title, signals) as progress:
                     report = job.run(num_processes=processes or usable_cpus(), progress=progress, **settings)
             except Stopped as stop:
                 return _stopped(stop)
             except MajlError as error:
                 failed += 1
-                typer.echo(f"failed: {job.name}: {error}", err=True)
+                typer.echo(f"failed: {job.title}: {error}", err=True)
                 if as_json:
-                    _json_line({"corpus": job.name, "status": "failed", "error": str(error)})
+                    _json_line({"corpus": job.title, "status": "failed", "error": str(error)})
                 continue
-            _tell_built(job, report, time.monotonic() - started_s, as_json)
+            _report_built(job, report, time.monotonic() - started_s, as_json)
     return c.EXIT_FAILED if failed else 0
 
 
 def _stopped(stop: Stopped) -> int:
-    typer.echo("stopped: finished files are kept; give the command again to go on", err=True)
+    typer.echo("stopped: finished files are kept; run the same command again to resume", err=True)
     return stop.exit_code
 
 
-def _tell_built(job, report, elapsed_s: float, as_json: bool) -> None:
+def _report_built(job, report, elapsed_s: float, as_json: bool) -> None:
     for id, reason in report.left_out.items():
         typer.echo(f"left out: {id}: {reason}", err=True)
     if as_json:
         _json_line(
             {
-                "corpus": job.name,
+                "corpus": job.title,
                 "status": "done",
                 "out": str(report.out),
                 "num_rows": report.num_rows,
                 "minutes": round(report.duration_s / 60, 3),
                 "bytes": report.num_bytes,
-                "num_shards": report.num_shards,
+                "num_shards": len(report.footers),
                 "num_kept": report.num_kept,
                 "left_out": report.left_out,
                 "elapsed_s": round(elapsed_s, 3),
@@ -249,14 +257,14 @@ def _tell_built(job, report, elapsed_s: float, as_json: bool) -> None:
     kept = f", {report.num_kept} of them there already" if report.num_kept else ""
     left_out = f", {len(report.left_out)} left out" if report.left_out else ""
     typer.echo(
-        f"{job.name}: {report.num_rows} recordings{left_out}, {report.duration_s / 60:.1f} min, "
-        f"{report.num_bytes / 1e6:.1f} MB in {report.num_shards} files{kept}, in {elapsed_s:.1f} s -> "
+        f"{job.title}: {report.num_rows} recordings{left_out}, {report.duration_s / 60:.1f} min, "
+        f"{report.num_bytes / 1e6:.1f} MB in {len(report.footers)} files{kept}, in {elapsed_s:.1f} s -> "
         f"{c.shown(report.out)}"
     )
 
 
-def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: bool, **options) -> int:
-    """Combine datasets, tell what came of it, and return the exit code; `options` are those of `combine_corpora`."""
+def run_combine(folders: list[Path], out: Path, options, processes: int | None, as_json: bool, **settings) -> int:
+    """Combine datasets, report the result, and return the exit code; `settings` are those of `combine_corpora`."""
     from ..rows.combine import combine_corpora
     from ..system.processes import usable_cpus
 
@@ -267,9 +275,10 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
                 report = combine_corpora(
                     folders,
                     out,
+                    options,
                     num_processes=processes or usable_cpus(),
                     progress=lambda s: progress(s, None),
-                    **options,
+                    **settings,
                 )
         except Stopped as stop:
             return _stopped(stop)
@@ -278,19 +287,9 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
             return c.EXIT_FAILED
     elapsed_s = time.monotonic() - started_s
     if as_json:
-        amounts = [
-            {
-                "split": split,
-                "corpus": corpus,
-                "label_kind": kind,
-                "num_rows": amount.num_rows,
-                "minutes": round(amount.minutes, 3),
-            }
-            for (split, corpus, kind), amount in report.amounts.in_order()
-        ]
         facts = {"out": str(report.out), "num_rows": report.num_rows, "minutes": round(report.duration_s / 60, 3)}
         changes = {"dropped": report.dropped, "moved": report.moved, "held_out_audio": report.held_out_audio}
-        _json_line({**facts, "amounts": amounts, **changes, "elapsed_s": round(elapsed_s, 3)})
+        _json_line({**facts, "amounts": report.amounts.as_list(), **changes, "elapsed_s": round(elapsed_s, 3)})
         return 0
     for row in report.dropped:
         typer.echo(f"dropped: {row['id']}: its {row['because']} is that of {row['of']}", err=True)
@@ -304,7 +303,7 @@ def run_combine(folders: list[Path], out: Path, processes: int | None, as_json: 
 
 
 def check_folders(folders: list[Path], processes: int | None, as_json: bool) -> int:
-    """Check datasets, tell what was found, and return the exit code."""
+    """Check datasets, report what was found, and return the exit code."""
     from ..rows.check import check_dataset
     from ..system.processes import usable_cpus
 
@@ -324,16 +323,16 @@ def check_folders(folders: list[Path], processes: int | None, as_json: bool) -> 
             if as_json:
                 _json_line(report.as_dict())
             else:
-                _tell_checked(report)
+                _report_checked(report)
     return c.EXIT_FAILED if failed else 0
 
 
-def _tell_checked(report) -> None:
+def _report_checked(report) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("split", "corpus", "kind", "rows", "minutes", "MB/min", box=None, header_style="bold")
-    for (split, corpus, kind), amount in sorted(report.amounts.items()):
+    for (split, corpus, kind), amount in report.amounts.in_order():
         table.add_row(split, corpus, kind, *_numbers(amount))
     table.add_row("all", "", "", *_numbers(report.total))
     console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -353,6 +352,16 @@ def _pairs(texts: list[str] | None, option: str) -> dict:
     for name, value in pairs.items():
         with contextlib.suppress(ValueError):
             pairs[name] = json.loads(value)
+    return pairs
+
+
+def _splits(texts: list[str] | None) -> list[tuple[str, str]]:
+    """`SPLIT=GLOB` options."""
+    from ..rows.shards import SPLITS
+
+    pairs = [_pair(text, "--split") for text in texts or ()]
+    if unknown := [name for name, _ in pairs if name not in SPLITS]:
+        raise typer.BadParameter(f"there is no split {unknown[0]!r}; use {', '.join(SPLITS)}", param_hint="--split")
     return pairs
 
 

@@ -76,8 +76,8 @@ _PREROLL_S = 0.1  # decoded and thrown away after seeking: AAC frames overlap, s
 
 
 @dataclass(frozen=True)
-class StreamPart:
-    """One audio stream of a container, such as a stem of an mp4; a `tracks.Part`."""
+class StreamPart(Part):
+    """One audio stream of a container, such as a stem of an mp4."""
 
     path: Path
     stream: int
@@ -86,20 +86,8 @@ class StreamPart:
     num_channels: int
     bits: int = 16
 
-    @property
-    def duration_s(self) -> float:
-        return self.num_samples / self.sampling_rate
-
-    def read(self, first: int, num_samples: int) -> np.ndarray:
-        """As of `Part`.
-
-        Raises:
-            CorpusError: the stream cannot be decoded, holds NaN, or ends early.
-        """
-        audio = np.zeros((self.num_channels, num_samples), dtype=np.float32)
-        begin, end = max(first, 0), min(first + num_samples, self.num_samples)
-        if begin >= end:
-            return audio
+    def _read_within(self, begin: int, end: int) -> np.ndarray:
+        audio = np.zeros((self.num_channels, end - begin), dtype=np.float32)
         reached = begin
         try:
             with av.open(f"file:{self.path}") as container:
@@ -113,7 +101,7 @@ class StreamPart:
                     samples = np.concatenate([part.to_ndarray() for part in to_float.resample(frame)], axis=1)
                     low, high = max(at, begin), min(at + samples.shape[1], end)
                     if low < high:
-                        audio[:, low - first : high - first] = samples[:, low - at : high - at]
+                        audio[:, low - begin : high - begin] = samples[:, low - at : high - at]
                         reached = high
                     if high >= end:
                         break

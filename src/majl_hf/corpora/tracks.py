@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -33,30 +33,47 @@ def _content(data: bytes | Callable[[], BinaryIO]) -> BinaryIO:
     return data() if callable(data) else io.BytesIO(data)
 
 
-class Part(Protocol):
-    """One signal of a track, wherever it comes from."""
+class Part:
+    """One signal of a track, wherever it comes from; a kind of part says how samples within it are read.
+
+    `bits` is how many a sample is worth: 16 for lossy formats, 24 for floating point.
+    """
 
     sampling_rate: int
     num_samples: int
     num_channels: int
+    bits: int
 
     @property
-    def duration_s(self) -> float: ...
+    def duration_s(self) -> float:
+        return self.num_samples / self.sampling_rate
 
     def read(self, first: int, num_samples: int) -> np.ndarray:
-        """Samples `first` to `first + num_samples`, `(num_channels, num_samples)` float32.
+        """Samples `first` to `first + num_samples`, shape (num_channels, num_samples) float32.
 
         `first` may be negative and the end may lie past the recording: both are filled with zeros.
+
+        Raises:
+            CorpusError: the recording cannot be decoded or has NaN or infinite samples.
         """
+        audio = np.zeros((self.num_channels, num_samples), dtype=np.float32)
+        begin, end = max(first, 0), min(first + num_samples, self.num_samples)
+        if begin < end:
+            block = self._read_within(begin, end)
+            audio[:, begin - first : begin - first + block.shape[1]] = block
+        return audio
+
+    def _read_within(self, begin: int, end: int) -> np.ndarray:
+        """Samples `begin` to `end`, both within the recording; fewer where it ends early."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class AudioPart:
+class AudioPart(Part):
     """One file, or one channel of it, readable from any sample on.
 
     `channel` picks a single channel (MIR-1K keeps the voice on the right); None keeps them all. Where `data` is given,
     it is the file's content, as a row of a dataset holds it, or a function that opens it, and `path` only names it.
-    `bits` is how many a sample of the file is worth: 16 for lossy formats.
     """
 
     path: Path
@@ -102,22 +119,7 @@ class AudioPart:
             raise CorpusError(f"{name} holds no samples. Build the dataset again.")
         return cls(Path(name), info.samplerate, info.frames, info.channels, data=data, bits=_bits(info.subtype))
 
-    @property
-    def duration_s(self) -> float:
-        return self.num_samples / self.sampling_rate
-
-    def read(self, first: int, num_samples: int) -> np.ndarray:
-        """Samples `first` to `first + num_samples`, shape (num_channels, num_samples) float32.
-
-        `first` may be negative and the end may lie past the recording: both are filled with zeros.
-
-        Raises:
-            CorpusError: the file cannot be decoded or holds NaN or infinite samples.
-        """
-        audio = np.zeros((self.num_channels, num_samples), dtype=np.float32)
-        begin, end = max(first, 0), min(first + num_samples, self.num_samples)
-        if begin >= end:
-            return audio
+    def _read_within(self, begin: int, end: int) -> np.ndarray:
         try:
             with soundfile.SoundFile(str(self.path) if self.data is None else _content(self.data)) as file:
                 file.seek(begin)
@@ -126,13 +128,31 @@ class AudioPart:
             raise CorpusError(f"{self.path} cannot be decoded from sample {begin} on ({error}).") from error
         if not np.isfinite(block).all():
             raise CorpusError(f"{self.path} holds NaN or infinite samples after sample {begin}. Repair or exclude it.")
-        block = block.T if self.channel is None else block.T[self.channel : self.channel + 1]
-        audio[:, begin - first : begin - first + block.shape[1]] = block
-        return audio
+        return block.T if self.channel is None else block.T[self.channel : self.channel + 1]
 
 
 @dataclass(frozen=True, eq=False)
-class SumPart:
+class ArrayPart(Part):
+    """Samples in memory, shape (num_channels, num_samples) float32."""
+
+    samples: np.ndarray
+    sampling_rate: int
+    bits: int = 24
+
+    @property
+    def num_samples(self) -> int:
+        return self.samples.shape[1]
+
+    @property
+    def num_channels(self) -> int:
+        return self.samples.shape[0]
+
+    def _read_within(self, begin: int, end: int) -> np.ndarray:
+        return self.samples[:, begin:end]
+
+
+@dataclass(frozen=True, eq=False)
+class SumPart(Part):
     """The sum of several parts of one rate and channel count, as stems of instruments are; as long as the longest.
 
     Raises:
@@ -164,13 +184,8 @@ class SumPart:
     def bits(self) -> int:
         return max(part.bits for part in self.parts)
 
-    @property
-    def duration_s(self) -> float:
-        return self.num_samples / self.sampling_rate
-
-    def read(self, first: int, num_samples: int) -> np.ndarray:
-        """As of `Part`."""
-        return sum(part.read(first, num_samples) for part in self.parts)
+    def _read_within(self, begin: int, end: int) -> np.ndarray:
+        return sum(part.read(begin, end - begin) for part in self.parts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,9 @@ from majl_hf.pseudo_labels import PseudoLabelConfig, run_pseudo_labels
 run_pseudo_labels(PseudoLabelConfig(rows="runs/data/combined", out="runs/pseudo"))
 
 config.py       a stage of kind `label` in a recipe
-sources.py      rows that lack something
 teachers.py     who labels: checkpoints, other packages, functions
 reading.py, confidence.py, labelling.py      one row in, one labelled row out
-plan.py, run.py, report.py                   all rows, over processes, resumed; counts, card, picture
+run.py, report.py                            all rows, over processes, resumed; counts, card, picture
 calibration.py  what confidences are worth where the truth is known
 """
 

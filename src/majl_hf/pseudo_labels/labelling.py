@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from ..corpora.labels import PitchLabel
-from ..corpora.tracks import Track
+from ..corpora.tracks import ArrayPart, Track
 from ..errors import CorpusError, TeacherError
 from ..rows.convert import row_to_track, track_to_row
-from ..rows.swapped import find_exchange
+from ..rows.swapped import find_swapped
 from .confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
 from .config import LabellingConfig
 from .reading import PitchReading
@@ -147,13 +147,13 @@ def _with_vocals(
     )
     # Rounded to the mixture's own steps, the vocals leave an accompaniment in these steps: FLAC holds both exactly, and
     # they add up to the mixture bit by bit.
-    bits = 16 if getattr(mixture_part, "bits", 24) <= 16 else 24
+    bits = 16 if mixture_part.bits <= 16 else 24
     vocals = _on_grid(vocals, bits)
     parts = {
-        "vocals": _ArrayPart(vocals, track.sampling_rate, bits),
-        "accompaniment": _ArrayPart(mixture - vocals, track.sampling_rate, bits),
+        "vocals": ArrayPart(vocals, track.sampling_rate, bits),
+        "accompaniment": ArrayPart(mixture - vocals, track.sampling_rate, bits),
     }
-    if problem := find_exchange(vocals, mixture - vocals, track.sampling_rate, track.label):
+    if problem := find_swapped(vocals, mixture - vocals, track.sampling_rate, track.label):
         outcome["dropped"] = f"the separation failed: {problem.partition(':')[0]}"
         return None, outcome
     provenance = f"{row['provenance'] or ''} {sentence}".strip()
@@ -164,34 +164,6 @@ def _with_vocals(
         "label_kind": "pseudo",
         "vocals_confidence": confidence.astype(np.float32),
     }, outcome
-
-
-@dataclass(frozen=True, eq=False)
-class _ArrayPart:
-    """Samples in memory, `(num_channels, num_samples)`, as a part of a track."""
-
-    samples: np.ndarray
-    sampling_rate: int
-    bits: int
-
-    @property
-    def num_samples(self) -> int:
-        return self.samples.shape[1]
-
-    @property
-    def num_channels(self) -> int:
-        return self.samples.shape[0]
-
-    @property
-    def duration_s(self) -> float:
-        return self.num_samples / self.sampling_rate
-
-    def read(self, first: int, num_samples: int) -> np.ndarray:
-        audio = np.zeros((self.num_channels, num_samples), dtype=np.float32)
-        begin, end = max(first, 0), min(first + num_samples, self.num_samples)
-        if begin < end:
-            audio[:, begin - first : end - first] = self.samples[:, begin:end]
-        return audio
 
 
 def _on_grid(samples: np.ndarray, bits: int) -> np.ndarray:

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MajlError
-from ..rows.build import PSEUDO_FILE, shard_facts, write_json
-from ..rows.cards import write_dataset_card
+from ..rows.writing import PSEUDO_FILE
+from ..system.files import write_json
 from .labelling import NUM_BINS
-from .plan import PlannedShard, finish_plan
 
 PICTURE_FILE = "confidences.png"
 _GAINS = {"pitch": "pitch, read from clean vocals", "vocals": "vocals, estimated from mixtures"}
@@ -75,16 +74,15 @@ def make_report(facts: Mapping, outcomes: Sequence[Mapping]) -> dict:
     }
 
 
-def write_report(out: Path, shards: Sequence[PlannedShard], facts: Mapping) -> tuple[dict, list[str]]:
-    """Write report, picture and card of a folder whose shards are all there, and finish its plan.
+def write_report(out: Path, facts: Mapping, outcomes: Sequence[Mapping]) -> list[str]:
+    """Write the report and the picture of a folder, from the facts of its plan and the outcomes of all rows.
 
     Returns:
-        `(report, messages)`: messages say what could not be written.
+        What could not be written.
 
     Raises:
         MajlError: every row was dropped.
     """
-    outcomes = [outcome for shard in shards for outcome in shard_facts(out / shard.file)["outcomes"]]
     report, messages = make_report(facts, outcomes), []
     if not report["num_rows"]:
         example = next(iter(report["dropped"].items()))
@@ -98,9 +96,7 @@ def write_report(out: Path, shards: Sequence[PlannedShard], facts: Mapping) -> t
     except MajlError as error:
         messages.append(f"No picture: {error}")
     write_json(out / PSEUDO_FILE, report)
-    write_dataset_card(out)
-    finish_plan(out, report["dropped"])
-    return report, messages
+    return messages
 
 
 def read_report(out: Path) -> dict:

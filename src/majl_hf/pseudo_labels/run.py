@@ -1,34 +1,33 @@
 """Pseudo labels for a whole corpus, shared by processes, resumed where it was stopped.
 
     OUT/build.json                          the plan, written before anything else
-    OUT/data/SPLIT-00000-of-00003.parquet   rows of `data.schema.ROW_FEATURES`, label kind "pseudo"
+    OUT/data/SPLIT-00000-of-00003.parquet   rows of `rows.schema.ROW_FEATURES`, label kind "pseudo"
     OUT/pseudo_labels.json                  teachers, settings, date, counts, histograms, what was dropped and why
     OUT/confidences.png, OUT/README.md      histograms (where matplotlib is installed), dataset card
 
-The files of the plan that are not there yet are dealt out to the processes in turn. Each appears whole or not at all,
-and its content depends on the plan alone, so a run that was killed does only what is missing, with any number of
-processes, and ends with the same bytes. All processes need to see one file system.
+What a file's content depends on is in the plan: rows, teachers, settings and the date, which is taken once and then
+read from the plan. See `rows.writing`.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 
-from ..rows.build import ShardWriter, alone_in
-from ..rows.schema import ROW_FEATURES
+from ..errors import ConfigError, CorpusError
+from ..rows.index import RowRef, origins, scan
+from ..rows.reading import RowReader, find_row_files
+from ..rows.shards import SPLITS
+from ..rows.writing import Made, Plan, Team, plan_shards, read_splits_by, write_corpus
 from ..system.provenance import __version__
 from .config import LabellingConfig, PseudoLabelConfig
 from .labelling import DIRECTIONS, label_row
-from .plan import PlannedShard, is_finished, plan_shards, read_plan, select_rows, settle_date, write_plan
 from .report import read_report, write_report
-from .sources import SourceRow
 from .teachers import (
     PitchTeacher,
     VocalsTeacher,
@@ -86,7 +85,7 @@ def run_pseudo_labels(
         CorpusError: rows that cannot be read, no row to label, a teacher that returned what is not finite (names the
             row); files that are finished stay.
         ConfigError: a teacher that is not there.
-        MajlError: `out` holds something else or was made otherwise, is being written by another run, or every row was
+        MajlError: `out` has something else or was made otherwise, is being written by another run, or every row was
             dropped.
     """
     from accelerate import PartialState
@@ -95,41 +94,74 @@ def run_pseudo_labels(
     out = Path(config.out).expanduser()
     if vocals_teacher is not None:
         config = config.model_copy(update={"vocals_teacher": vocals_teacher.facts["id"]})
+    messages: list[str] = []
 
-    with alone_in(out) if state.is_main_process else contextlib.nullcontext():
+    def make_plan(earlier: Mapping | None) -> Plan:
         selected, not_labelled = select_rows(config)
-        if state.is_main_process:
-            facts = {
-                "majl_hf": __version__,
-                "date": settle_date(config, out),
-                **_describe_teachers(config, selected, pitch_teacher, vocals_teacher),
-                **config.model_dump(include=set(LabellingConfig.model_fields)),
-            }
-            shards = plan_shards(selected, facts, config.shard_minutes)
-            write_plan(config, out, shards, facts, not_labelled, overwrite)
-        state.wait_for_everyone()
-        facts, shards = read_plan(out, selected)
-        messages: list[str] = []
-        if not is_finished(out):
-            todo = [shard for shard in shards if not shard.is_done(out)]
-            state.wait_for_everyone()  # all have seen the same files before the first one is written
-            mine = todo[state.process_index :: state.num_processes]
-            if mine:
-                _label_shards(out, mine, config, facts["date"], state.device, progress,
-                              pitch_teacher, vocals_teacher)  # fmt: skip
-            state.wait_for_everyone()
-            if state.is_main_process:
-                _, messages = write_report(out, shards, facts)
-            state.wait_for_everyone()
-        report = read_report(out)
+        facts = {
+            "majl_hf": __version__,
+            "date": config.date or (earlier or {}).get("date") or datetime.now(UTC).date().isoformat(),
+            **_describe_teachers(config, selected, pitch_teacher, vocals_teacher),
+            **config.model_dump(include=set(LabellingConfig.model_fields)),
+        }
+        rows = [row for of_split in selected.values() for row in of_split]
+        places = origins(rows)
+        shards = plan_shards(selected, config.shard_minutes, lambda row: places[row.id], facts)
+        stated = read_splits_by(Path(config.rows).expanduser())
+        splits_by = {row.corpus: stated[row.corpus] for row in rows}
+        return Plan("pseudo_labels", shards, splits_by, {**facts, "not_labelled": dict(sorted(not_labelled.items()))})
+
+    def produce(plan: Plan, rows: Sequence[RowRef], tick: Callable[[], None]) -> Iterator[Made]:
+        teachers = _load_teachers(config, rows, state.device, pitch_teacher, vocals_teacher)
+        done_s, total_s = 0.0, sum(row.duration_s for row in rows)
+        with RowReader() as reader:
+            for row in rows:
+                labelled, outcome = label_row(reader.row(row), *teachers, config, plan.facts["date"])
+                done_s += row.duration_s
+                if progress is not None:
+                    progress(done_s, total_s)
+                yield Made(labelled, outcome["dropped"], outcome)
+
+    def conclude(plan: Plan, footers: Sequence[Mapping]) -> None:
+        outcomes = [outcome for footer in footers for outcome in footer["outcomes"]]
+        messages.extend(write_report(out, plan.facts, outcomes))
+
+    team = Team(state.process_index, state.num_processes, state.wait_for_everyone)
+    write_corpus(out, make_plan, produce, overwrite=overwrite, conclude=conclude, team=team)
+    report = read_report(out)
     return PseudoLabelReport(
         out, report["num_rows"], report["duration_s"], report["dropped"], report, state.num_processes, tuple(messages)
     )
 
 
+def select_rows(config: PseudoLabelConfig) -> tuple[dict[str, list[RowRef]], dict[str, int]]:
+    """The rows to label by split, and how many of other kinds there are by kind.
+
+    Raises:
+        CorpusError: no row to label.
+    """
+    wanted = {kind for kind in config.label_kinds if DIRECTIONS[kind] == "pitch" or config.vocals_teacher is not None}
+    selected: dict[str, list[RowRef]] = {}
+    others: Counter[str] = Counter()
+    for split in config.splits:
+        if split not in SPLITS:
+            raise ConfigError(f"pseudo_labels.splits names {split!r}; use {', '.join(SPLITS)}.")
+        for row in scan(find_row_files(config.rows, split)):
+            if row.label_kind in wanted and not (row.label_kind == "vocals" and row.has_pitch):
+                selected.setdefault(split, []).append(row)
+            else:
+                others[row.label_kind] += 1
+    if not selected:
+        raise CorpusError(
+            f"{config.rows} has no row to label in {', '.join(config.splits)}: it needs rows of kind "
+            f"{', '.join(sorted(wanted))}, and has {dict(others) or 'none'}."
+        )
+    return selected, dict(others)
+
+
 def _describe_teachers(
     config: PseudoLabelConfig,
-    selected: dict[str, list[SourceRow]],
+    selected: dict[str, list[RowRef]],
     pitch_teacher: PitchTeacher | None,
     vocals_teacher: VocalsTeacher | None,
 ) -> dict:
@@ -141,33 +173,14 @@ def _describe_teachers(
     return {"pitch_teacher": pitch, "vocals_teacher": vocals}
 
 
-def _label_shards(
-    out: Path,
-    shards: Sequence[PlannedShard],
+def _load_teachers(
     config: PseudoLabelConfig,
-    date: str,
+    rows: Sequence[RowRef],
     device: torch.device,
-    progress: Callable[[float, float], None] | None,
     pitch_teacher: PitchTeacher | None,
     vocals_teacher: VocalsTeacher | None,
-) -> None:
-    """Write the files of this process, one after the other."""
-    rows = [row for shard in shards for row in shard.rows]
+) -> tuple[PitchTeacher, VocalsTeacher | None]:
     pitch_teacher = pitch_teacher or load_pitch_teacher(config.pitch_teacher, config.batch_size, device)
     if vocals_teacher is None and any(DIRECTIONS[row.label_kind] == "vocals" for row in rows):
         vocals_teacher = load_vocals_teacher(config.vocals_teacher, config.batch_size, device)
-    done_s, total_s = 0.0, sum(row.duration_s for row in rows)
-    schema = ROW_FEATURES.arrow_schema
-    for shard in shards:
-        outcomes = []
-        with ShardWriter(out / shard.file, schema) as writer:
-            for source in shard.rows:
-                row, outcome = label_row(source.read(), pitch_teacher, vocals_teacher, config, date)
-                outcomes.append(outcome)
-                if row is not None:
-                    writer.write(pa.Table.from_pylist([row], schema=schema))
-                done_s += source.duration_s
-                if progress is not None:
-                    progress(done_s, total_s)
-            left_out = {outcome["id"]: outcome["dropped"] for outcome in outcomes if outcome["dropped"]}
-            writer.describe({"fingerprint": shard.fingerprint, "left_out": left_out, "outcomes": outcomes})
+    return pitch_teacher, vocals_teacher

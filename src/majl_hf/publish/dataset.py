@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ..errors import CorpusError, PushError
-from ..rows.build import ShardWriter
+from ..errors import PushError
 from ..rows.cards import Origin, registered_corpus, write_dataset_card
-from ..rows.shards import SPLITS, find_shards, known_split_of, shard_name, split_of
+from ..rows.index import open_parquet, scan_folders
+from ..rows.shards import SPLITS, shard_name, split_of
+from ..rows.writing import ShardWriter
 from ..system.files import link
 from .hub import PushReport, Target, push_folder
 
@@ -43,7 +43,9 @@ def push_dataset(folder: str | Path, target: Target, allow: Collection[str] = ()
         CorpusError: no shard, or one that cannot be read.
     """
     folder = Path(folder)
-    shards = {path: _read_sources(path) for path in find_shards(folder)}
+    shards: dict[Path, list[Source]] = defaultdict(list)
+    for row in scan_folders(folder):
+        shards[Path(row.file)].append((row.corpus, row.licence))
     counts = Counter(source for sources in shards.values() for source in sources)
     passed_on = _choose(counts, allow)
     left_out: Counter[str] = Counter()
@@ -99,16 +101,6 @@ def _may_be_passed_on(corpus: str, licence: str) -> bool | None:
     return True if _FREE.fullmatch(licence.strip()) else None
 
 
-def _read_sources(path: Path) -> list[Source]:
-    """Corpus and licence of each row of a shard."""
-    known_split_of(path)
-    try:
-        table = pq.read_table(path, columns=["corpus", "licence"], partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise CorpusError(f"{path} cannot be read ({error}). It is damaged; build the corpus again.") from error
-    return [(row["corpus"], row["licence"] or "") for row in table.to_pylist()]
-
-
 def _gather(shards: dict[Path, list[Source]], passed_on: set[Source], target: Path) -> None:
     """Put the shards into `target`: linked where all their rows may be passed on, else written without the others."""
     for split in SPLITS:
@@ -122,8 +114,7 @@ def _gather(shards: dict[Path, list[Source]], passed_on: set[Source], target: Pa
 
 
 def _filter(path: Path, passed_on: set[Source], new: Path) -> None:
-    file = pq.ParquetFile(path)
-    with ShardWriter(new, file.schema_arrow) as writer:
+    with open_parquet(path) as file, ShardWriter(new, file.schema_arrow) as writer:
         for number in range(file.num_row_groups):
             group = file.read_row_group(number)
             sources = zip(group["corpus"].to_pylist(), group["licence"].to_pylist(), strict=True)

@@ -9,17 +9,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from ..corpora.tracks import LABEL_KINDS
-from ..errors import CorpusError
 from ..system.files import write_atomically
-from .amounts import Amount, Amounts
-from .schema import SAMPLING_WEIGHT
-from .shards import SPLITS, readable, split_of
+from .index import Amount, Amounts, scan_folders
+from .shards import SPLITS
 
 CARD_FILE = "README.md"
 TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md.jinja"
@@ -31,7 +27,7 @@ LABEL_KIND_TEXTS = {
     "accompaniment": "music without voice; to be mixed with voices from elsewhere",
     "pseudo": "what is missing was added by a model, which `provenance` names",
 }
-# Identifiers that the Hub knows, beyond which "other" stands.
+# Identifiers that the Hub knows, beyond which the card says "other".
 _HUB_LICENCES = frozenset(
     {"apache-2.0", "mit", "cc0-1.0", "gpl-2.0", "gpl-3.0", "artistic-2.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0"}
     | {f"cc-{kind}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nd", "by-nc-nd", "by-nc-sa")}
@@ -39,19 +35,21 @@ _HUB_LICENCES = frozenset(
     | {f"cc-{kind}-2.0" for kind in ("by-nc", "by-nc-sa")}
 )
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_FACTS = ("corpus", "label_kind", "duration_s", "sampling_rate", "f0_hop_s", "f0_offset_s", "licence")
 
 
-@dataclass
 class _Contents:
     """What is counted in a folder."""
 
-    amounts: Amounts = field(default_factory=Amounts)
-    licences: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    rates: set[int] = field(default_factory=set)
-    grids: set[tuple[str, float, float]] = field(default_factory=set)
-    num_bytes: int = 0
-    has_weights: bool = False
+    def __init__(self, folder: Path) -> None:
+        rows = scan_folders(folder)
+        self.amounts = Amounts(rows)
+        self.num_bytes = sum(Path(file).stat().st_size for file in {row.file for row in rows})
+        self.has_weights = any(row.sampling_weight is not None for row in rows)
+        self.rates = {row.sampling_rate for row in rows}
+        self.grids = {(row.corpus, row.f0_hop_s, row.f0_offset_s) for row in rows if row.has_pitch}
+        self.licences: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            self.licences[row.corpus].add(row.licence or "none stated")
 
     @property
     def splits(self) -> list[str]:
@@ -103,7 +101,7 @@ def make_dataset_card(folder: str | Path, address: str | None = None, origin: Or
 
     folder = Path(folder)
     reports = folder if origin is None else Path(origin.folder)
-    contents = _count(folder)
+    contents = _Contents(folder)
     total = contents.amounts.total()
     corpora = [_describe_corpus(name, contents) for name in contents.corpora]
     title = corpora[0]["title"] if len(corpora) == 1 else "Singing with stems and pitch: " + _list(contents.corpora)
@@ -134,27 +132,6 @@ def registered_corpus(name: str):
     from ..corpora.registry import CORPORA
 
     return CORPORA.get(name)
-
-
-def _count(folder: Path) -> _Contents:
-    contents = _Contents()
-    for path in sorted((folder / "data").glob("*.parquet")):
-        split = split_of(path)
-        with readable(path):
-            table = pq.ParquetFile(path)
-            names = table.schema_arrow.names
-            rows = table.read(columns=list(_FACTS)).to_pylist()
-        contents.num_bytes += path.stat().st_size
-        contents.has_weights |= SAMPLING_WEIGHT in names
-        for row in rows:
-            contents.amounts.add(split, row["corpus"], row["label_kind"], row["duration_s"])
-            contents.rates.add(row["sampling_rate"])
-            contents.licences[row["corpus"]].add(row["licence"] or "none stated")
-            if row["f0_hop_s"] is not None:
-                contents.grids.add((row["corpus"], row["f0_hop_s"], row["f0_offset_s"]))
-    if not contents.amounts:
-        raise CorpusError(f"{folder / 'data'} holds no row in *.parquet; build the corpus first, then its card.")
-    return contents
 
 
 def _card_data(contents: _Contents, title: str):

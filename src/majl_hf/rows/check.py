@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..corpora.tracks import LABEL_KINDS, AudioPart
-from ..errors import CorpusError, MajlError
+from ..errors import CorpusError
 from ..system.processes import map_in_order
-from .amounts import Amount, Amounts
-from .build import SPLITS_BY, read_build, read_splits_by
 from .convert import MAX_MIXTURE_ERROR_DB, mixture_error_db, row_to_track
+from .index import Amount, Amounts, RowRef, references
 from .schema import AUDIO_COLUMNS, ROW_FEATURES, SAMPLING_WEIGHT
-from .shards import SHARD_NAME, find_shards, shard_name, split_of
-from .swapped import find_exchange
+from .shards import SHARD_NAME, find_shards, shard_name
+from .swapped import find_swapped
+from .writing import BUILD_FILE, COMBINE_FILE, SPLITS_BY, read_plan, read_splits_by
 
 MAX_LABEL_EXCESS = 3  # frames that a label may reach beyond the audio
 # What a row of each kind has: columns that it needs, and that it must not have.
@@ -52,7 +52,7 @@ class Problem:
 
 
 @dataclass
-class Report:
+class CheckReport:
     """What `check_dataset` found; `amounts` by (split, corpus, label kind), `total` with the bytes of the files."""
 
     folder: Path
@@ -69,38 +69,15 @@ class Report:
         return {
             "folder": str(self.folder),
             "ok": self.ok,
-            **_amount_facts(self.total),
-            "amounts": [
-                {"split": split, "corpus": corpus, "label_kind": kind, **_amount_facts(amount)}
-                for (split, corpus, kind), amount in sorted(self.amounts.items())
-            ],
+            **self.total.as_dict(),
+            "amounts": self.amounts.as_list(),
             "problems": [{"where": problem.where, "what": problem.what} for problem in self.problems],
         }
 
 
-def _amount_facts(amount: Amount) -> dict:
-    return {
-        "num_rows": amount.num_rows,
-        "minutes": round(amount.minutes, 3),
-        "bytes": amount.num_bytes,
-        "bytes_per_minute": round(amount.bytes_per_minute),
-    }
-
-
-@dataclass(frozen=True)
-class _RowFacts:
-    id: str
-    corpus: str
-    song: str
-    singer: str
-    label_kind: str
-    duration_s: float
-    num_bytes: int
-
-
 def check_dataset(
     folder: str | Path, num_processes: int = 1, progress: Callable[[float], None] | None = None
-) -> Report:
+) -> CheckReport:
     """Check a folder that `build_corpus` or `combine_corpora` wrote.
 
     Args:
@@ -111,28 +88,28 @@ def check_dataset(
     """
     folder = Path(folder)
     paths = find_shards(folder)
-    report = Report(folder)
+    report = CheckReport(folder)
     report.problems += _check_files(folder, paths)
     splits_by, planned = _read_plan(folder, report.problems)
     splits_of: dict[tuple[str, str, str], dict[str, str]] = {}
     seen: dict[str, str] = {}
     tick = None if progress is None else lambda: progress(report.total.duration_s)
     for path, (rows, problems) in zip(paths, map_in_order(check_shard, paths, num_processes, tick), strict=True):
-        name, split = f"data/{path.name}", split_of(path)
+        name = f"data/{path.name}"
         report.problems += problems
         for row in rows:
             if row.id in seen:
                 report.problems.append(Problem(row.id, f"the id is in {name} and in {seen[row.id]}"))
             seen.setdefault(row.id, name)
-            report.amounts.add(split, row.corpus, row.label_kind, row.duration_s, row.num_bytes)
-            report.total.add(1, row.duration_s)
-            if split != "unused":
-                for what in splits_by.get(row.corpus, splits_by[""]):
+            report.amounts.add(row)
+            report.total.add(row)
+            if row.split != "unused":
+                for what in splits_by[row.corpus]:
                     if value := getattr(row, what):
-                        report.problems += _claim(splits_of, (what, row.corpus, value), split, row.id)
+                        report.problems += _claim(splits_of, (what, row.corpus, value), row.split, row.id)
         if name in planned:
             report.problems += _compare_ids(name, planned[name], {row.id for row in rows})
-        report.total.num_bytes += path.stat().st_size
+    report.total.num_bytes = sum(path.stat().st_size for path in paths)
     return report
 
 
@@ -161,20 +138,17 @@ def _check_files(folder: Path, paths: list[Path]) -> Iterator[Problem]:
             yield Problem(f"data/{shard_name(split, number, count)}", "is missing")
 
 
-def _read_plan(folder: Path, problems: list[Problem]) -> tuple[dict[str, tuple[str, ...]], dict[str, set[str]]]:
-    """What the splits of a corpus keep apart ("" stands for any other), and the ids that each file should hold."""
+def _read_plan(folder: Path, problems: list[Problem]) -> tuple[Mapping[str, tuple[str, ...]], dict[str, set[str]]]:
+    """What the splits of a corpus keep apart, and the ids that each file should have."""
     try:
-        splits_by, build = read_splits_by(folder), read_build(folder)
-    except (MajlError, OSError) as error:
-        problems.append(Problem("build.json or combine.json", f"cannot be read ({error})"))
-        return {"": SPLITS_BY}, {}
-    if build is None:
-        return splits_by, {}
-    if not build.get("finished", True):
-        problems.append(Problem("build.json", "the build is not finished; give its command again"))
-    left_out = build.get("left_out", {})
-    planned = {shard["file"]: set(shard["ids"]) - set(left_out) for shard in build["shards"] if "ids" in shard}
-    return splits_by, planned
+        splits_by, plan = read_splits_by(folder), read_plan(folder) or {"finished": True, "shards": []}
+    except CorpusError as error:
+        problems.append(Problem(f"{BUILD_FILE} or {COMBINE_FILE}", str(error)))
+        return defaultdict(lambda: SPLITS_BY), {}
+    if not plan["finished"]:
+        problems.append(Problem(BUILD_FILE, "the build is not finished; run its command again to resume"))
+    left_out = plan.get("left_out", {})
+    return splits_by, {shard["file"]: set(shard["ids"]) - set(left_out) for shard in plan["shards"]}
 
 
 def _compare_ids(name: str, planned: set[str], present: set[str]) -> Iterator[Problem]:
@@ -184,10 +158,10 @@ def _compare_ids(name: str, planned: set[str], present: set[str]) -> Iterator[Pr
         yield Problem(id, f"is in {name}, which was not planned to hold it")
 
 
-def check_shard(path: Path) -> tuple[list[_RowFacts], list[Problem]]:
+def check_shard(path: Path) -> tuple[list[RowRef], list[Problem]]:
     """Check the rows of one file by themselves; runs in the worker processes."""
     name = f"data/{path.name}"
-    rows: list[_RowFacts] = []
+    rows: list[RowRef] = []
     problems: list[Problem] = []
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -199,8 +173,8 @@ def check_shard(path: Path) -> tuple[list[_RowFacts], list[Problem]]:
                     for batch in file.iter_batches(batch_size=1, row_groups=[group]):
                         for row in batch.to_pylist():
                             problems += (Problem(row["id"] or name, what) for what in check_row(row))
-                            rows.append(_facts(row))
-                except (OSError, pa.ArrowException) as error:
+                    rows += references(path, file, [group])
+                except (OSError, pa.ArrowException, CorpusError) as error:
                     problems.append(Problem(f"{name}, row group {group}", f"cannot be read ({error})"))
     except (OSError, pa.ArrowException) as error:
         problems.append(Problem(name, f"cannot be read ({error}); remove it and build again"))
@@ -221,13 +195,6 @@ def _check_schema(schema: pa.Schema) -> Iterator[str]:
             yield f"has {present[column]} in the column {column}; the schema has {expected[column]}"
 
 
-def _facts(row: Mapping) -> _RowFacts:
-    audio = sum(len(row[column]["bytes"] or b"") for column in AUDIO_COLUMNS if row[column] is not None)
-    labels = sum(4 * len(row[name] or ()) for name in ("f0_hz", "pitch_confidence", "vocals_confidence"))
-    names = (row[name] or "" for name in ("id", "corpus", "song", "singer", "label_kind"))
-    return _RowFacts(*names, row["duration_s"] or 0.0, audio + labels + 20 * len(row["notes"] or ()))
-
-
 def check_row(row: Mapping) -> list[str]:
     """What is wrong with one row by itself, in words."""
     problems = [f"{name} is empty" for name in ("id", "corpus", "song", "licence") if not row[name]]
@@ -242,7 +209,7 @@ def check_row(row: Mapping) -> list[str]:
     if weight is None or not np.isfinite(weight) or weight < 0:
         problems.append(f"the sampling weight is {weight}; it needs a finite number of at least 0")
     if not problems:
-        problems += _check_exchange(row, audio)
+        problems += _check_swapped(row, audio)
     return problems
 
 
@@ -286,12 +253,12 @@ def _check_audio(row: Mapping, audio: dict[str, np.ndarray]) -> Iterator[str]:
             )
 
 
-def _check_exchange(row: Mapping, audio: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _check_swapped(row: Mapping, audio: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Of a row that is right otherwise."""
     label = row_to_track(row).label
     if label is None or not {"vocals", "accompaniment"} <= audio.keys():
         return
-    if problem := find_exchange(audio["vocals"], audio["accompaniment"], row["sampling_rate"], label):
+    if problem := find_swapped(audio["vocals"], audio["accompaniment"], row["sampling_rate"], label):
         yield problem
 
 

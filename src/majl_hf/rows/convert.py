@@ -14,7 +14,7 @@ from ..corpora.labels import Note, PitchLabel
 from ..corpora.tracks import AudioPart, Part, Track
 from ..errors import CorpusError
 from .schema import AUDIO_COLUMNS
-from .swapped import find_exchange
+from .swapped import find_swapped
 
 MAX_MIXTURE_ERROR_DB = -40.0  # of mixture - (vocals + accompaniment), relative to the mixture
 
@@ -28,7 +28,7 @@ def track_to_row(track: Track) -> dict:
 
     Raises:
         CorpusError: audio that cannot be decoded, NaN, parts that differ in length, a mixture that is not the sum of
-            its stems, vocals and accompaniment that are exchanged, a label that begins after the recording ends; the
+            its stems, vocals and accompaniment that are swapped, a label that begins after the recording ends; the
             message names the track or the file.
     """
     label_kind = track.label_kind
@@ -45,7 +45,7 @@ def track_to_row(track: Track) -> dict:
         del audio["mixture"]
     label = track.label
     if label_kind == "full":
-        _check_exchange(track, audio["vocals"], audio["accompaniment"])
+        _check_swapped(track, audio["vocals"], audio["accompaniment"])
     if label is not None and label.times_s[0] > track.duration_s:
         raise CorpusError(f"The label of {track.id} begins at {label.times_s[0]:.2f} s, after its audio has ended.")
 
@@ -89,7 +89,7 @@ def row_to_track(row: Mapping) -> Track:
     """The track of a row, whose parts read from the row's bytes.
 
     Raises:
-        CorpusError: a column holds no audio or a broken label; the message names the row.
+        CorpusError: a column has no audio or a broken label; the message names the row.
     """
     parts: dict[str, Part | None] = dict.fromkeys(AUDIO_COLUMNS)
     for column in AUDIO_COLUMNS:
@@ -142,14 +142,14 @@ def _check_mixture(track: Track, mixture: np.ndarray, vocals: np.ndarray, accomp
         )
 
 
-def _check_exchange(track: Track, vocals: np.ndarray, accompaniment: np.ndarray) -> None:
-    if problem := find_exchange(vocals, accompaniment, track.sampling_rate, track.label):
+def _check_swapped(track: Track, vocals: np.ndarray, accompaniment: np.ndarray) -> None:
+    if problem := find_swapped(vocals, accompaniment, track.sampling_rate, track.label):
         raise CorpusError(f"In {track.id} {problem}.")
 
 
 def _encode(audio: np.ndarray, sampling_rate: int, part: Part) -> bytes:
-    """FLAC of `(num_channels, num_samples)`; float parts of unknown depth get 24 bits."""
+    """FLAC of `(num_channels, num_samples)`; float parts get 24 bits."""
     file = io.BytesIO()
-    subtype = "PCM_16" if getattr(part, "bits", 24) <= 16 else "PCM_24"
+    subtype = "PCM_16" if part.bits <= 16 else "PCM_24"
     soundfile.write(file, audio.T, sampling_rate, format="FLAC", subtype=subtype)
     return file.getvalue()

@@ -8,37 +8,29 @@ heart. Tempering lies between: a group's share is in proportion to its minutes t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from ..errors import MajlError
+from ..system.settings import Section
+
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
-class SamplingConfig:
+class SamplingConfig(Section):
     """Shares of what a combined corpus is made of.
 
     Args:
         kind_shares: label kind -> share, of any sum; only those that occur count. None: by tempered minutes.
         corpus_shares: corpus -> share among the corpora of its label kind. None: by tempered minutes.
         tempering: in [0, 1]; 1 draws every minute equally often, 0 every group.
-
-    Raises:
-        MajlError: a negative or not finite share, tempering outside [0, 1].
     """
 
-    kind_shares: Mapping[str, float] | None = None
-    corpus_shares: Mapping[str, float] | None = None
-    tempering: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.tempering <= 1:
-            raise MajlError(f"tempering is {self.tempering}; it needs to lie in [0, 1].")
-        for name in ("kind_shares", "corpus_shares"):
-            for key, share in (getattr(self, name) or {}).items():
-                if not (np.isfinite(share) and share >= 0):
-                    raise MajlError(f"{name} gives {key!r} a share of {share}; it needs a number of at least 0.")
+    kind_shares: dict[str, Share] | None = None
+    corpus_shares: dict[str, Share] | None = None
+    tempering: float = Field(default=0.5, ge=0, le=1)
 
 
 def sampling_weights(

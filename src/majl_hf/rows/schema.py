@@ -1,4 +1,4 @@
-"""One schema for every corpus: what a row of a `datasets.Dataset` holds, and how it becomes a `Track` and back.
+"""One schema for every corpus: what a row of a `datasets.Dataset` contains, and how it becomes a `Track` and back.
 
 A row is one recording. Which columns are filled depends on what is known of it (`label_kind`); the others are None.
 

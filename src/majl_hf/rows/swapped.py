@@ -1,4 +1,4 @@
-"""Are vocals and accompaniment exchanged? The labelled pitch tells: it fits the voice and not the music.
+"""Are vocals and accompaniment swapped? The labelled pitch shows it: it fits the voice and not the music.
 
 Conventions
     The fit of a part is the mean, over voiced frames of the label, of cos(2 pi f / f0) weighted by the part's power at
@@ -6,8 +6,8 @@ Conventions
     between. Octaves and transients matter little, levels and channels not at all.
 
 Traps
-    Only a label that is the pitch of every frame tells: notes written for a game, octaves that may be off or frames
-    that are not trusted do not. Music that doubles the melody fits as well; the voice still fits better.
+    Only a label that is the pitch of every frame is judged by: not notes written for a game, octaves that may be off or
+    frames that are not trusted. Music that doubles the melody fits as well; the voice still fits better.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..corpora.labels import PitchLabel
 WINDOW_S = 0.064  # five periods of the lowest voices
 MAX_HZ = 4_000.0  # above it a label's small errors, times the harmonic's number, blur the teeth of the comb
 NUM_FRAMES, MIN_FRAMES = 50, 20  # voiced frames of a recording that are looked at, and that are needed to judge
-# Exchanged are parts of which the "accompaniment" fits at least so well and so much better than the "vocals". On MIR-1K
+# Swapped are parts of which the "accompaniment" fits at least so well and so much better than the "vocals". On MIR-1K
 # (1,000 clips, half of them lossy) vocals fit by 0.75 or more and by 0.40 better than their accompaniment, median 0.89:
-# no clip is refused as it is, and all 1,000 are when their channels are exchanged (tests/rows/test_swapped.py).
+# no clip is refused as it is, and all 1,000 are when their channels are swapped (tests/rows/test_swapped.py).
 MIN_FIT, MIN_DIFFERENCE = 0.5, 0.2
 
 
@@ -49,8 +49,8 @@ def label_fit(audio: np.ndarray, sampling_rate: int, label: PitchLabel) -> float
     return float(np.mean(on_multiples / np.where(total > 0, total, 1.0)))
 
 
-def find_exchange(vocals: np.ndarray, accompaniment: np.ndarray, sampling_rate: int, label: PitchLabel) -> str | None:
-    """Why the two parts of a recording seem to be exchanged, in words; None where they do not, or nothing tells.
+def find_swapped(vocals: np.ndarray, accompaniment: np.ndarray, sampling_rate: int, label: PitchLabel) -> str | None:
+    """Why the two parts of a recording seem to be swapped, in words; None where they do not or no label shows it.
 
     Args:
         vocals, accompaniment: shape (num_channels, num_samples).
@@ -63,5 +63,5 @@ def find_exchange(vocals: np.ndarray, accompaniment: np.ndarray, sampling_rate: 
         return None
     return (
         f"the accompaniment fits the pitch label (by {fits[1]:.2f} of 1) and the vocals do not ({fits[0]:.2f}): the "
-        "two are exchanged; correct the channels or the names of the stems"
+        "two are swapped; correct the channels or the names of the stems"
     )

@@ -1,20 +1,25 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and locks on folders."""
+
+from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import AudioError
+from ..errors import AudioError, MajlError
+
+LOCK_NAME = ".majl.lock"
 
 
 class AtomicWriter:
     """Base of the writers: bytes go to a hidden file beside the target, which takes the target's name at the end.
 
     As a context manager it commits on success and removes the hidden file on any exception, `KeyboardInterrupt`
-    included. A subclass writes to `self._file` and overrides `_flush` if it holds something back.
+    included. A subclass may write to `self._file` otherwise, and overrides `_flush` if it holds something back.
 
     Args:
         path: The target; its folder must exist.
@@ -33,6 +38,12 @@ class AtomicWriter:
         self._done = False
         try:
             self._file = open(self._temporary, "xb+")  # noqa: SIM115 (closed by finish and discard)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def write(self, content: bytes) -> None:
+        try:
+            self._file.write(content)
         except OSError as error:
             raise self._failure(error) from error
 
@@ -94,19 +105,19 @@ class AtomicWriter:
         )
 
 
-def write_atomically(path, text: str) -> None:
-    """Write `text` as UTF-8; a file that is there already is replaced as a whole.
+def write_atomically(path, content: str | bytes) -> None:
+    """Write bytes, or text as UTF-8; a file that is there already is replaced as a whole.
 
     Raises:
         AudioError: as of `AtomicWriter`.
     """
-    with _TextWriter(path, overwrite=True) as writer:
-        writer.write(text)
+    with AtomicWriter(path, overwrite=True) as writer:
+        writer.write(content.encode() if isinstance(content, str) else content)
 
 
-class _TextWriter(AtomicWriter):
-    def write(self, text: str) -> None:
-        self._file.write(text.encode())
+def write_json(path, value) -> None:
+    """Write JSON, indented; see `write_atomically`."""
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def commit_together(writers: Sequence[AtomicWriter]) -> None:
@@ -137,3 +148,68 @@ def link(source: Path, target: Path) -> None:
         target.symlink_to(source.resolve())
     except OSError:
         shutil.copy2(source, target)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, to be filled; it becomes `path` at the end, where an older folder may be.
+
+    Nothing is left behind by an exception.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
+    part.mkdir()
+    try:
+        yield part
+        replace_folder(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Give the folder `new` the name `path`; an older folder of that name is removed, but stays if this fails."""
+    old = path.parent / f".{path.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Make a folder and keep other processes that lock it out; the system releases it however this process ends.
+
+    Args:
+        wait: until other processes have released the folder.
+
+    Yields:
+        Whether this process has the folder; without `wait` it is False while another one has it.
+
+    Raises:
+        MajlError: the folder cannot be written, or its file system has no locks.
+    """
+    from filelock import FileLock, Timeout  # of the extras that work with folders
+
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise MajlError(
+            f"{folder} cannot be written or locked: {error.strerror or error}. Choose another folder."
+        ) from error
+    try:
+        yield True
+    finally:
+        with contextlib.suppress(OSError):  # on Windows the lock removes its file itself
+            Path(lock.lock_file).unlink()
+        lock.release()

@@ -109,6 +109,6 @@ def _result(future: concurrent.futures.Future, tick: Callable[[], None]):
     except BrokenProcessPool:
         tick()  # a signal to the whole group ends the workers first
         raise MajlError(
-            "A worker process was ended from outside, often for lack of memory. Use fewer processes and give the "
-            "command again; what was finished is kept."
+            "A worker process was ended from outside, often for lack of memory. Use fewer processes and run the "
+            "same command again; what was finished is kept."
         ) from None
