@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from majl_hf.errors import CorpusError
 from majl_hf.mixing.config import MixingConfig
 from majl_hf.mixing.items import JointMixtureDataset, collate
+from majl_hf.rows import reading
 from majl_hf.rows.reading import ParquetRows, find_row_files
 
 COUNTS = {"full": 3, "separation": 2, "pitch": 2, "vocals": 3, "accompaniment": 2}
@@ -168,3 +169,11 @@ def test_a_damaged_file_is_named(built, tmp_path):
     pq.write_table(pq.read_table(source).select(["id"]), foreign)
     with pytest.raises(CorpusError, match=r"foreign\.parquet has no column corpus"):
         ParquetRows([str(foreign)])
+
+
+def test_few_files_are_open_at_a_time(built, monkeypatch):
+    monkeypatch.setattr(reading, "_MAX_OPEN", 1)
+    read = ParquetRows(find_row_files(str(built), "train"))
+    for _ in range(2):
+        assert all(track.part(_part(track)).read(RATE, 100).any() for track in read)
+    assert len({row.file for row in read.info}) == 2 and len(read._open) == 1

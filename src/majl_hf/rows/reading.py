@@ -28,6 +28,7 @@ from .index import RowRef, open_parquet, scan, unreadable
 from .schema import AUDIO_COLUMNS, ROW_FEATURES, SAMPLING_WEIGHT
 
 CACHE_BYTES = 64 * 2**20
+_MAX_OPEN = 128  # files; systems allow a process about 1,000
 _MAX_PAGE_HEADER = 512
 
 
@@ -60,7 +61,7 @@ def find_row_files(folder: str, split: str, download: bool = True) -> list[str]:
 
 
 class RowReader:
-    """Reads rows by their references. Files stay open until `close`; two processes share nothing, each opens its own.
+    """Reads rows by their references. Files stay open for the next row; each process opens its own.
 
     Args:
         cache_bytes: of row groups kept for the next row, in each process.
@@ -134,6 +135,8 @@ class RowReader:
         if self._process != os.getpid():  # after a fork: files and their positions stay the parent's
             self._forget()
         if file not in self._open:
+            if len(self._open) == _MAX_OPEN:
+                self._open.pop(next(iter(self._open))).close()
             self._open[file] = open_parquet(file)
         return self._open[file]
 
