@@ -122,8 +122,9 @@ def test_a_wrong_line_is_found(line, workplace):
     ("code", "match"),
     [
         ("learning_rate: {separator: 0}", "learning_rate"),
-        ("arguments: {save_step: 1}", "TrainingArguments has no {'save_step'}"),
+        ("arguments: {save_step: 1}", "TrainingArguments has no save_step"),
         ("data: {source: []}", "source"),
+        ("stages: {a: {kind: label, folder: x}}", "stage a has no {'folder'}"),
     ],
 )
 def test_a_wrong_yaml_block_is_found(code, match):

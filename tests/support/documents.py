@@ -19,6 +19,7 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 from typer.testing import CliRunner
 
 from majl_hf.cli import app
+from majl_hf.recipe import KINDS
 from majl_hf.system.settings import merged, validated
 from majl_hf.training.config import TrainingConfig
 
@@ -28,7 +29,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # What a line gets besides what is written, so that it stays on this machine and small.
 ADDED = {("push",): ["--dry-run"], ("data", "build"): ["--processes", "1"], ("data", "check"): ["--processes", "1"]}
 # Do not end by themselves, or take hours: only their options are looked at.
-CHECKED = ("demo", "train", "label", "calibrate")
+CHECKED = ("demo", "train", "label", "calibrate", "evaluate")
 # Variables that the text leaves to the reader.
 LEFT_OPEN = {"RANK": "0", "HOST": "127.0.0.1", "CONFIG": "run.yaml"}
 # Lines of other programs, which are not ours to test.
@@ -167,6 +168,10 @@ def _only_parsing():
 
 def check_yaml(values: dict) -> None:
     """A piece of a training run's file: sections and keys that are there."""
+    for name, stage in values.get("stages", {}).items():
+        keys = {*KINDS[stage.get("kind", "train")].model_fields, "kind", "extends"}
+        assert stage.keys() <= keys, f"stage {name} has no {stage.keys() - keys}"
+    values = {key: value for key, value in values.items() if key != "stages"}
     least = {
         "model": "majl-base",
         "data": {"sources": [{"kind": "music", "folder": "x"}]},

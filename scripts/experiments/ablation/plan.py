@@ -136,32 +136,19 @@ def plan_run(config: AblationConfig, cell: str, seed: int) -> Run:
 
 
 def budgets(config: AblationConfig, sampling_rate: int) -> dict[str, Budget]:
-    """What each row spends; all that are trained spend the same.
+    """What each row spends; all that are trained spend the same, see `AblationConfig.stage_steps`.
 
     Args:
         sampling_rate: of the models, Hz.
 
     Raises:
-        ConfigError: rows that do not; the message names them with what they spend.
+        ConfigError: as of `plan_run`.
     """
-    spent: dict[str, Budget] = {}
+    spent = {}
     for cell in config.cells:
-        stages = plan_run(config, cell, config.seeds[0]).stages
-        items = samples = 0
-        for stage in stages:
-            arguments = stage.training.arguments
-            of_stage = (
-                arguments["max_steps"]
-                * arguments["per_device_train_batch_size"]
-                * arguments.get("gradient_accumulation_steps", 1)
-            )
-            items += of_stage
-            samples += of_stage * stage.training.data.segment_samples
-        spent[cell] = Budget(tuple(stage.steps for stage in stages), items, samples / sampling_rate)
-    trained = {cell: budget for cell, budget in spent.items() if budget.steps}
-    if len({(budget.steps, budget.items, budget.audio_s) for budget in trained.values()}) > 1:
-        words = ", ".join(f"{cell}: {b.steps} steps, {b.items} items" for cell, b in trained.items())
-        raise ConfigError(f"The rows do not spend the same ({words}); correct the configuration.")
+        steps = tuple(stage.steps for stage in plan_run(config, cell, config.seeds[0]).stages)
+        items = sum(steps) * config.budget.batch_size
+        spent[cell] = Budget(steps, items, items * config.budget.segment_samples / sampling_rate)
     return spent
 
 

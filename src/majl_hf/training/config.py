@@ -30,7 +30,22 @@ class ValidationConfig(Section):
     score: dict[str, float] = {}
 
 
-class WeightingConfig(Section):
+class _Options(Section):
+    """Options of a strategy, which is made once to see whether it takes them."""
+
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check_options(self):
+        try:
+            self.make()
+        except TypeError as error:
+            names = sorted(self.options)
+            raise ValueError(f"options {names} do not fit the strategy {self.strategy!r} ({error})") from error
+        return self
+
+
+class WeightingConfig(_Options):
     """Weights of frames.
 
     Args:
@@ -40,20 +55,13 @@ class WeightingConfig(Section):
     """
 
     strategy: Literal[tuple(STRATEGIES)] = "confidence"
-    options: dict[str, Any] = {}
     warmup_share: float = Field(default=0.1, ge=0, le=1)
 
-    @model_validator(mode="after")
-    def _check_options(self) -> WeightingConfig:
-        self.make()
-        return self
-
     def make(self):
-        """The strategy; ValueError where it has no such option."""
-        return _made("weighting", self.strategy, STRATEGIES, self.options)
+        return STRATEGIES[self.strategy](**self.options)
 
 
-class BalancingConfig(Section):
+class BalancingConfig(_Options):
     """Weights of the two losses.
 
     Args:
@@ -62,23 +70,9 @@ class BalancingConfig(Section):
     """
 
     strategy: Literal[tuple(BALANCES)] = "fixed"
-    options: dict[str, Any] = {}
 
-    @model_validator(mode="after")
-    def _check_options(self) -> BalancingConfig:
-        self.make(1.0)
-        return self
-
-    def make(self, pitch_weight: float) -> Balance:
-        """The balance; ValueError where it has no such option."""
-        return _made("balancing", self.strategy, BALANCES, {"pitch_weight": pitch_weight, **self.options})
-
-
-def _made(section: str, name: str, choices: dict, options: dict[str, Any]):
-    try:
-        return choices[name](**options)
-    except TypeError as error:
-        raise ValueError(f"{section}.options {sorted(options)} do not fit the strategy {name!r} ({error}).") from error
+    def make(self, pitch_weight: float = 1.0) -> Balance:
+        return BALANCES[self.strategy](pitch_weight=pitch_weight, **self.options)
 
 
 class TrainingConfig(Section):

@@ -99,21 +99,17 @@ class _Step:
     weighed: list[tuple[FrameWeights, torch.Tensor]]
 
 
-class _SeekStream(TrainerCallback):
-    """A resumed run continues with the item after the last one it used, which is counted from its steps."""
-
-    def __init__(self, dataset: StreamingMixtureDataset):
-        self.dataset = dataset
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.dataset.seek(state.global_step * args.gradient_accumulation_steps * args.train_batch_size)
-
-
-class _AfterStep(TrainerCallback):
-    """What the trainer keeps beside the model follows each step."""
+class _Follow(TrainerCallback):
+    """What the trainer keeps beside the model follows each step. A resumed stream continues with the item after the
+    last one that was used, which is counted from the steps."""
 
     def __init__(self, trainer: DwhsTrainer):
         self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if isinstance(self.trainer.train_dataset, StreamingMixtureDataset):
+            used = state.global_step * args.gradient_accumulation_steps * args.train_batch_size
+            self.trainer.train_dataset.seek(used)
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         for parameter in self.trainer.balance.parameters():  # not the model's, so nobody else averages them
@@ -167,9 +163,7 @@ class DwhsTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self._step_losses = torch.zeros(2, device=self.args.device)
         self._means = _Means()
-        self.add_callback(_AfterStep(self))
-        if isinstance(self.train_dataset, StreamingMixtureDataset):
-            self.add_callback(_SeekStream(self.train_dataset))
+        self.add_callback(_Follow(self))
 
     # Optimiser and data
 
