@@ -18,15 +18,16 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Context in which SIGINT and SIGTERM are noted; `check()` raises `Stopped` once one has arrived."""
+    """Context in which SIGINT and SIGTERM are noted; once one has arrived, `check()` raises `Stopped` with `advice`."""
 
-    def __init__(self):
+    def __init__(self, advice: str = ""):
+        self.advice = advice
         self._received: int | None = None
         self._previous: dict[int, object] = {}
 
     def check(self) -> None:
         if self._received is not None:
-            raise Stopped(self._received)
+            raise Stopped(self._received, self.advice)
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
@@ -40,7 +41,7 @@ class StopSignals:
 
     def _note(self, number: int, frame) -> None:
         if self._received is not None:
-            raise Stopped(number)
+            raise Stopped(number, self.advice)
         self._received = number
 
 

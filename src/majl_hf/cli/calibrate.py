@@ -22,10 +22,10 @@ def run(
     keep_path: Annotated[bool, typer.Option("--keep-path", help="Leave Viterbi's costs as they are.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
 ) -> int:
-    """Choose a model's decoding on validation clips, and write it into its config.
+    """Choose a model's pitch decoding on validation clips.
 
     Viterbi's costs by raw pitch accuracy, the calibration of voicing by logistic regression, and the voicing threshold
-    by overall accuracy. Prints the scores before and after, as JSON.
+    by overall accuracy. They are written into the model's config; the scores before and after are printed as JSON.
     """
     if (mir1k is None) == (rows is None):
         raise typer.BadParameter("give either --mir1k or --rows")

@@ -6,6 +6,7 @@ What needs `datasets` is imported when a verb runs, so that `majl --help` stays 
 import contextlib
 import json
 import time
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +15,11 @@ import typer
 
 from ..errors import MajlError
 from . import _common as c
-from ._interrupt import Stopped, StopSignals
+from ._interrupt import StopSignals
 from ._progress import minutes_of_audio
 
 NAME = "data"
+RESUME = "finished files are kept; run the same command again to resume"
 app = typer.Typer(
     name=NAME,
     help="Build, combine and check datasets from corpora.",
@@ -211,35 +213,34 @@ def run_jobs(jobs: list, processes: int | None, as_json: bool, **settings) -> in
     """Build one corpus after the other and return the exit code; one that fails does not stop the others."""
     from ..system.processes import usable_cpus
 
-    failed = 0
-    with StopSignals() as signals:
+    failures: list[str] = []
+    with StopSignals(RESUME) as signals:
         for job in jobs:
             started_s = time.monotonic()
-            try:
+            with _reported(job.title, failures, as_json):
                 with minutes_of_audio(job.title, signals) as progress:
                     report = job.run(num_processes=processes or usable_cpus(), progress=progress, **settings)
-            except Stopped as stop:
-                return _stopped(stop)
-            except MajlError as error:
-                failed += 1
-                typer.echo(f"failed: {job.title}: {error}", err=True)
-                if as_json:
-                    _json_line({"corpus": job.title, "status": "failed", "error": str(error)})
-                continue
-            _report_built(job, report, time.monotonic() - started_s, as_json)
-    return c.EXIT_FAILED if failed else 0
+                _report_built(job, report, time.monotonic() - started_s, as_json)
+    return c.EXIT_FAILED if failures else 0
 
 
-def _stopped(stop: Stopped) -> int:
-    typer.echo("stopped: finished files are kept; run the same command again to resume", err=True)
-    return stop.exit_code
+@contextlib.contextmanager
+def _reported(what: str, failures: list[str], as_json: bool = False) -> Iterator[None]:
+    """Context in which an error of the package is added to `failures` and printed instead of raised."""
+    try:
+        yield
+    except MajlError as error:
+        failures.append(what)
+        typer.echo(f"failed: {what}: {error}", err=True)
+        if as_json:
+            c.print_json({"corpus": what, "status": "failed", "error": str(error)})
 
 
 def _report_built(job, report, elapsed_s: float, as_json: bool) -> None:
     for id, reason in report.left_out.items():
         typer.echo(f"left out: {id}: {reason}", err=True)
     if as_json:
-        _json_line(
+        c.print_json(
             {
                 "corpus": job.title,
                 "status": "done",
@@ -269,27 +270,27 @@ def run_combine(folders: list[Path], out: Path, options, processes: int | None, 
     from ..system.processes import usable_cpus
 
     started_s = time.monotonic()
-    with StopSignals() as signals:
-        try:
-            with minutes_of_audio(c.shown(out), signals) as progress:
-                report = combine_corpora(
-                    folders,
-                    out,
-                    options,
-                    num_processes=processes or usable_cpus(),
-                    progress=lambda s: progress(s, None),
-                    **settings,
-                )
-        except Stopped as stop:
-            return _stopped(stop)
-        except MajlError as error:
-            typer.echo(f"failed: {c.shown(out)}: {error}", err=True)
-            return c.EXIT_FAILED
+    failures: list[str] = []
+    with (
+        StopSignals(RESUME) as signals,
+        _reported(c.shown(out), failures),
+        minutes_of_audio(c.shown(out), signals) as progress,
+    ):
+        report = combine_corpora(
+            folders,
+            out,
+            options,
+            num_processes=processes or usable_cpus(),
+            progress=lambda s: progress(s, None),
+            **settings,
+        )
+    if failures:
+        return c.EXIT_FAILED
     elapsed_s = time.monotonic() - started_s
     if as_json:
         facts = {"out": str(report.out), "num_rows": report.num_rows, "minutes": round(report.duration_s / 60, 3)}
         changes = {"dropped": report.dropped, "moved": report.moved, "held_out_audio": report.held_out_audio}
-        _json_line({**facts, "amounts": report.amounts.as_list(), **changes, "elapsed_s": round(elapsed_s, 3)})
+        c.print_json({**facts, "amounts": report.amounts.as_list(), **changes, "elapsed_s": round(elapsed_s, 3)})
         return 0
     for row in report.dropped:
         typer.echo(f"dropped: {row['id']}: its {row['because']} is that of {row['of']}", err=True)
@@ -307,24 +308,19 @@ def check_folders(folders: list[Path], processes: int | None, as_json: bool) -> 
     from ..rows.check import check_dataset
     from ..system.processes import usable_cpus
 
-    failed = 0
-    with StopSignals() as signals:
+    failures: list[str] = []
+    with StopSignals(RESUME) as signals:
         for folder in folders:
-            try:
+            with _reported(c.shown(folder), failures):
                 with minutes_of_audio(c.shown(folder), signals) as progress:
                     report = check_dataset(folder, processes or usable_cpus(), lambda s: progress(s, None))
-            except Stopped as stop:
-                return _stopped(stop)
-            except MajlError as error:
-                failed += 1
-                typer.echo(f"failed: {c.shown(folder)}: {error}", err=True)
-                continue
-            failed += not report.ok
-            if as_json:
-                _json_line(report.as_dict())
-            else:
-                _report_checked(report)
-    return c.EXIT_FAILED if failed else 0
+                if not report.ok:
+                    failures.append(c.shown(folder))
+                if as_json:
+                    c.print_json(report.as_dict())
+                else:
+                    _report_checked(report)
+    return c.EXIT_FAILED if failures else 0
 
 
 def _report_checked(report) -> None:
@@ -370,7 +366,3 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
     return name, value
-
-
-def _json_line(value: dict) -> None:
-    print(json.dumps(value), flush=True)

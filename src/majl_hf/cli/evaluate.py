@@ -1,15 +1,12 @@
 """`majl evaluate`: separation and pitch, measured on labelled music and kept in a results file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from . import _common as c
 from ._interrupt import StopSignals
-
-if TYPE_CHECKING:
-    pass
 
 NAME = "evaluate"
 
@@ -55,7 +52,7 @@ def run(
     voicing_threshold: c.Threshold = None,
     threads: c.Threads = None,
 ) -> int:
-    """Measure separation and pitch, and keep the figures in a results file.
+    """Measure separation and pitch on labelled music.
 
     SDR, NSDR and SI-SDR of the vocals over all channels and the whole clip; RPA, RCA, OA, VR and VFA of the pitch
     where there are labels. Each with mean, median, 95 % bootstrap interval and count.

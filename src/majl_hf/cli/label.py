@@ -21,7 +21,9 @@ def run(
         bool, typer.Option("--overwrite", help="Redo what differs in a folder that was made with other settings.")
     ] = False,
 ) -> int:
-    """Give rows of a corpus what they lack: pitch to songs with stems and solo voices, vocals to songs with a pitch.
+    """Label rows that lack pitch or vocals.
+
+    Songs with stems and solo voices get a pitch, songs with a pitch get vocals.
 
     FILE says which rows are labelled, by whom, and where to: `kind: label`, `rows: runs/data/combined`,
     `out: runs/pseudo`, `pitch_teacher: torchfcpe`, `vocals_teacher: majl-base`.

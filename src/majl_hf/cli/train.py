@@ -32,7 +32,9 @@ def run(
         str | None, typer.Option("--launch", help="Arguments for accelerate launch.", metavar="ARGUMENTS")
     ] = None,
 ) -> int:
-    """Train a model: all stages of FILE, each in processes of its own that `accelerate launch` starts.
+    """Train a model by the stages of a file.
+
+    Each runs in processes of its own that `accelerate launch` starts.
 
     A stage that was run to its end with the same settings is passed over, one that was stopped resumes from its last
     checkpoint. What was made from a stage that changes is made again.
