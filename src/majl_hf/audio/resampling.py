@@ -19,7 +19,7 @@ def resampled_length(num_samples: int, orig_rate: int, target_rate: int) -> int:
 class StreamResampler:
     """Resample a signal that arrives in blocks; the block sizes do not matter (to 1e-6 of full scale).
 
-    Sample i of the output lies at i / target_rate seconds of the input. A push returns the samples that are final, maybe
+    Sample i of the output lies at i / target_rate seconds of the input. A push returns the samples that are final, or
     none; all pushes together return `resampled_length` samples: the end is cut or padded with zeros where soxr rounds
     otherwise.
 
