@@ -18,15 +18,15 @@ class CorpusError(MajlError, ValueError):
 
 
 class TeacherError(MajlError, ValueError):
-    """A teacher that returned what no label can be made from."""
+    """A teacher whose output cannot be used as a label."""
 
 
 class EvaluationError(MajlError, ValueError):
-    """Arrays that do not belong together, a system that is not there, or results that cannot be reported."""
+    """Arrays that do not fit together, a missing system, or results that cannot be reported."""
 
 
 class PushError(MajlError, ValueError):
-    """Something that may not or cannot be uploaded, or a Hub that refuses it."""
+    """Something that must not or cannot be uploaded, or that the Hub refuses."""
 
 
 class NonFiniteLossError(MajlError, RuntimeError):

@@ -185,7 +185,7 @@ def test_more_than_four_gigabytes(tmp_path, monkeypatch):
 def test_misuse_is_an_error(tmp_path):
     with pytest.raises(AudioError, match="wav-float, wav-24, flac"):
         AudioWriter(tmp_path / "a", RATE, 2, "mp3")
-    with pytest.raises(AudioError, match="flac cannot hold 9 channels"):
+    with pytest.raises(AudioError, match="flac cannot store 9 channels"):
         AudioWriter(tmp_path / "a", RATE, 9, "flac")
     with pytest.raises(AudioError, match="No such file"):
         AudioWriter(tmp_path / "no" / "a", RATE, 2)

@@ -40,11 +40,11 @@ def test_requirements_are_the_packages():
     assert requirements(lines) == requirements(declared)
 
 
-def test_the_readme_tells_the_limits():
+def test_the_readme_states_the_limits():
     text = " ".join((SPACE / "README.md").read_text(encoding="utf-8").split())
     limits = Limits()
     assert f"{limits.max_minutes:g} minutes and {limits.max_megabytes:g} MB" in text
-    assert limits.grace_s == 120 and "two minutes after its page was closed" in text
+    assert limits.grace_s == 120 and "two minutes after the page is closed" in text
     assert limits.keep_s == 3600 and "after an hour without use" in text
 
 

@@ -1,7 +1,7 @@
-"""Audio files in and out: decode, resample and encode as streams, in memory that does not grow with the file.
+"""Decode, resample and encode audio files as streams, in memory that does not grow with the file.
 
-Arrays are float32 of shape `(num_channels, num_samples)`, full scale is 1.0. Every failure is an `AudioError` that says
-what was got, what is needed and what to do.
+Arrays are float32 of shape `(num_channels, num_samples)`, full scale is 1.0. All failures raise an `AudioError` that
+says what was got, what is needed and what to do.
 """
 
 from ..errors import AudioError

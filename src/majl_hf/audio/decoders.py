@@ -1,7 +1,7 @@
 """The two decoders behind `AudioReader`, with the same members.
 
-`sampling_rate` (Hz), `num_channels`, `num_samples` (None where only decoding tells), `duration_s` (announced by the
-file, may be an estimate, may be None), `container` and `codec` (short names), `warnings` (grows while decoding),
+`sampling_rate` (Hz), `num_channels`, `num_samples` (None if only decoding would show it), `duration_s` (from the file's
+header, may be an estimate or None), `container` and `codec` (short names), `warnings` (grows while decoding),
 `blocks(block_size)` and `close()`.
 """
 
@@ -14,15 +14,15 @@ import soundfile
 from ..errors import AudioError
 from .sources import Source
 
-# What FFmpeg may probe. Playlists are left out: they would let a file that calls itself audio open other files.
+# Containers that FFmpeg may probe. Playlists are left out, because they could make a file open other files.
 _CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
-# These announce no length of their own, so FFmpeg may have to guess it from the bit rate.
+# These do not store their length, so FFmpeg may have to estimate it from the bit rate.
 _GUESSED_LENGTH = {"aac", "ac3", "eac3", "mp3", "mpegts"}
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}  # by NumPy's name of the sample type
 
 
 class SoundFileDecoder:
-    """wav, flac, aiff and kin through libsndfile, which counts their samples exactly.
+    """wav, flac, aiff and similar formats through libsndfile, which counts their samples exactly.
 
     Raises:
         soundfile.LibsndfileError: not a format that libsndfile reads.
@@ -59,11 +59,11 @@ class SoundFileDecoder:
 
 
 class AvDecoder:
-    """mp3, ogg, opus, m4a, the audio of mp4 and whatever else FFmpeg (inside PyAV) reads: the first audio stream.
+    """The first audio stream of mp3, ogg, opus, m4a, mp4 and everything else that FFmpeg (inside PyAV) reads.
 
-    A damaged packet is replaced by silence of its length, so that what follows keeps its time, and told in `warnings`.
-    The first frame is decoded on opening: only it knows the true rate of some AAC files, and a file without a single
-    good frame is no audio.
+    A damaged packet is replaced by silence of its length, so that later samples keep their time, and counted in
+    `warnings`. The first frame is decoded on opening: for some AAC files only it has the true sampling rate, and a file
+    without a single good frame is not audio.
 
     Raises:
         av.error.FFmpegError, AudioError: not audio that FFmpeg decodes.
@@ -72,7 +72,7 @@ class AvDecoder:
     num_samples = None
 
     def __init__(self, source: Source):
-        # With "file:" a name is never taken for a protocol ("concat:...", "http:...").
+        # With "file:", a name is never interpreted as a protocol ("concat:...", "http:...").
         file = f"file:{source.path}" if source.path else source.stream
         self._container = av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore")
         self._name = source.name
@@ -85,7 +85,7 @@ class AvDecoder:
             self._frames = self._decode()
             self._first = next(self._frames, None)
             if self._first is None:
-                raise AudioError(f"{self._name} holds no decodable audio; copy or download it again.")
+                raise AudioError(f"{self._name} contains no decodable audio; copy or download it again.")
         except BaseException:
             self.close()
             raise
@@ -126,7 +126,7 @@ class AvDecoder:
                 packet = next(packets)
             except StopIteration:
                 return
-            except av.error.FFmpegError:  # the container itself ends here
+            except av.error.FFmpegError:  # the container itself is truncated
                 self._num_damaged += 1
                 return
             try:
@@ -161,7 +161,7 @@ class AvDecoder:
 
 
 def _to_float(frame: av.AudioFrame) -> np.ndarray:
-    """A decoded frame as `(num_channels, num_samples)`, whatever its sample format."""
+    """A decoded frame of any sample format as `(num_channels, num_samples)`."""
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(frame.samples, -1).T
@@ -189,4 +189,4 @@ def _regroup(frames: Iterator[np.ndarray], block_size: int) -> Iterator[np.ndarr
 
 
 def _cut_short(decoded_s: float, announced_s: float) -> str:
-    return f"ends after {decoded_s:.1f} s where its header announces {announced_s:.1f} s: it may be cut short"
+    return f"ends after {decoded_s:.1f} s although its header says {announced_s:.1f} s: it may be cut short"

@@ -1,4 +1,4 @@
-"""Read audio files of every common kind as a stream of blocks."""
+"""Read audio files of all common formats as a stream of blocks."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from ..errors import AudioError
 from .decoders import AvDecoder, SoundFileDecoder
 from .sources import Source, open_source
 
-# What a folder is searched for; a file that is named may have any extension.
+# Extensions that a folder is searched for; a file given by name may have any extension.
 AUDIO_EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".webm")
 
-# First bytes of what soundfile is asked to read: the lossless containers. It could read mp3 and ogg, but libsndfile
-# estimates the length of an mp3 whose header does not tell it, and drops what lies beyond without a word; and soundfile
-# seeks after every read, which makes the samples of an opus file depend on the size of the blocks.
+# First bytes of the files that soundfile reads here: the lossless containers. It could read mp3 and ogg, but libsndfile
+# estimates the length of an mp3 whose header lacks it and silently drops the samples beyond; and soundfile seeks after
+# every read, which makes the samples of an opus file depend on the block size.
 _SOUNDFILE_HEADS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"FORM", b".snd", b"caff")
 
 
@@ -29,14 +29,14 @@ class AudioReader:
     Attributes:
         sampling_rate (int): Hz.
         num_channels (int).
-        num_samples (int or None): None where only decoding to the end would tell (mp3, ogg, m4a).
-        duration_s (float or None): As the file announces it; for mp3 and raw aac it may be an estimate.
-        container, codec (str): Short names for showing.
-        warnings (list of str): What was wrong with a file that could be read all the same, such as damaged packets or
-            an early end; complete after the last block.
+        num_samples (int or None): None if only decoding to the end would show it (mp3, ogg, m4a).
+        duration_s (float or None): From the file's header; for mp3 and raw aac it may be an estimate.
+        container, codec (str): Short names for display.
+        warnings (list of str): Problems of a file that could still be read, such as damaged packets or a truncated
+            end; complete after the last block.
 
     Raises:
-        AudioError: nothing there, a folder, empty, not readable, not audio, no samples, damaged beyond reading.
+        AudioError: missing, a folder, empty, not readable, not audio, no samples, or too damaged to read.
     """
 
     def __init__(self, source):
@@ -62,7 +62,7 @@ class AudioReader:
         return self._decoder.blocks(block_size)
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the file, unless the caller opened it."""
         self._decoder.close()
 
     def __enter__(self) -> "AudioReader":
@@ -82,7 +82,7 @@ def read_audio(source) -> tuple[np.ndarray, int]:
 
 
 def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
-    """soundfile for what it reads exactly, FFmpeg for mp3, ogg, opus, m4a, mp4 and what soundfile refuses."""
+    """soundfile for the formats it reads exactly, FFmpeg for mp3, ogg, opus, m4a, mp4 and what soundfile refuses."""
     refusal = ""
     if source.head.startswith(_SOUNDFILE_HEADS):
         try:
@@ -94,7 +94,7 @@ def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
         else:
             if decoder.num_samples == 0:
                 decoder.close()
-                raise AudioError(f"{source.name} holds no samples; at least one is needed. Record or export it again.")
+                raise AudioError(f"{source.name} has no samples; at least one is needed. Record or export it again.")
             if not decoder.codec.startswith("mpeg"):  # mp3 in a wav container
                 return decoder
             decoder.close()
@@ -108,5 +108,5 @@ def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
         )
         raise AudioError(
             f"{source.name} is not audio that can be decoded ({refusal}FFmpeg: {getattr(error, 'strerror', error)})."
-            f"{hint} Needed is wav, flac, mp3, ogg, opus, m4a, mp4 or kin; export or download it again."
+            f"{hint} wav, flac, mp3, ogg, opus, m4a, mp4 or similar is needed; export or download it again."
         ) from error

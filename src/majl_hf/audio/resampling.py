@@ -1,7 +1,7 @@
-"""Change of the sampling rate by soxr (linear phase, no delay).
+"""Resampling by soxr (linear phase, no delay).
 
-The length of a resampled file is settled here: `num_samples` at one rate become `resampled_length_rounded(...)` at the
-other, whatever soxr itself would round to. (The resampler between the model's parts, in `models/`, rounds up.)
+The output length is defined here only: `num_samples` at one rate become `resampled_length_rounded(...)` at the other,
+however soxr itself would round. (The resampler between the model's parts, in `models/`, rounds up.)
 """
 
 import numpy as np
@@ -11,20 +11,20 @@ QUALITY = "HQ"
 
 
 def resampled_length_rounded(num_samples: int, orig_rate: int, target_rate: int) -> int:
-    """`num_samples * target_rate / orig_rate`, rounded half up, in integers; at least 1 where there was a sample."""
+    """`num_samples * target_rate / orig_rate`, rounded half up, in integers; at least 1 if there was a sample."""
     exact = (2 * num_samples * target_rate + orig_rate) // (2 * orig_rate)
     return max(exact, min(num_samples, 1))
 
 
 class StreamResampler:
-    """Resample a signal that arrives in blocks; how it is cut does not matter (1e-6 of full scale).
+    """Resample a signal that arrives in blocks; the block sizes do not matter (to 1e-6 of full scale).
 
-    Sample i of the output lies at i / target_rate seconds of the input. A push returns what is final by then and may
-    return nothing; all pushes together return `resampled_length_rounded` samples: the end is cut or padded with zeros
-    where soxr rounds otherwise.
+    Sample i of the output lies at i / target_rate seconds of the input. A push returns the samples that are final, or
+    none; all pushes together return `resampled_length_rounded` samples: the end is cut or padded with zeros where soxr rounds
+    otherwise.
 
     Args:
-        orig_rate, target_rate: Hz, whole numbers above 0; the same rate passes the blocks through.
+        orig_rate, target_rate: Hz, whole numbers above 0; with equal rates, blocks are returned unchanged.
         num_channels: Rows of every block.
     """
 

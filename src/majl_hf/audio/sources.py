@@ -1,4 +1,4 @@
-"""What an audio file may be given as, and the checks that every kind of source passes before a decoder sees it."""
+"""Accepted audio sources, and the checks that they pass before decoding."""
 
 import errno
 import io
@@ -21,7 +21,7 @@ class Source:
         name: For messages: the path, or what kind of object it is.
         path: Set for files; decoders open these themselves, which is faster than reading through Python.
         stream: Set for bytes and file objects, at its start.
-        head: The first bytes, by which the container is told.
+        head: The first bytes, which identify the container.
     """
 
     name: str
@@ -34,7 +34,7 @@ def open_source(source) -> Source:
     """Check a path, bytes or binary file object, which is read from its start.
 
     Raises:
-        AudioError: nothing there, a folder, not readable, empty, or an object that is none of these.
+        AudioError: missing, a folder, not readable, empty, or another kind of object.
     """
     if isinstance(source, str | os.PathLike):
         return _open_path(os.fspath(source))
@@ -42,7 +42,7 @@ def open_source(source) -> Source:
         return _open_stream(io.BytesIO(source), "the bytes given")
     if hasattr(source, "read"):
         return _open_stream(source, f"the {type(source).__name__} given")
-    raise AudioError(f"Got {type(source).__name__} as audio; needed is {SOURCES}.")
+    raise AudioError(f"Got {type(source).__name__} as audio; {SOURCES} is needed.")
 
 
 def _open_path(path: str | bytes) -> Source:
@@ -50,9 +50,9 @@ def _open_path(path: str | bytes) -> Source:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise AudioError(f"{name} is a folder; an audio file is needed. Name the files in it.")
-        if not stat.S_ISREG(mode):  # decoders have to seek, and opening a pipe could wait for ever
-            raise AudioError(f"{name} is not a regular file; save the audio to a file first, then give that.")
+            raise AudioError(f"{name} is a folder; an audio file is needed. Give the files in it.")
+        if not stat.S_ISREG(mode):  # decoders have to seek, and opening a pipe could block forever
+            raise AudioError(f"{name} is not a regular file; save the audio to a file first and give that.")
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
     except AudioError:
@@ -60,7 +60,7 @@ def _open_path(path: str | bytes) -> Source:
     except FileNotFoundError:
         raise AudioError(f"{name} does not exist; check the path.") from None
     except PermissionError:
-        raise AudioError(f"{name} may not be read by this user; change its permissions or copy it.") from None
+        raise AudioError(f"{name} is not readable by this user; change its permissions or copy it.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise AudioError(f"{name} cannot be read: {_reason(error)}.") from error
     _check_not_empty(head, name)
@@ -73,7 +73,7 @@ def _open_stream(stream, name: str) -> Source:
         head = stream.read(_HEAD_BYTES)
         stream.seek(0)
     except (AttributeError, OSError) as error:
-        raise AudioError(f"{name} cannot be rewound; read it to its end and give the bytes.") from error
+        raise AudioError(f"{name} is not seekable; read all of it and pass the bytes.") from error
     if not isinstance(head, bytes | bytearray):
         raise AudioError(f"{name} yields {type(head).__name__}; open it in binary mode ('rb').")
     _check_not_empty(head, name)

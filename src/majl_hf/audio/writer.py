@@ -9,12 +9,12 @@ from ..errors import AudioError
 from ..system.files import AtomicWriter
 
 _STEPS_24_BIT = 2.0**23  # quantisation steps from zero to full scale
-_WAV_LIMIT_BYTES = 2**32 - 2**16  # a wav header counts in 32 bits; some room for the other chunks
+_WAV_LIMIT_BYTES = 2**32 - 2**16  # sizes in a wav header have 32 bits; some room for the other chunks
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How samples are stored: extension of the file, container and sample type by soundfile's names, size, kind."""
+    """How samples are stored: file extension, container and sample type as soundfile names them, size and kind."""
 
     extension: str
     container: str
@@ -33,27 +33,27 @@ ENCODINGS = {
 def to_24_bit_grid(block: np.ndarray) -> np.ndarray:
     """Round float32 samples to multiples of 2**-23, the steps of the integer encodings; nothing is clipped.
 
-    Sums and differences of such samples are exact in float32 up to +-2, so two stems of which one is the rounded
-    mixture minus the other rounded stem still add up to the rounded mixture, bit for bit, once written and read again.
+    Sums and differences of such samples are exact in float32 up to +-2. So if one stem is the rounded mixture minus the
+    other rounded stem, the two still add up to the rounded mixture, bit for bit, after being written and read.
     """
     return np.rint(np.asarray(block, dtype=np.float32) * np.float32(_STEPS_24_BIT)) / np.float32(_STEPS_24_BIT)
 
 
 class AudioWriter(AtomicWriter):
-    """An audio file that appears, whole, when the `with` block ends well.
+    """An audio file that is written atomically: it appears when the `with` block ends without an error.
 
     Args:
-        path: Where to; its extension is the caller's choice.
+        path: Target; any extension.
         sampling_rate: Hz.
         num_channels: Rows of every block.
-        encoding: `"wav-float"` (32-bit float, exact), `"wav-24"` or `"flac"` (24 bits: rounded to the nearest step, and
-            held at full scale beyond it; `clipped_samples` counts how often).
+        encoding: `"wav-float"` (32-bit float, exact), `"wav-24"` or `"flac"` (24 bits: rounded to the nearest step and
+            clipped at full scale; `clipped_samples` counts the clipped samples).
         overwrite: Whether an existing file may be replaced.
-        expected_num_samples: Where known, about how many samples will come: more than a wav file can count (4 GiB)
-            makes it an RF64 file.
+        expected_num_samples: Approximate number of samples, if known; if they do not fit into a wav file (4 GiB), an
+            RF64 file is written.
 
     Raises:
-        AudioError: unknown encoding, rate or channels that the format cannot hold, a target that exists or cannot be
+        AudioError: unknown encoding, rate or channels that the format cannot store, a target that exists or cannot be
             written, a full disk, samples that are NaN or infinite, a wav file that grows beyond 4 GiB.
     """
 
@@ -88,7 +88,7 @@ class AudioWriter(AtomicWriter):
         except (soundfile.LibsndfileError, ValueError, TypeError) as error:
             self.discard()
             raise AudioError(
-                f"{container.lower()} cannot hold {num_channels} channels at {sampling_rate} Hz ({error}); choose "
+                f"{container.lower()} cannot store {num_channels} channels at {sampling_rate} Hz ({error}); choose "
                 f"another of {', '.join(ENCODINGS)}."
             ) from error
 
@@ -109,14 +109,14 @@ class AudioWriter(AtomicWriter):
             samples = self._quantised(samples)
         try:
             self._encoder.write(samples)
-        except (soundfile.LibsndfileError, AssertionError) as error:  # a short write; the guard knows why
+        except (soundfile.LibsndfileError, AssertionError) as error:  # a short write; the guard has the cause
             self._check_guard()
             raise AudioError(f"{self.path} cannot be written: {error}.") from error
         self._check_guard()
 
     def discard(self) -> None:
         if getattr(self, "_encoder", None) is not None and not self._encoder.closed:
-            self._guarded.error = self._guarded.error or OSError("discarded")  # let the encoder close without a write
+            self._guarded.error = self._guarded.error or OSError("discarded")  # lets the encoder close without writing
             self._encoder.close()
         super().discard()
 
@@ -127,7 +127,7 @@ class AudioWriter(AtomicWriter):
     def _quantised(self, samples: np.ndarray) -> np.ndarray:
         """24-bit steps in the upper bits of int32, which soundfile passes on unchanged."""
         steps = np.rint(samples * np.float32(_STEPS_24_BIT))
-        # +1.0 itself has no step of its own; holding it one step lower is not worth a warning.
+        # +1.0 is one step above the largest value; clipping it by one step needs no warning.
         self.clipped_samples += int(np.count_nonzero(np.abs(steps) > _STEPS_24_BIT))
         return np.clip(steps, -_STEPS_24_BIT, _STEPS_24_BIT - 1).astype(np.int32) << 8
 
@@ -143,8 +143,8 @@ class AudioWriter(AtomicWriter):
 
 
 class _GuardedFile:
-    """The file as soundfile sees it. soundfile calls it from C, where an exception would be printed and lost: the first
-    one is kept here instead, for the writer to raise, and further writes fail at once."""
+    """The file object given to soundfile, which calls it from C, where an exception would be printed and lost. The
+    first exception is kept here for the writer to raise, and further writes fail at once."""
 
     def __init__(self, file):
         self._file = file

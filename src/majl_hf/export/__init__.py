@@ -1,4 +1,4 @@
-"""What the results are written as: CSV of the pitch, pictures."""
+"""Export of results: the pitch as CSV and as a plot."""
 
 from .f0_csv import F0CsvWriter, read_f0_csv
 

@@ -1,9 +1,9 @@
-"""The pitch curve as CSV: a header and one row a frame.
+"""The pitch curve as CSV: a header and one row per frame.
 
     time_s,f0_hz,voicing,confidence
     0.000,220.000,0.9800,0.9125
 
-Conventions: `time_s` is the centre of the frame in seconds (to 1 microsecond, written with at least three decimals);
+Conventions: `time_s` is the centre of the frame in seconds (in microseconds, written with at least three decimals);
 `f0_hz` is positive in every row (three decimals: better than 0.05 cents from 30 Hz on), sung or not; `voicing` is the
 probability that the frame is sung and `confidence` the share of the posterior around `f0_hz`, both in [0, 1].
 """
@@ -23,13 +23,13 @@ COLUMNS = ("time_s", "f0_hz", "voicing", "confidence")
 
 
 class F0CsvWriter(AtomicWriter):
-    """A pitch CSV that is written as a stream and appears, whole, when the `with` block ends well.
+    """A pitch CSV that is written as a stream and appears when the `with` block ends without an error.
 
     Args:
-        path: Where to.
+        path: Target.
         overwrite: Whether an existing file may be replaced.
-        unvoiced_as_zero: Write 0.000 Hz where the voicing policy says that nobody sings, as some programs expect it.
-            The pitch of those frames is lost.
+        unvoiced_as_zero: Write 0.000 Hz in frames that are unvoiced by the voicing policy, as some programs expect. The
+            pitch of those frames is lost.
 
     Raises:
         AudioError: the target exists or cannot be written, a full disk.
@@ -42,7 +42,7 @@ class F0CsvWriter(AtomicWriter):
         self._write_text(",".join(COLUMNS) + "\n")
 
     def write(self, frames: "PitchFrames") -> None:
-        """Append consecutive frames; none at all is fine."""
+        """Append consecutive frames, maybe none."""
         f0_hz = np.asarray(frames.f0_hz)
         if self.unvoiced_as_zero:
             f0_hz = np.where(frames.voiced, f0_hz, 0.0)
@@ -62,7 +62,7 @@ def read_f0_csv(path) -> dict[str, np.ndarray]:
     """Read a pitch CSV: float64 arrays `time_s`, `f0_hz`, `voicing`, `confidence`, each of shape `(num_frames,)`.
 
     Raises:
-        MajlError: another header, or a row that is not four numbers.
+        MajlError: wrong header, or a row that is not four numbers.
     """
     rows = []
     with open(path, newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""A picture of the pitch: f0 over the log-frequency spectrogram of the vocals. Needs matplotlib (extra `plot`)."""
+"""Plot of the pitch: f0 over the log-frequency spectrogram of the vocals. Needs matplotlib (extra `plot`)."""
 
 from pathlib import Path
 
@@ -9,28 +9,28 @@ from ..models.pitch_majl import midi_to_hz, note_name
 
 LOWEST_HZ, HIGHEST_HZ = 60.0, 2000.0
 ROWS_PER_OCTAVE = 72
-WINDOW_S = 0.08  # long enough to part the harmonics of a low voice, short enough to follow a glide
+WINDOW_S = 0.08  # long enough to resolve the harmonics of a low voice, short enough to follow a glide
 MAX_COLUMNS = 2400  # more than the picture has pixels
 DYNAMIC_RANGE_DB = 65.0
-MAX_GAP_S = 0.05  # the line is broken where voiced frames lie further apart
+MAX_GAP_S = 0.05  # the line is broken where voiced frames are further apart
 
 
 def plot_pitch(path_png, vocals, sampling_rate: int, times_s, f0_hz, voiced, title: str = "") -> Path:
     """Draw the pitch curve over the spectrogram of the vocals and save it as PNG.
 
     Args:
-        path_png: Where to; an existing file is replaced.
+        path_png: Target; an existing file is replaced.
         vocals: `(num_channels, num_samples)` or `(num_samples,)` float samples.
         sampling_rate: Hz.
         times_s, f0_hz, voiced: arrays of shape `(num_frames,)`: centres in seconds, pitch in Hz, and whether to
             draw it.
-        title: Line above the picture.
+        title: Line above the plot.
 
     Returns:
-        `Path`: of the picture.
+        `Path` of the picture.
 
     Raises:
-        MajlError: matplotlib is missing, there are no samples, or the arrays of the pitch differ in length.
+        MajlError: matplotlib is missing, there are no samples, or the pitch arrays differ in length.
     """
     try:  # the figure classes alone: no window system, no global state
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,11 +42,11 @@ def plot_pitch(path_png, vocals, sampling_rate: int, times_s, f0_hz, voiced, tit
     times_s, f0_hz = np.asarray(times_s, dtype=float), np.asarray(f0_hz, dtype=float)
     voiced = np.asarray(voiced, dtype=bool)
     if not mono.size:
-        raise MajlError("The vocals hold no samples; at least one is needed to draw.")
+        raise MajlError("The vocals have no samples; at least one is needed to draw.")
     if not times_s.shape == f0_hz.shape == voiced.shape:
         raise MajlError(
             f"times_s, f0_hz and voiced have the shapes {times_s.shape}, {f0_hz.shape} and {voiced.shape}; "
-            "one value a frame is needed in each."
+            "one value per frame is needed in each."
         )
     duration_s = mono.size / sampling_rate
     figure = Figure(figsize=(float(np.clip(6 + duration_s / 4, 9, 20)), 5.4), dpi=130, layout="constrained")
@@ -79,7 +79,7 @@ def plot_pitch(path_png, vocals, sampling_rate: int, times_s, f0_hz, voiced, tit
 def log_spectrogram_db(mono: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Levels `(num_rows, num_columns)` in dB below the loudest, from `LOWEST_HZ` up in equal steps of pitch.
 
-    A column is centred on every part of the file of equal length; what lies above half the sampling rate is silence.
+    Columns are centred on parts of the file of equal length; rows above half the sampling rate are silent.
     """
     window_length = max(16, round(WINDOW_S * sampling_rate))
     fft_length = 4 * 2 ** int(

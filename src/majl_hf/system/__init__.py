@@ -1,1 +1,1 @@
-"""Files, processes, memory and settings: nothing about music."""
+"""Files, processes, memory and settings; independent of audio."""

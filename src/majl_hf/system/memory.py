@@ -1,4 +1,4 @@
-"""What long runs ask of the C library's memory allocator."""
+"""Settings of the C library's memory allocator for long runs."""
 
 import contextlib
 import ctypes
@@ -8,10 +8,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # numbers of glibc's `mallopt`
 
 
 def keep_freed_memory() -> None:
-    """Keep large blocks that were freed for the next window or training step, which asks for the same ones.
+    """Keep large freed blocks for the next window or training step, which needs blocks of the same sizes.
 
-    glibc hands blocks above 32 MiB back to the system at once and gets them back page by page, each filled with zeros:
-    a tenth of the time of separating a file, a third of that of a training step. Other C libraries are left alone.
+    glibc returns blocks above 32 MiB to the system at once and gets them back page by page, each filled with zeros:
+    a tenth of the time of separating a file, a third of that of a training step. With other C libraries, this does
+    nothing.
     """
     if platform.libc_ver()[0] == "glibc":
         with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Work spread over processes, its results in order; a stop or a death of either side leaves no process behind."""
+"""Work spread over processes, with results in order; no process is left if either side stops or is killed."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from typing import Any
 
 from ..errors import MajlError
 
-AHEAD = 2  # items in work or done beyond one a process, so that a long one does not leave the others idle
+AHEAD = 2  # items in work or done beyond one per process, so that a long one does not leave the others idle
 _POLL_S = 0.2
 
 
 def usable_cpus() -> int:
-    """Cores this process may run on."""
+    """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_in_order(
     function: Callable[[Any], Any], items: Iterable, num_processes: int = 1, tick: Callable[[], None] | None = None
 ) -> Iterator:
-    """Yield `function(item)` of every item, in order; at most `num_processes + AHEAD` results are held.
+    """Yield `function(item)` for every item, in order; at most `num_processes + AHEAD` results are kept.
 
     Args:
-        function: of a module, so that a fresh process can import it; with one process it is called right here.
-        tick: called often while waiting. What it raises ends the work: the workers are gone when it comes out.
+        function: importable from a module by a new process; with one process it is called in this one.
+        tick: called often while waiting. An exception from it ends the work: the workers have ended when it propagates.
 
     Raises:
         MajlError: a worker died.
@@ -46,7 +46,7 @@ def map_in_order(
     with _executor(num_processes, function.__module__) as executor:
         pending: deque[concurrent.futures.Future] = deque()
         for item in items:
-            with _interrupts_held_back():  # the processes start here, and inherit it
+            with _interrupts_blocked():  # the processes start here and inherit it
                 pending.append(executor.submit(function, item))
             if len(pending) == num_processes + AHEAD:
                 yield _result(pending.popleft(), tick)
@@ -56,13 +56,13 @@ def map_in_order(
 
 @contextlib.contextmanager
 def _executor(num_processes: int, module: str) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    # Not forked from here: this process may hold threads and locks. A fork server imports once for all workers.
+    # Not forked from here: this process may have threads and locks. A fork server imports once for all workers.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload([module])
-    # Workers wait for the end of this pipe, whose other end only this process holds: it comes when we close it, and
-    # also when we are killed.
+    # Workers wait for the end of this pipe, whose other end only this process has: it comes when we close it, and also
+    # when we are killed.
     reader, writer = context.Pipe(duplex=False)
     executor = concurrent.futures.ProcessPoolExecutor(num_processes, context, _start_worker, (reader,))
     try:
@@ -88,7 +88,7 @@ def _start_worker(reader: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def _interrupts_blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -109,6 +109,6 @@ def _result(future: concurrent.futures.Future, tick: Callable[[], None]):
     except BrokenProcessPool:
         tick()  # a signal to the whole group ends the workers first
         raise MajlError(
-            "A worker process was ended from outside, often for lack of memory. Use fewer processes and run the "
-            "same command again; what was finished is kept."
+            "A worker process was killed, often for lack of memory. Use fewer processes and run the same command "
+            "again to resume; finished files are kept."
         ) from None

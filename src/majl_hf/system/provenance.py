@@ -1,11 +1,11 @@
-"""What made a file: this package's version, its source's revision, the versions of what it depends on."""
+"""Provenance of a file: version and source revision of this package, versions of its dependencies."""
 
 import subprocess
 from pathlib import Path
 
 __version__ = "0.1.0"
 
-# What a figure can depend on; the last four are optional rivals.
+# Packages that a figure can depend on; the last four are optional.
 PACKAGES = (
     "majl_hf",
     "torch",
@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of `PACKAGES`, of those that are installed."""
+    """Versions of the installed ones of `PACKAGES`."""
     from importlib.metadata import PackageNotFoundError, version  # a fifth of the time of `import majl_hf`
 
     versions = {}
@@ -36,7 +36,7 @@ def package_versions() -> dict[str, str]:
 
 
 def code_revision() -> str | None:
-    """Git commit of this package's source, with `-dirty` where its files differ; None outside a checkout."""
+    """Git commit of this package's source, with `-dirty` if files were changed; None outside a checkout."""
     folder = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
@@ -45,7 +45,7 @@ def code_revision() -> str | None:
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # an installation inside someone else's checkout has none
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails for an installation inside another checkout
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
