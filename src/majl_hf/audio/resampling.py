@@ -20,8 +20,8 @@ class StreamResampler:
     """Resample a signal that arrives in blocks; the block sizes do not matter (to 1e-6 of full scale).
 
     Sample i of the output lies at i / target_rate seconds of the input. A push returns the samples that are final, or
-    none; all pushes together return `resampled_length_rounded` samples: the end is cut or padded with zeros where soxr rounds
-    otherwise.
+    none; all pushes together return `resampled_length_rounded` samples: the end is cut or padded with zeros where soxr
+    rounds otherwise.
 
     Args:
         orig_rate, target_rate: Hz, whole numbers above 0; with equal rates, blocks are returned unchanged.
