@@ -17,6 +17,14 @@ class CorpusError(MajlError, ValueError):
     """A corpus that is empty, incomplete or broken; the message names the file."""
 
 
+class SwappedError(CorpusError):
+    """Vocals and accompaniment of the recording `id` seem to be swapped; `problem` is why, in words."""
+
+    def __init__(self, id: str, problem: str):
+        super().__init__(f"In {id} {problem}.")
+        self.problem = problem
+
+
 class TeacherError(MajlError, ValueError):
     """A teacher whose output cannot be used as a label."""
 

@@ -6,8 +6,7 @@ import pytest
 from majl_hf.corpora.labels import PitchLabel
 from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
 from majl_hf.models.pitch_majl import cents_between
-from majl_hf.pseudo_labels.confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
-from majl_hf.pseudo_labels.reading import PitchReading
+from majl_hf.pseudo_labels.reading import PitchReading, row_confidence, view_agreement, vocals_confidence
 
 GRID = PitchEstimatorConfig(first_bin_hz=100.0, bin_cents=40.0, num_bins=61)  # two octaves
 
@@ -38,14 +37,15 @@ def test_the_peak_is_near_the_decoded_pitch_and_what_is_left_where_nothing_is_su
         ),
         grid=GRID,
     )
-    assert peak_posterior(reading) == pytest.approx([0.8, 0.7, 0.0, 0.75], abs=1e-6)
+    assert reading.agreement_with(reading.label) == pytest.approx([0.8, 0.7, 0.0, 0.75], abs=1e-6)
 
 
 def test_a_teacher_without_posteriors_counts_by_its_certainty_or_voicing():
     f0_hz, voiced = np.array([200.0, 200.0, 200.0]), np.array([True, True, False])
     certain = PitchReading(f0_hz, voiced, 0.01, certainty=np.array([0.9, 0.6, 0.2]))
-    assert peak_posterior(certain) == pytest.approx([0.9, 0.6, 0.8])
-    assert peak_posterior(PitchReading(f0_hz, voiced, 0.01)).tolist() == [1.0, 1.0, 1.0]
+    assert certain.agreement_with(certain.label) == pytest.approx([0.9, 0.6, 0.8])
+    unsure = PitchReading(f0_hz, voiced, 0.01)
+    assert unsure.agreement_with(unsure.label).tolist() == [1.0, 1.0, 1.0]
     label = PitchLabel(np.array([200.0, 400.0, 0.0]), 0.01)
     assert certain.agreement_with(label) == pytest.approx([0.9, 0.0, 0.8])
     folded = PitchLabel(np.array([200.0, 400.0, 0.0]), 0.01, octave_reliable=False)

@@ -6,9 +6,8 @@ run_pseudo_labels(PseudoLabelConfig(rows="runs/data/combined", out="runs/pseudo"
 
 config.py       a stage of kind `label` in a recipe
 teachers.py     who labels: checkpoints, other packages, functions
-reading.py, confidence.py, labelling.py      one row in, one labelled row out
+reading.py, labelling.py                     one row in, one labelled row out
 run.py, report.py                            all rows, over processes, resumed; counts, card, picture
-calibration.py  what confidences are worth where the truth is known
 """
 
 from .config import PseudoLabelConfig

@@ -16,12 +16,10 @@ import torch
 
 from ..corpora.labels import PitchLabel
 from ..corpora.tracks import ArrayPart, Track
-from ..errors import CorpusError, TeacherError
+from ..errors import CorpusError, SwappedError, TeacherError
 from ..rows.convert import row_to_track, track_to_row
-from ..rows.swapped import find_swapped
-from .confidence import peak_posterior, row_confidence, view_agreement, vocals_confidence
 from .config import LabellingConfig
-from .reading import PitchReading
+from .reading import PitchReading, row_confidence, view_agreement, vocals_confidence
 from .teachers import PitchTeacher, VocalsTeacher
 
 DIRECTIONS = {"separation": "pitch", "vocals": "pitch", "pitch": "vocals"}
@@ -32,7 +30,7 @@ NUM_BINS = 20  # of the histograms over [0, 1]
 @dataclass(frozen=True, eq=False)
 class PitchOfVocals:
     """A pseudo pitch label: what was read, and for each of its frames peak posterior and agreement of views, shape
-    (num_frames,), whose product is its confidence; see `confidence`."""
+    (num_frames,), whose product is its confidence; see `reading`."""
 
     reading: PitchReading
     peak: np.ndarray
@@ -47,7 +45,7 @@ def read_pitch(mono: np.ndarray, sampling_rate: int, teacher: PitchTeacher, conf
     """Pitch of a clean voice `(num_samples,)`, read as it is and transposed."""
     reading = teacher.read(mono, sampling_rate)
     views = [teacher.read(mono, sampling_rate, 2.0 ** (n / 12.0)) for n in config.views_semitones]
-    return PitchOfVocals(reading, peak_posterior(reading), view_agreement(reading, views))
+    return PitchOfVocals(reading, reading.agreement_with(reading.label), view_agreement(reading, views))
 
 
 def estimate_vocals(
@@ -153,11 +151,12 @@ def _with_vocals(
         "vocals": ArrayPart(vocals, track.sampling_rate, bits),
         "accompaniment": ArrayPart(mixture - vocals, track.sampling_rate, bits),
     }
-    if problem := find_swapped(vocals, mixture - vocals, track.sampling_rate, track.label):
-        outcome["dropped"] = f"the separation failed: {problem.partition(':')[0]}"
-        return None, outcome
     provenance = f"{row['provenance'] or ''} {sentence}".strip()
-    made = track_to_row(dataclasses.replace(track, mixture=None, **parts, provenance=provenance))
+    try:
+        made = track_to_row(dataclasses.replace(track, mixture=None, **parts, provenance=provenance))
+    except SwappedError as error:
+        outcome["dropped"] = f"the separation failed: {error.problem.partition(':')[0]}"
+        return None, outcome
     return {
         **row,
         **{column: made[column] for column in ("mixture", "vocals", "accompaniment", "provenance")},

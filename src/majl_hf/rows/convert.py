@@ -12,7 +12,7 @@ import soundfile
 
 from ..corpora.labels import Note, PitchLabel
 from ..corpora.tracks import AudioPart, Part, Track
-from ..errors import CorpusError
+from ..errors import CorpusError, SwappedError
 from .schema import AUDIO_COLUMNS
 from .swapped import find_swapped
 
@@ -45,7 +45,9 @@ def track_to_row(track: Track) -> dict:
         del audio["mixture"]
     label = track.label
     if label_kind == "full":
-        _check_swapped(track, audio["vocals"], audio["accompaniment"])
+        problem = find_swapped(audio["vocals"], audio["accompaniment"], track.sampling_rate, label)
+        if problem is not None:
+            raise SwappedError(track.id, problem)
     if label is not None and label.times_s[0] > track.duration_s:
         raise CorpusError(f"The label of {track.id} begins at {label.times_s[0]:.2f} s, after its audio has ended.")
 
@@ -140,11 +142,6 @@ def _check_mixture(track: Track, mixture: np.ndarray, vocals: np.ndarray, accomp
             f"{error_db:.1f} dB relative to it, at most {MAX_MIXTURE_ERROR_DB:.0f} dB is accepted. Remove the mixture, "
             "or correct the stems."
         )
-
-
-def _check_swapped(track: Track, vocals: np.ndarray, accompaniment: np.ndarray) -> None:
-    if problem := find_swapped(vocals, accompaniment, track.sampling_rate, track.label):
-        raise CorpusError(f"In {track.id} {problem}.")
 
 
 def _encode(audio: np.ndarray, sampling_rate: int, part: Part) -> bytes:
