@@ -39,7 +39,8 @@ ENTRIES = {
 }
 # Imported by these packages on our behalf: Trainer runs on accelerate and logs to tensorboard, model cards are jinja2.
 INDIRECT = {"accelerate", "tensorboard", "jinja2"}
-OWN_RULE = {"torchaudio"}  # optional, `_import_hooks.py` makes it importable
+# torchaudio is optional, `_import_hooks.py` makes it importable; pydantic_core is the other half of pydantic.
+OWN_RULE = {"torchaudio", "pydantic-core"}
 
 
 def normalised(name: str) -> str:

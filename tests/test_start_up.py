@@ -13,40 +13,37 @@ import torch
 import majl_hf
 
 HEAVY = {"torch", "transformers", "numpy", "rich", "soundfile", "av", "soxr", "pydantic", "gradio", "datasets"}
-# What a program does first; `found` shows that it worked. They differ in what is imported first, and each takes a
-# process of its own.
+# Orders of imports beside the plain ones of models/test_doors.py; each takes a process of its own, and `found` shows
+# that it worked.
 FIRST_USES = {
-    "transformers before the package": """
+    "transformers before the package, then several threads": """
 from transformers import AutoConfig
-import majl_hf
-from transformers import pipeline
-found = pipeline("majl-separation-pitch", model=folder)""",
-    "several threads": """
 import majl_hf, numpy
 from concurrent.futures import ThreadPoolExecutor
 with ThreadPoolExecutor(4) as pool:
     separate = lambda _: majl_hf.separate(numpy.zeros(8_000, "float32"), 16_000, folder)
-    found = len(list(pool.map(separate, range(4)))) == 4""",
-    "a library that uses transformers": """
-import majl_hf, evaluate
-from transformers import AutoFeatureExtractor
-found = AutoFeatureExtractor.from_pretrained(folder)""",
-    "a part, and the model in a worker": """
-import majl_hf.models.tiny_separator_majl
+    found = len(list(pool.map(separate, range(4)))) == 4
+assert AutoConfig.from_pretrained(folder)""",
+    "a part, in a worker": """
+import majl_hf, sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+use = '''
+import majl_hf.models.tiny_separator_majl
 from transformers.pipelines import PIPELINE_REGISTRY
+PIPELINE_REGISTRY.check_task("majl-separation-pitch")'''
 with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-    pool.submit(majl_hf.MajlModel.from_pretrained, folder).result()
-found = PIPELINE_REGISTRY.check_task("majl-separation-pitch")""",
-    "auto classes, after looking, copying and reloading": """
+    pool.submit(exec, use).result()
+found = "transformers" not in sys.modules""",
+    "looking, copying and reloading, then a library that uses transformers": """
 import copy, importlib.util, majl_hf, pickle, sys
 specs = [importlib.util.find_spec(name) for name in ("transformers", "majl_hf.models.modeling_majl")]
 copies = pickle.loads(pickle.dumps(copy.deepcopy(specs)))
 assert copies[0].loader.path == specs[0].origin and "transformers" not in sys.modules
 importlib.reload(majl_hf)
-from transformers import AutoConfig, AutoModel
-assert AutoConfig.from_pretrained(folder)
+import evaluate
+from transformers import AutoFeatureExtractor, AutoModel
+assert AutoFeatureExtractor.from_pretrained(folder)
 found = AutoModel.from_pretrained(folder)
 from transformers.models.auto import configuration_auto
 importlib.reload(sys.modules["transformers.models"])
