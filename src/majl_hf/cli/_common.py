@@ -19,15 +19,8 @@ from ._interrupt import Stopped
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
-
 Device = StrEnum("Device", DEVICES)
-
-
-class VoicingPolicy(StrEnum):
-    threshold = "threshold"
-    hysteresis = "hysteresis"
-    always = "always"
-
+VoicingPolicy = StrEnum("VoicingPolicy", ("threshold", "hysteresis", "always"))
 
 Inputs = Annotated[list[str], typer.Argument(help="Files, folders or globs.", metavar="INPUT", show_default=False)]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders to their leaves.")]

@@ -8,11 +8,11 @@ from ._interrupt import StopSignals
 
 
 @contextlib.contextmanager
-def minutes_of_audio(what: str, signals: StopSignals) -> Iterator[Callable[[float, float | None], None]]:
+def minutes_of_audio(what: str, signals: StopSignals) -> Iterator[Callable[..., None]]:
     """A bar in minutes of audio on a terminal; elsewhere a line for every tenth of the whole.
 
-    The function that it yields takes the seconds that are done and the total (None where unknown). It checks the
-    signals and raises `Stopped` after one.
+    The function that it yields takes the seconds that are done and the total, where it is known. It checks the signals
+    and raises `Stopped` after one.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,7 +28,7 @@ def minutes_of_audio(what: str, signals: StopSignals) -> Iterator[Callable[[floa
                   disable=not console.is_terminal) as bar:  # fmt: skip
         task = bar.add_task(what, total=None, done="")
 
-        def progress(done_s: float, total_s: float | None) -> None:
+        def progress(done_s: float, total_s: float | None = None) -> None:
             nonlocal reported
             signals.check()
             total = f" / {total_s / 60:.1f}" if total_s else ""
@@ -39,3 +39,15 @@ def minutes_of_audio(what: str, signals: StopSignals) -> Iterator[Callable[[floa
                 console.print(f"{what}: {done_s / 60:.1f}{total} min of audio")
 
         yield progress
+
+
+def summed(progress: Callable[[float], None]) -> Callable[[float], None]:
+    """`progress` for who knows how much more is done instead of how much in all."""
+    done_s = 0.0
+
+    def add(seconds: float) -> None:
+        nonlocal done_s
+        done_s += seconds
+        progress(done_s)
+
+    return add

@@ -36,22 +36,15 @@ def run(
         from ..evaluation.calibration import calibrate, write_calibration
         from ..mixing.clips import iter_validation_clips
         from ..mixing.config import Mir1kCorpus, RowsCorpus
-        from ._progress import minutes_of_audio
+        from ._progress import minutes_of_audio, summed
 
         if rows is not None:
             corpus = RowsCorpus(folder=rows, split=split)
         else:
             corpus = Mir1kCorpus(folder=str(mir1k), split_column=split_column, split_value=split)
         with minutes_of_audio(c.shown(corpus.folder), signals) as progress:
-            done_s = 0.0
-
-            def advance(seconds: float) -> None:
-                nonlocal done_s
-                done_s += seconds
-                progress(done_s, None)
-
             loaded = load_model(str(model), "cpu")
-            report = calibrate(loaded, iter_validation_clips(corpus), keep_path=keep_path, progress=advance)
+            report = calibrate(loaded, iter_validation_clips(corpus), keep_path=keep_path, progress=summed(progress))
         c.print_json(report)
         if not dry_run:
             write_calibration(model, report["chosen"])

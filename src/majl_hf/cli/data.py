@@ -28,12 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-class OnConflict(StrEnum):
-    move = "move"
-    error = "error"
-
-
+OnConflict = StrEnum("OnConflict", ("move", "error"))
 Processes = Annotated[
     int | None, typer.Option("--processes", "-p", min=1, help="Work in parallel.", show_default="all cores")
 ]
@@ -281,7 +276,7 @@ def run_combine(folders: list[Path], out: Path, options, processes: int | None, 
             out,
             options,
             num_processes=processes or usable_cpus(),
-            progress=lambda s: progress(s, None),
+            progress=progress,
             **settings,
         )
     if failures:
@@ -313,7 +308,7 @@ def check_folders(folders: list[Path], processes: int | None, as_json: bool) -> 
         for folder in folders:
             with _reported(c.shown(folder), failures):
                 with minutes_of_audio(c.shown(folder), signals) as progress:
-                    report = check_dataset(folder, processes or usable_cpus(), lambda s: progress(s, None))
+                    report = check_dataset(folder, processes or usable_cpus(), progress)
                 if not report.ok:
                     failures.append(c.shown(folder))
                 if as_json:

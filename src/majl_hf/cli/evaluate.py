@@ -78,7 +78,7 @@ def run(
         from ..evaluation import MajlSystem, build_system, evaluate
         from ..evaluation.results import make_run, merge_run, run_key
         from ..mixing.config import Mir1kCorpus, RowsCorpus, StemFileCorpus, StemsCorpus
-        from ._progress import minutes_of_audio
+        from ._progress import minutes_of_audio, summed
 
         corpora = []
         if mir1k is not None:
@@ -99,14 +99,10 @@ def run(
                 measured = build(wanted, *options)
                 for corpus in corpora:
                     with minutes_of_audio(f"{measured.name} on {c.shown(corpus.folder)}", signals) as progress:
-                        done_s = 0.0
-
-                        def on_item(item, progress=progress):
-                            nonlocal done_s
-                            done_s += item.duration_s
-                            progress(done_s, None)
-
-                        evaluation = evaluate(measured, corpus, limit=limit, on_item=on_item)
+                        add = summed(progress)
+                        evaluation = evaluate(
+                            measured, corpus, limit=limit, on_item=lambda item, add=add: add(item.duration_s)
+                        )
                     result = make_run(evaluation, measured)
                     merge_run(output, run_key(evaluation), result)
                     Console().print(_table(run_key(evaluation), result))
