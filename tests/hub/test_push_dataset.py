@@ -144,7 +144,7 @@ def refused(folder, match, **options):
 
 def test_nothing_left_is_an_error(tmp_path):
     folder = write_built(tmp_path / "built", [make_track("mir1k/x"), make_track("ssvd/x", "vocals")])
-    refused(folder, r"Nothing is left to upload: all 2 rows are of \['mir1k', 'ssvd'\]")
+    refused(folder, r"Nothing is left to upload: all 2 rows are from \['mir1k', 'ssvd'\]")
 
 
 def test_unknown_licences_need_a_word(tmp_path):
@@ -153,21 +153,21 @@ def test_unknown_licences_need_a_word(tmp_path):
 
     odd = make_track("own/x", licence="ask me")
     folder = write_built(tmp_path / "built", [odd, make_track("mir1k/x")])
-    refused(folder, r"rows of \['own'\] may be passed on is not known \(licences: \['ask me'\]\)")
+    refused(folder, r"rows of \['own'\] may be redistributed is not known \(licences: \['ask me'\]\)")
     assert push_dataset(folder, Target("tester/songs", dry_run=True), ["own"]).num_rows == 1
-    refused(folder, r"\['mir1k'\] may not be passed on", allow=["own", "mir1k"])
+    refused(folder, r"\['mir1k'\] must not be redistributed", allow=["own", "mir1k"])
     refused(folder, r"allow names \['other'\]", allow=["other"])
 
 
 def test_renamed_corpora_keep_their_licence(tmp_path):
     renamed = make_track("mine/x", licence="research only, no redistribution")
     refused(write_built(tmp_path / "built", [renamed]), "Nothing is left")
-    refused(tmp_path / "built", r"\['mine'\] may not be passed on", allow=["mine"])
+    refused(tmp_path / "built", r"\['mine'\] must not be redistributed", allow=["mine"])
 
 
 def test_repository_needs_owner_and_name(tmp_path):
     folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
-    refused(folder, "given as 'songs'; it needs to be OWNER/NAME", repo_id="songs")
+    refused(folder, "repository is 'songs'; it must be OWNER/NAME", repo_id="songs")
 
 
 def test_command_line_says_what_is_left_out(tmp_path):

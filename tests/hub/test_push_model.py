@@ -235,7 +235,7 @@ def test_private_is_not_put_into_a_public_repository(hub, hub_client, tiny_model
     push(hub_client, tiny_model_folder, "tester/open", private=False)
     assert not hub.repositories["models", "tester/open"].private
     count = len(hub.repositories["models", "tester/open"].commits)
-    with pytest.raises(ClientError, match="tester/open is there already and is public"):
+    with pytest.raises(ClientError, match="tester/open exists and is public"):
         push(hub_client, tiny_model_folder, "tester/open")
     assert len(hub.repositories["models", "tester/open"].commits) == count
 
@@ -302,8 +302,8 @@ def refused(match, source, **options):
 
 def test_what_is_no_model_is_refused(tiny_model_folder, tmp_path):
     refused("nowhere is no shipped name", "nowhere", licence="mit")
-    refused("given as 'model'; it needs to be OWNER/NAME", tiny_model_folder, repo_id="model", licence="mit")
-    refused("given as 'me/a b', no name for the Hub", tiny_model_folder, repo_id="me/a b", licence="mit")
+    refused("repository is 'model'; it must be OWNER/NAME", tiny_model_folder, repo_id="model", licence="mit")
+    refused("repository is 'me/a b', which the Hub does not allow", tiny_model_folder, repo_id="me/a b", licence="mit")
     refused(r"There is no card .*README.md, and a model needs one. Give a licence", tiny_model_folder)
     (tmp_path / "card.md").write_text("---\nlibrary_name: transformers\n---\n# A model")
     refused("names no licence", tiny_model_folder, card=tmp_path / "card.md")

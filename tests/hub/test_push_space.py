@@ -79,11 +79,11 @@ def test_the_space_of_this_repository_with_a_wheel_built_for_it():
     ("old", "new", "match"),
     [
         (README, "# no metadata", "title is missing; sdk is missing"),
-        ("sdk: gradio", "sdk: gradioo", r"sdk is 'gradioo', it needs to be one of"),
+        ("sdk: gradio", "sdk: gradioo", r"sdk is 'gradioo', it must be one of"),
         ("sdk_version: 6.3.0", "", "sdk_version is None"),
         ("sdk_version: 6.3.0", "sdk_version: 6.3.0\napp_file: main.py", "app_file is 'main.py', which is not in"),
         ("colorTo: pink", "colorTo: mauve", "colorTo is 'mauve'"),
-        ("title: Sing", f"title: Sing\nshort_description: {'a' * 61}", "short_description has 61 characters of 60"),
+        ("title: Sing", f"title: Sing\nshort_description: {'a' * 61}", "short_description has 61 characters, max. 60"),
         ("title: Sing", "title: [Sing", "metadata of .*README.md cannot be read"),
     ],
 )
@@ -101,6 +101,6 @@ def refused(folder, wheel, match):
 def test_another_wheel_is_refused(folder, tmp_path):
     (folder / "requirements.txt").write_text("./majl_hf-0.0.9-py3-none-any.whl\n")
     refused(folder, tmp_path / WHEEL, r"requirements.txt names majl_hf-0.0.9-py3-none-any.whl, but the wheel is")
-    refused(folder, tmp_path / "absent.whl", r"absent.whl is no wheel of this package")
+    refused(folder, tmp_path / "absent.whl", r"absent.whl is not a wheel of this package")
     (folder / "README.md").unlink()
     refused(folder, tmp_path / WHEEL, "has no README.md")

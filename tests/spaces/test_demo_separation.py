@@ -93,7 +93,7 @@ def test_a_download_that_fails_leaves_no_half_file(song, monkeypatch):
 
 @pytest.mark.parametrize(("file", "threshold"), [("../secret", 0.5), ("f0.png", 1.5), ("f0.png", float("nan"))])
 def test_what_is_not_offered(song, file, threshold):
-    with pytest.raises(MajlError, match=r"There is no file|must lie between 0 and 1"):
+    with pytest.raises(MajlError, match=r"There is no file|must be between 0 and 1"):
         download_path(song[0], file, threshold)
 
 

@@ -22,7 +22,7 @@ from .voicing import decide_voiced, describe_voice
 
 try:
     import gradio as gr
-    import plotly  # noqa: F401  (asked for here, so that its absence is told before anybody waits for a song)
+    import plotly  # noqa: F401  (imported here so that its absence is reported before a song is processed)
     from gradio.components.plot import PlotData
 except ImportError as error:
     raise MajlError(f"The demo needs {error.name}, which is not installed; run: pip install 'majl_hf[demo]'") from error
@@ -33,12 +33,12 @@ _HERE = Path(__file__).parent
 
 
 class Demo:
-    """What the events of the page do, for one model.
+    """The events of the page, for one model.
 
     Args:
         model: `MajlModel` in evaluation mode; shared by all sessions, one song at a time.
         limits: What is accepted.
-        root: Folder for everything that is stored; a temporary one of this user alone when left out.
+        root: Folder for all stored files; default: a temporary one that only this user can read.
     """
 
     def __init__(self, model, limits: Limits, root: Path | None = None):
@@ -50,9 +50,9 @@ class Demo:
         return checked_threshold(self.model.config.voicing_threshold)
 
     def separate(self, path: str | None, session: Session) -> Iterator[Progress | SeparatedSong]:
-        """Separate an upload; the song becomes the session's result. Errors as of `separate_file`."""
+        """Separate an upload; the song becomes the session's result. Errors as for `separate_file`."""
         if path is None:
-            raise MajlError("There is no song yet. Upload one, record one, or take the example.")
+            raise MajlError("There is no song yet. Upload one, record one, or use the example.")
         folder = self.sessions.start(session)
         stop = session.stop
         done = False
@@ -62,7 +62,7 @@ class Demo:
                     self.sessions.finish(session, step)
                     done = True
                 yield step
-        finally:  # also where gradio drops the event, as the page was closed
+        finally:  # also if gradio drops the event because the page was closed
             if not done:
                 self.sessions.discard(session, folder)
 
@@ -70,7 +70,7 @@ class Demo:
         return self.sessions.open(request.session_hash, cookie_key(request))
 
     def url(self, session: Session):
-        """`url(file, **arguments)`: address of a file of the session's song."""
+        """`url(file, **arguments)`: URL of a file of the session's song."""
         return functools.partial(file_url, session.token, key=None if session.in_cookie else session.owner)
 
     def shown(self, session: Session, threshold: float) -> tuple[str, PlotData, str]:
@@ -82,7 +82,7 @@ class Demo:
         return facts, plot, fragments.downloads_html(session, url, threshold)
 
     def facts(self, session: Session, threshold: float) -> dict:
-        """The result for programs: numbers, and addresses relative to the server's."""
+        """The result for programs: numbers, and URLs relative to the server's."""
         song, url = session.song, self.url(session)
         voiced = decide_voiced(song.frames.voicing, song.policy, threshold)
         return {
@@ -130,7 +130,7 @@ class Demo:
             yield failed(fragments.error_html(_unexpected(error)))
 
     def on_stop(self, request: gr.Request) -> list:
-        """Also for a song that still waits for its turn."""
+        """Also stops a song that is still in the queue."""
         self.session(request).stop.set()
         return [fragments.note_html(STOPPED), gr.update(interactive=True), gr.update(visible=False)]
 
@@ -142,13 +142,13 @@ class Demo:
 
     def on_example(self) -> str:
         """The example song in gradio's cache, where every session may read it."""
-        example = _cached_copy(self.example)  # anew where gradio has cleared it away
+        example = _cached_copy(self.example)  # again if gradio has deleted it
         self.uploads.publish(example)
         return example
 
     @functools.cached_property
     def example(self) -> Path:
-        """The example song, made when it is first asked for."""
+        """The example song, created on first use."""
         return write_example_song(self.sessions.root)
 
     def on_close(self, request: gr.Request) -> None:
@@ -157,9 +157,9 @@ class Demo:
     # Events for programs.
 
     def api_separate(self, audio: str | None, request: gr.Request, progress=None) -> dict:
-        """Separate a song; returns numbers about the voice and addresses of all files."""
+        """Separate a song; returns numbers about the voice and URLs of all files."""
         session = self.session(request)
-        with _told_to_clients():
+        with _reported_to_clients():
             for step in self.separate(audio, session):
                 if isinstance(step, Progress) and progress is not None:
                     progress((round(step.done_s), round(step.total_s or step.done_s)), unit="s of audio")
@@ -168,17 +168,17 @@ class Demo:
             return self.facts(session, self.threshold)
 
     def api_voicing(self, threshold: float, request: gr.Request) -> dict:
-        """Decide again which frames of the last song are sung; returns what `separate` does."""
+        """Decide again which frames of the last song are sung; returns the same as `separate`."""
         session = self.session(request)
-        with _told_to_clients():
+        with _reported_to_clients():
             if session.song is None:
                 raise MajlError("There is no result in this session. Call /separate first.")
             return self.facts(session, checked_threshold(threshold))
 
 
 @contextlib.contextmanager
-def _told_to_clients():
-    """Errors in the words that the page uses."""
+def _reported_to_clients():
+    """Raise errors with the same texts as on the page."""
     try:
         yield
     except SeparationStopped:
@@ -192,7 +192,7 @@ def _told_to_clients():
 
 
 def _unexpected(error: Exception) -> str:
-    """Words for somebody who cannot help it; the operator gets the traceback."""
+    """A message for users; the traceback goes to the operator."""
     traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "The server has too little memory for this song. Try a shorter one."
@@ -200,7 +200,7 @@ def _unexpected(error: Exception) -> str:
 
 
 def _cached_copy(path: Path) -> str:
-    """Path of a file's copy in gradio's cache, which is what a page may read."""
+    """Path of a file's copy in gradio's cache, from which a page may read."""
     from gradio.processing_utils import save_file_to_cache
     from gradio.utils import get_upload_folder
 
@@ -208,13 +208,13 @@ def _cached_copy(path: Path) -> str:
 
 
 def build_page(demo: Demo) -> gr.Blocks:
-    """The page of a demo. Give it to `launch`; alone it lacks look and guard."""
+    """The page of a demo. `launch` adds the theme and the guard."""
     limits = demo.limits
-    # What gradio keeps of uploads goes by itself once it is old; the demo's own folders follow their sessions.
+    # Gradio deletes old uploads by itself; the demo's own folders are deleted with their sessions.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, round(limits.keep_s))) as page:
         gr.HTML(
-            f'<div class="majl-intro"><h1>{TITLE}</h1><p>Give a song, get a karaoke track, the voice alone, and the '
-            f'melody that is sung.</p><p class="majl-limits">{limits.describe()}</p></div>'
+            f'<div class="majl-intro"><h1>{TITLE}</h1><p>Upload a song and get a karaoke track, the vocals alone and '
+            f'the sung melody.</p><p class="majl-limits">{limits.describe()}</p></div>'
         )
         audio = gr.Audio(
             label="Song", type="filepath", sources=["upload", "microphone"], editable=False, elem_id="majl-song",
@@ -224,7 +224,7 @@ def build_page(demo: Demo) -> gr.Blocks:
         with gr.Row():
             separate = gr.Button("Separate", variant="primary", elem_id="majl-separate")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_id="majl-stop")
-            example = gr.Button("Take the example song", elem_id="majl-example")
+            example = gr.Button("Use the example song", elem_id="majl-example")
         status = gr.HTML(elem_id="majl-status")
         with gr.Column(visible=False, elem_id="majl-results") as results:
             players = gr.HTML(elem_id="majl-players")
@@ -232,17 +232,17 @@ def build_page(demo: Demo) -> gr.Blocks:
             gr.HTML('<h2 class="majl-section">Sung pitch</h2>')
             plot = gr.Plot(show_label=False, elem_id="majl-plot")
             gr.HTML(
-                '<p class="majl-hint">Drag over the plot to zoom, double-click to see all of it again, click to let '
-                "the player go there.</p>"
+                '<p class="majl-hint">Drag over the plot to zoom, double-click to zoom out, click to move the player '
+                "to that time.</p>"
             )
             threshold = gr.Slider(
                 0.01, 0.99, demo.threshold, step=0.01, label="Voicing threshold", elem_id="majl-threshold",
-                info="How sure the model has to be that somebody sings. Changes the curve, the numbers and the "
-                "downloads at once.",
+                info="Probability of singing above which a frame counts as sung. Updates the curve, the numbers and "
+                "the downloads.",
             )  # fmt: skip
             gr.HTML('<h2 class="majl-section">Downloads</h2>')
             downloads = gr.HTML(elem_id="majl-downloads")
-        with gr.Group(visible=False):  # what programs call
+        with gr.Group(visible=False):  # the API for programs
             api_threshold, answer = gr.Slider(0.01, 0.99, demo.threshold), gr.JSON()
             api_separate, api_voicing = gr.Button(), gr.Button()
 
@@ -275,7 +275,7 @@ def build_page(demo: Demo) -> gr.Blocks:
 
 
 class RunningDemo:
-    """A demo that is being served. `close` stops it and deletes all its files."""
+    """A running demo. `close` stops it and deletes all its files."""
 
     def __init__(self, demo: Demo, page: gr.Blocks, url: str):
         self.demo, self.page, self.url = demo, page, url
@@ -299,23 +299,23 @@ def launch(
     port: int | None = None,
     open_browser: bool = False,
 ) -> RunningDemo:
-    """Serve the demo, in threads of its own; returns once it answers.
+    """Serve the demo in background threads; returns when it answers requests.
 
     Args:
         model: `MajlModel` in evaluation mode.
-        limits: What is accepted; from the environment when left out.
-        host: Address to listen at: this machine alone when left out, or what `GRADIO_SERVER_NAME` says.
-        port: The first free one from 7860 on when left out, or what `GRADIO_SERVER_PORT` says.
-        open_browser: Whether to show the page in the browser of this machine.
+        limits: What is accepted; default: from the environment.
+        host: Address to listen on; default: `GRADIO_SERVER_NAME`, or else this machine only.
+        port: Default: `GRADIO_SERVER_PORT`, or else the first free one from 7860 on.
+        open_browser: Whether to open the page in the browser of this machine.
 
     Raises:
-        MajlError: the port is taken.
+        MajlError: the port is in use.
     """
     from starlette.middleware import Middleware
 
     limits = limits or Limits.from_environment()
     demo = Demo(model, limits)
-    os.environ["GRADIO_TEMP_DIR"] = str(demo.sessions.root / "uploads")  # gradio asks for it ever anew
+    os.environ["GRADIO_TEMP_DIR"] = str(demo.sessions.root / "uploads")  # gradio reads it at every upload
     page = build_page(demo)
     # Options that came with later versions of gradio 6.
     later = {"run_history": False, "footer_links": ["api", "gradio", "settings"]}
@@ -342,13 +342,13 @@ def launch(
         )
     except OSError as error:
         demo.sessions.end()
-        raise MajlError(f"The demo cannot listen there: {error}. Choose another --port, or leave it out.") from error
+        raise MajlError(f"The demo cannot be served: {error}. Choose another --port, or leave it out.") from error
     demo.sessions.start_sweeping(demo.uploads.sweep)
     return RunningDemo(demo, page, url)
 
 
 def _theme():
-    """Gradio's own look in the fonts of the reader's machine, so that none are fetched."""
+    """Gradio's own theme with the fonts of the reader's machine, so that none are downloaded."""
     fonts = [name.strip().strip("'") for name in FONT.split(",")]
     return gr.themes.Soft(
         primary_hue="violet", secondary_hue="violet", neutral_hue="slate", font=fonts,

@@ -1,4 +1,4 @@
-"""What can be fetched of a result. Stems are there already; the rest is written when it is asked for."""
+"""The downloads of a result. The stems exist already; all other files are written on request."""
 
 import threading
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from .figure import write_spectrogram
 from .separation import SeparatedSong
 from .voicing import decide_voiced
 
-_writing = threading.Lock()  # matplotlib and a file that two requests ask for at once
+_writing = threading.Lock()  # for matplotlib, and for a file that two requests ask for at once
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Download:
     """One file on offer.
 
     Args:
-        file: Its name in the song's folder, and behind the song's name when it is saved.
-        title, hint: For people.
-        media_type: As HTTP names it.
-        write: Makes it from `(path, song, voiced)`; None where separating has written it.
+        file: Its name in the song's folder; saved files are named after the song and it.
+        title, hint: Text on the page.
+        media_type: Media type in HTTP.
+        write: Writes it, called with `(path, song, voiced)`; None if the separation has written it.
         uses_threshold: Whether it depends on which frames are sung.
-        offered: Whether it is listed as a download; else it is part of the page.
+        offered: Whether it is listed as a download; otherwise it is part of the page.
     """
 
     file: str
@@ -54,7 +54,7 @@ def _write_picture(path: Path, song: SeparatedSong, voiced: np.ndarray) -> None:
     plot_pitch(path, *song.drawing_vocals, frames.times_s, frames.f0_hz, voiced, title=song.name)
 
 
-# A new format of `export/` is one more line here.
+# To offer a new format of `export/`, add a line here.
 DOWNLOADS = {
     download.file: download
     for download in (
@@ -63,7 +63,7 @@ DOWNLOADS = {
         Download("vocals.wav", "Vocals, wav", "the voice alone, exact", "audio/wav"),
         Download("vocals.flac", "Vocals, flac", "the same in half the space", "audio/flac"),
         Download("f0.csv", "Pitch, CSV", "time, Hz, voicing, confidence of every frame", "text/csv", _write_csv),
-        Download("f0.sung.csv", "Sung pitch, CSV", "0 Hz where nobody sings", "text/csv", _write_sung_csv, True),
+        Download("f0.sung.csv", "Sung pitch, CSV", "0 Hz in unvoiced frames", "text/csv", _write_sung_csv, True),
         Download("f0.png", "Picture, PNG", "the pitch over the spectrogram", "image/png", _write_picture, True),
         Download("mixture.flac", "", "", "audio/flac", offered=False),
         Download(
@@ -75,27 +75,27 @@ DOWNLOADS = {
 
 
 def checked_threshold(threshold: float) -> float:
-    """The threshold in whole hundredths, so that there are no more files of a song than those.
+    """The threshold in whole hundredths, which limits the number of files per song.
 
     Raises:
         MajlError: not between 0 and 1.
     """
     if not 0.0 < threshold < 1.0:
-        raise MajlError(f"The voicing threshold is {threshold}; it must lie between 0 and 1.")
+        raise MajlError(f"The voicing threshold is {threshold}; it must be between 0 and 1.")
     return min(max(round(threshold, 2), 0.01), 0.99)
 
 
 def download_path(song: SeparatedSong, file: str, threshold: float | None = None) -> Path:
-    """Path of a file of `DOWNLOADS`, written if it is not there.
+    """Path of a file of `DOWNLOADS`, written if it does not exist.
 
     Args:
-        threshold: Between 0 and 1, for files that depend on it; the model's when left out.
+        threshold: Between 0 and 1, for files that depend on it; default: the model's.
 
     Raises:
-        MajlError: a name that is not offered, or a threshold out of range.
+        MajlError: unknown name, or a threshold out of range.
     """
     if file not in DOWNLOADS:
-        raise MajlError(f"There is no file {file!r}; there are {', '.join(DOWNLOADS)}.")
+        raise MajlError(f"There is no file {file!r}; choose one of {', '.join(DOWNLOADS)}.")
     download = DOWNLOADS[file]
     threshold = checked_threshold(song.threshold if threshold is None else threshold)
     if download.write is None:
@@ -104,7 +104,7 @@ def download_path(song: SeparatedSong, file: str, threshold: float | None = None
     with _writing:
         if not path.exists():
             voiced = decide_voiced(song.frames.voicing, song.policy, threshold)
-            # Under another name first: a request that is cut off must not leave half a file for the next one.
+            # Under another name first: an aborted request must not leave a partial file.
             unfinished = path.with_name(f"unfinished.{path.name}")
             download.write(unfinished, song, voiced)
             unfinished.replace(path)

@@ -1,7 +1,7 @@
-"""A short song to try the demo with, made of nothing but formulas: free of anyone's rights, the same on every machine.
+"""A short synthetic song for trying the demo: free of copyright, and the same on every machine.
 
-The voice is a sum of harmonics shaped by the resonances of vowels, with vibrato, glides from note to note and breaths
-between phrases; under it lie bass, plucked chords and drums.
+The voice is a sum of harmonics shaped by the formants of vowels, with vibrato, glides between notes and pauses between
+phrases, accompanied by bass, plucked chords and drums.
 """
 
 import functools
@@ -16,7 +16,7 @@ RATE = 44_100  # Hz
 BEAT_S = 0.5
 NAME = "Example song.flac"
 NUM_HARMONICS = 40
-HOP = 128  # samples from frame to frame of what changes slowly
+HOP = 128  # samples between frames of slowly changing values
 
 # Centres in Hz and levels of the first four resonances of a singer's vowels.
 _VOWELS = {
@@ -39,7 +39,7 @@ NUM_BARS = 7
 
 @dataclass(frozen=True)
 class ExampleSong:
-    """The song and its truth: stems `(2, num_samples)` float32 at `RATE`; `f0_hz` a sample, 0 where nobody sings."""
+    """Stems `(2, num_samples)` float32 at `RATE`, and the true `f0_hz` of every sample, 0 where unvoiced."""
 
     vocals: np.ndarray
     accompaniment: np.ndarray
@@ -51,7 +51,7 @@ class ExampleSong:
 
 
 def make_example_song() -> ExampleSong:
-    """The song of 14 seconds; peak below full scale."""
+    """The 14-second song; its peak is below full scale."""
     num_samples = round(NUM_BARS * 4 * BEAT_S * RATE)
     voice, f0_hz = _sing(num_samples)
     vocals = np.stack([voice, voice])
@@ -130,7 +130,7 @@ def _play(num_samples: int) -> np.ndarray:
 
 @functools.cache
 def _string(midi: int, length_s: float, num_harmonics: int) -> np.ndarray:
-    """A plucked note: harmonics of which the higher ones die away sooner."""
+    """A plucked note, whose higher harmonics decay faster."""
     times_s = np.arange(round(length_s * RATE)) / RATE
     hz = 440.0 * 2 ** ((midi - 69) / 12)
     sound = sum(
@@ -149,7 +149,7 @@ def _drum(noise: np.ndarray, kick: bool) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray, seconds: float) -> np.ndarray:
-    """Running mean over the last axis, of frames, which turns steps into glides."""
+    """Running mean over the frames in the last axis, which turns steps into glides."""
     length = max(1, round(seconds * RATE / HOP))
     padded = np.concatenate(
         [np.repeat(values[..., :1], length, -1), values, np.repeat(values[..., -1:], length, -1)], axis=-1

@@ -1,7 +1,7 @@
-"""The interactive plot: f0 over the spectrogram of the vocals, and below it how sure the model is that somebody sings.
+"""The interactive plot: f0 over the spectrogram of the vocals, and the voicing below.
 
-The pitch axis counts semitones (MIDI notes), so equal intervals have equal heights and notes can be named. The
-spectrogram is a picture that the page loads once; moving the threshold sends the curve alone.
+The pitch axis is in semitones (MIDI notes), so equal intervals have equal heights and the ticks are notes. The
+spectrogram is a picture that the page loads once; moving the threshold only sends the curve.
 """
 
 import json
@@ -14,10 +14,10 @@ from ..models.pitch_majl import hz_to_midi, note_name
 from .separation import SeparatedSong
 from .voicing import note_and_cents
 
-MAX_PITCH_POINTS = 30_000  # 5 minutes of frames of 10 ms; longer songs are drawn with every second frame, and so on
+MAX_PITCH_POINTS = 30_000  # 5 minutes of 10 ms frames; of longer songs every second frame is drawn, and so on
 MAX_VOICING_POINTS = 4_000  # more than a screen has columns
 MARGIN_SEMITONES = 5
-MAX_GLIDE_SEMITONES = 2.5  # from point to point; where the pitch leaps further the line is broken
+MAX_GLIDE_SEMITONES = 2.5  # from point to point; the line is broken at larger leaps
 _NAMED_NOTES = ((13, range(12)), (23, (0, 2, 4, 5, 7, 9, 11)), (1000, (0, 4, 7)))
 BACKGROUND, INK, GRID = "#0b0714", "#f2eefb", "rgba(255,255,255,0.16)"
 CURVE, CURVE_OUTLINE, THRESHOLD = "#35e0ff", "rgba(0,0,0,0.75)", "#ffb454"
@@ -25,7 +25,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 
 def write_spectrogram(path: Path, song: SeparatedSong) -> Path:
-    """Draw the spectrogram of the vocals as PNG: one pixel a value of `log_spectrogram_db`, high notes on top."""
+    """Draw the spectrogram of the vocals as PNG: one pixel per value of `log_spectrogram_db`, high notes on top."""
     from matplotlib import colormaps
     from PIL import Image
 
@@ -42,9 +42,9 @@ def pitch_figure(song: SeparatedSong, voiced: np.ndarray, threshold: float, spec
 
     Args:
         song: The result.
-        voiced: Decision `(num_frames,)`; the curve is drawn there.
+        voiced: Decision `(num_frames,)`; the curve is drawn in voiced frames.
         threshold: Drawn as a line across the voicing.
-        spectrogram_url: Where the page gets the picture of `write_spectrogram`.
+        spectrogram_url: URL of the picture of `write_spectrogram`.
     """
     from plotly.graph_objects import Figure, Scatter
 
@@ -93,7 +93,7 @@ def _layout(song: SeparatedSong, sung_midi: np.ndarray, threshold: float, spectr
         low = max(bottom, sung_midi.min() - MARGIN_SEMITONES)
         high = min(top, sung_midi.max() + MARGIN_SEMITONES)
     notes = range(int(np.ceil(bottom)), int(top) + 1)
-    # Which notes are named at the pitch axis, and up to how many semitones in view; `page.js` changes them on zooming.
+    # Notes with ticks at the pitch axis, by the largest number of semitones in view; `page.js` changes them on zooming.
     named = [{"semitones": most, "notes": [n for n in notes if n % 12 in kinds]} for most, kinds in _NAMED_NOTES]
     ticks = next(level["notes"] for level in named if high - low <= level["semitones"])
     axis = {"showgrid": True, "gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
@@ -136,7 +136,7 @@ def _layout(song: SeparatedSong, sung_midi: np.ndarray, threshold: float, spectr
         },
         "annotations": [
             {
-                "text": "how sure the model is that somebody sings", "xref": "paper", "yref": "paper", "x": 0.0,
+                "text": "probability of singing", "xref": "paper", "yref": "paper", "x": 0.0,
                 "y": 0.175, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
             }
         ],
@@ -150,7 +150,7 @@ def _layout(song: SeparatedSong, sung_midi: np.ndarray, threshold: float, spectr
 
 
 def _peaks(voicing: np.ndarray, hop_s: float) -> tuple[list[float], float]:
-    """Largest value of each of at most `MAX_VOICING_POINTS` groups of frames, and the time from group to group."""
+    """Largest value of each of at most `MAX_VOICING_POINTS` groups of frames, and the time between groups."""
     size = -(-len(voicing) // MAX_VOICING_POINTS)
     padded = np.pad(voicing, (0, -len(voicing) % size), mode="edge")
     return [round(float(v), 3) for v in padded.reshape(-1, size).max(axis=1)], round(size * hop_s, 6)

@@ -1,4 +1,4 @@
-"""The pieces of HTML that the app adds to gradio's own. Whatever comes from a file's name is escaped."""
+"""The HTML that the app adds to gradio's own. Text from file names is escaped."""
 
 from html import escape
 
@@ -22,12 +22,12 @@ def progress_html(progress: Progress) -> str:
 
 
 def note_html(text: str) -> str:
-    """A plain line, such as that somebody stopped."""
+    """A plain line, such as the note that the work was stopped."""
     return _status(f"<p>{escape(text)}</p>")
 
 
 def error_html(text: str) -> str:
-    """What went wrong, read out at once by screen readers."""
+    """An error message, which screen readers read out at once."""
     return f'<div class="majl-status majl-error" role="alert"><p>{escape(text)}</p></div>'
 
 
@@ -36,9 +36,9 @@ def _status(inner: str) -> str:
 
 
 def facts_html(song: SeparatedSong, facts: VoiceFacts) -> str:
-    """Range, median and share of time sung as a list of terms."""
+    """Range, median and share of time sung as a description list."""
     if facts.median_hz is None:
-        entries = [("Vocal range", "–", "nobody sings at this threshold"), ("Median pitch", "–", "")]
+        entries = [("Vocal range", "–", "nothing is sung at this threshold"), ("Median pitch", "–", "")]
     else:
         low, high = (note_name(hz_to_midi(hz)) for hz in (facts.lowest_hz, facts.highest_hz))
         span = f"{facts.lowest_hz:.0f} to {facts.highest_hz:.0f} Hz, without the rarest 4 %"
@@ -61,9 +61,9 @@ def _sentence(text: str) -> str:
 
 
 def players_html(session: Session, url) -> str:
-    """A player for each track. `page.js` lets one play at a time and keeps them at the same place.
+    """A player for each track. `page.js` plays one at a time and keeps them in sync.
 
-    `url(file, **arguments)` gives addresses.
+    `url(file, **arguments)` returns a file's URL.
     """
     rows = "".join(
         f'<div class="majl-player"><span id="majl-label-{index}">{title}</span>'
@@ -76,7 +76,7 @@ def players_html(session: Session, url) -> str:
 
 
 def downloads_html(session: Session, url, threshold: float) -> str:
-    """Links to everything on offer."""
+    """Links to all downloads."""
     song = session.song
     items = []
     for file, download in DOWNLOADS.items():

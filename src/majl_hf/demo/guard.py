@@ -1,13 +1,13 @@
-"""Files reach only the session that they belong to.
+"""Restricts files to the session that they belong to.
 
-Gradio serves whatever lies in its cache to anyone who knows the path, and takes any such path as an input. Two things
-stand before that here:
+Gradio serves every file in its cache to anyone who knows the path, and accepts any such path as an input. Two measures
+prevent that here:
 
-- Results never enter gradio's cache. They have a route of their own, `majl/TOKEN/FILE`, which asks for the key of the
-  session that made them: the cookie that every browser gets with the page, or, where a browser keeps none (as in a
-  frame of another site), the `key` that links of that session carry.
-- `SessionGuard` notes who uploads what, and refuses requests that read or use an upload of somebody else, name a
-  session of somebody else, or make gradio fetch addresses elsewhere. It also bounds the size and time of uploads.
+- Results never enter gradio's cache. They have their own route, `majl/TOKEN/FILE`, which requires the key of the
+  session that created them: the cookie that every browser gets with the page or, if the browser keeps no cookies (as in
+  a frame of another site), the `key` in the links of that session.
+- `SessionGuard` records who uploads what, and refuses requests that read or use someone else's upload, name someone
+  else's session, or make gradio fetch other URLs. It also limits the size and time of uploads.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ from .sessions import NotYours, Sessions
 COOKIE = "majl_session"
 MIN_KEY_LENGTH = 32
 API = "/gradio_api"
-MAX_JSON_BYTES = 1_000_000  # of an event; files are uploaded before, not inside
-MAX_FORM_BYTES = 100_000  # what a form adds to the file in it
+MAX_JSON_BYTES = 1_000_000  # of an event; files are uploaded separately
+MAX_FORM_BYTES = 100_000  # overhead of the form around a file
 MAX_SESSIONS_KNOWN = 20_000
-# Gradio's routes that this app has no use for: they fetch other addresses or hand out a session's components.
+# Routes of gradio that this app does not need: they fetch other URLs or expose a session's components.
 _CLOSED = ("proxy=", "deep_link", "stream/", "component_server", "vibe", "dev/")
 
 
 def cookie_key(request: Request) -> str | None:
-    """The key in the browser's cookie, or None where there is none that could be ours."""
+    """The key in the browser's cookie, or None if there is no valid one."""
     key = request.cookies.get(COOKIE)
     return key if key and MIN_KEY_LENGTH <= len(key) <= 256 and key.isascii() else None
 
 
 def result_route(sessions: Sessions) -> Route:
-    """`GET majl/TOKEN/FILE`, with `threshold`, `save` (as a download) and `key` as queries."""
+    """`GET majl/TOKEN/FILE`, with the query parameters `threshold`, `save` (as a download) and `key`."""
 
     async def serve(request: Request) -> Response:
         file, query = request.path_params["file"], request.query_params
@@ -67,7 +67,7 @@ def result_route(sessions: Sessions) -> Route:
             return PlainTextResponse(str(error), status_code=404 if file not in DOWNLOADS else 400)
         if not path.is_file():
             return PlainTextResponse("This result was deleted. Separate the song again.", status_code=404)
-        # With an encoding already set gradio's compression leaves the bytes alone, and with them ranges and lengths.
+        # If an encoding is set, gradio does not compress the response, so ranges and lengths stay correct.
         headers = {
             "Cache-Control": "private, no-cache",
             "Content-Encoding": "identity",
@@ -82,14 +82,14 @@ def result_route(sessions: Sessions) -> Route:
 def file_url(
     token: str, file: str, *, threshold: float | None = None, save: bool = False, key: str | None = None
 ) -> str:
-    """Address of a result's file, relative to the page."""
+    """URL of a result's file, relative to the page."""
     queries = {"threshold": threshold, "save": 1 if save else None, "key": key}
     text = "&".join(f"{name}={quote(str(value))}" for name, value in queries.items() if value is not None)
     return f"majl/{token}/{file}{'?' + text if text else ''}"
 
 
 class Uploads:
-    """Which file in gradio's cache was uploaded with which keys; None stands for clients without a cookie."""
+    """Which file in gradio's cache was uploaded with which keys; None is for clients without a cookie."""
 
     def __init__(self):
         self._owners: dict[str, set[str | None]] = {}
@@ -101,14 +101,14 @@ class Uploads:
             self._owners.setdefault(path, set()).add(key)
 
     def publish(self, path: str) -> None:
-        """Everyone may use this one."""
+        """Let everyone use a file."""
         self._public.add(path)
 
     def allows(self, path: str, key: str | None) -> bool:
         return path in self._public or key in self._owners.get(path, ())
 
     def sweep(self, gone: set[str]) -> None:
-        """Delete files whose owners are all `gone`, and forget those that gradio has deleted."""
+        """Delete files whose owners are all `gone`, and entries of files that gradio has deleted."""
         with self._lock:
             for path, owners in list(self._owners.items()):
                 owners -= gone
@@ -121,7 +121,7 @@ class Uploads:
 
 
 class SessionGuard:
-    """ASGI middleware; see the module."""
+    """ASGI middleware; see the module's docstring."""
 
     def __init__(self, app, sessions: Sessions, uploads: Uploads):
         self.app, self.sessions, self.uploads, self.limits = app, sessions, uploads, sessions.limits
@@ -137,7 +137,7 @@ class SessionGuard:
             send = _giving_a_cookie(request, send) if key is None and request.method == "GET" else send
             await self.app(scope, receive, send)
         elif path.startswith(_CLOSED):
-            await PlainTextResponse("This is not offered here.", status_code=403)(scope, receive, send)
+            await PlainTextResponse("This is not available here.", status_code=403)(scope, receive, send)
         elif path.startswith(("file=", "file/")):
             if self.uploads.allows(path[5:], key):
                 await self.app(scope, receive, send)
@@ -148,7 +148,7 @@ class SessionGuard:
         elif not all(self._is_own(name, key) for name in _named_sessions(request, path)):
             await _refuse(scope, receive, send)
         elif path.startswith("heartbeat/"):
-            if key is not None:  # a page is open, so what its browser uploads is kept
+            if key is not None:  # a page is open, so its browser's uploads are kept
                 await run_in_threadpool(self.sessions.open, path.removeprefix("heartbeat/"), key)
             await self.app(scope, receive, send)
         elif request.method == "POST":
@@ -157,7 +157,7 @@ class SessionGuard:
             await self.app(scope, receive, send)
 
     async def _upload(self, request: Request, key: str | None, receive, send) -> None:
-        """Pass an upload on, if it is small and quick enough, and note whose it is."""
+        """Forward an upload that is small and fast enough, and record its owner."""
         scope, limits = request.scope, self.limits
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > limits.max_bytes + MAX_FORM_BYTES:
@@ -166,7 +166,7 @@ class SessionGuard:
             return
         started, body = False, bytearray()
 
-        async def noting(message) -> None:
+        async def recording(message) -> None:
             nonlocal started
             started = True
             if message["type"] == "http.response.body":
@@ -178,7 +178,7 @@ class SessionGuard:
 
         try:
             async with asyncio.timeout(limits.max_upload_s):
-                await self.app(scope, receive, noting)
+                await self.app(scope, receive, recording)
         except TimeoutError:
             if started:
                 raise
@@ -186,12 +186,12 @@ class SessionGuard:
             await PlainTextResponse(text, status_code=408)(scope, receive, send)
 
     async def _event(self, request: Request, key: str | None, receive, send) -> None:
-        """Pass an event on whose files and session are the sender's own."""
+        """Forward an event if its files and session belong to the sender."""
         body = bytearray()
         async for part in _body(receive):
             body.extend(part)
             if len(body) > MAX_JSON_BYTES:
-                text = "The request is too large; upload files first and name their paths in it."
+                text = "The request is too large; upload files first and refer to their paths."
                 await PlainTextResponse(text, status_code=413)(request.scope, receive, send)
                 return
         try:
@@ -206,7 +206,7 @@ class SessionGuard:
         await self.app(request.scope, _replaying(bytes(body), receive), send)
 
     def _is_own(self, name: str, key: str | None) -> bool:
-        """Whether a session is new or was named with this key before."""
+        """Whether a session is new or was used with this key before."""
         if name not in self._keys:
             self._keys[name] = key
             if len(self._keys) > MAX_SESSIONS_KNOWN:
@@ -216,13 +216,13 @@ class SessionGuard:
 
 
 def _route(scope) -> str | None:
-    """Path behind gradio's prefix, None for other paths."""
+    """Path after gradio's prefix, None for other paths."""
     path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
     return path.removeprefix(f"{API}/") if path.startswith(f"{API}/") else None
 
 
 def _named_sessions(request: Request, path: str) -> list[str]:
-    """Sessions that an address names."""
+    """Sessions that a URL names."""
     names = request.query_params.getlist("session_hash")
     return [*names, path.removeprefix("heartbeat/")] if path.startswith("heartbeat/") else names
 
@@ -230,7 +230,7 @@ def _named_sessions(request: Request, path: str) -> list[str]:
 def _giving_a_cookie(request: Request, send):
     """`send` that adds a cookie with a new key."""
     https = request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip() == "https"
-    # Hugging Face shows Spaces in a frame of its own site, where browsers keep only cookies that are made for it.
+    # Hugging Face shows Spaces in a frame of its own site, where browsers only keep partitioned cookies.
     kind = "SameSite=None; Secure; Partitioned" if https else "SameSite=Lax"
     cookie = f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; {kind}".encode()
 
@@ -259,7 +259,7 @@ async def _body(receive):
 
 
 def _replaying(body: bytes, receive):
-    """`receive` for a body that was read already."""
+    """`receive` for a body that was already read."""
     sent = False
 
     async def receiving():
@@ -281,7 +281,7 @@ def _paths_in_answer(body: bytearray) -> list[str]:
 
 
 def _paths_in_event(value) -> list[str]:
-    """Paths and addresses of all files that an event's data name, at any depth."""
+    """Paths and URLs of all files in an event's data, at any depth."""
     if isinstance(value, dict):
         own = [value["path"]] if isinstance(value.get("path"), str) else []
         return own + [path for item in value.values() for path in _paths_in_event(item)]

@@ -1,4 +1,4 @@
-"""What the demo accepts and how long it keeps things."""
+"""What the demo accepts and how long it keeps files."""
 
 import os
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from ..errors import MajlError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one demo.
+    """Limits of a demo.
 
     Args:
         max_minutes: Length of a song.
         max_megabytes: Size of an uploaded file.
         max_upload_s: Seconds that an upload may take.
         max_compute_s: Seconds that the separation of one song may take.
-        max_waiting: Songs that may wait for their turn.
-        keep_s: Seconds after which a result that nobody uses is deleted.
-        grace_s: Seconds that a result outlives its page, for a phone that sleeps or a connection that drops.
+        max_waiting: Songs in the queue.
+        keep_s: Seconds after which an unused result is deleted.
+        grace_s: Seconds that a result is kept after its page is closed, for phones that sleep and lost connections.
     """
 
     max_minutes: float = 10.0
@@ -35,7 +35,7 @@ class Limits:
 
     @classmethod
     def from_environment(cls) -> "Limits":
-        """The defaults, with `MAJL_MAX_MINUTES` and `MAJL_MAX_MEGABYTES` instead where they are set.
+        """The defaults, overridden by `MAJL_MAX_MINUTES` and `MAJL_MAX_MEGABYTES` if these are set.
 
         Raises:
             MajlError: one of them is not a number above 0.
@@ -55,7 +55,7 @@ class Limits:
         return round(self.max_megabytes * 1e6)
 
     def describe(self) -> str:
-        """One sentence for people, shown before they upload anything."""
+        """The limits in words, shown before anything is uploaded."""
         return (
             f"wav, flac, mp3, m4a, ogg or opus, up to {self.max_minutes:g} minutes and {self.max_megabytes:g} MB, "
             f"mono or stereo. Your files are deleted {_duration(self.grace_s)} after you close this page, and after "

@@ -1,4 +1,4 @@
-"""A file in; stems on disk and the pitch in memory, with seconds of audio on the way. Knows nothing of the web."""
+"""Separate a file into stems on disk and pitch in memory, reporting progress. Independent of the web."""
 
 import contextlib
 import shutil
@@ -16,7 +16,7 @@ from ..models.streaming_majl import separate_stream
 from ..system.files import commit_together
 from .limits import Limits
 
-# The spectrogram ends at 2 kHz, so a copy of the vocals at this rate is all that drawing needs.
+# The spectrogram ends at 2 kHz, so drawing only needs a copy of the vocals at this rate.
 DRAWING_RATE = 8_000  # Hz
 # On disk per sample and channel: two stems as 32-bit float, three tracks as flac of at most about 24 bits.
 _BYTES_PER_SAMPLE = 2 * 4 + 3 * 3
@@ -24,12 +24,12 @@ _SPARE_BYTES = 200e6
 
 
 class SeparationStopped(Exception):
-    """Somebody asked for it; nothing was left behind."""
+    """The user stopped it; no files are left."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done_s` of `total_s` seconds of audio are done; the total is None where the file does not tell its length."""
+    """`done_s` of `total_s` seconds of audio are done; the total is None if the file's length is unknown."""
 
     done_s: float
     total_s: float | None
@@ -40,13 +40,13 @@ class SeparatedSong:
     """The result of one file.
 
     Args:
-        name: Of the file, without its ending; for titles and downloads.
-        folder: Holds `vocals`, `accompaniment` as wav (32-bit float) and flac, `mixture` as flac, and what downloads
-            add.
+        name: Of the file, without its extension; for titles and downloads.
+        folder: Contains `vocals`, `accompaniment` as wav (32-bit float) and flac, `mixture` as flac, and the files that
+            downloads add.
         sampling_rate (Hz), num_channels, num_samples: Of the file and of each stem.
         frames: Pitch of the whole song.
         policy, threshold: The model's voicing policy and threshold.
-        warnings: What was wrong with a file that could be read all the same.
+        warnings: Problems of a file that could still be read.
     """
 
     name: str
@@ -65,7 +65,7 @@ class SeparatedSong:
 
     @property
     def drawing_vocals(self) -> tuple[np.ndarray, int]:
-        """Vocals `(num_samples,)` as mono at a rate that is enough for drawing, and that rate in Hz."""
+        """Mono vocals `(num_samples,)` at a sampling rate sufficient for drawing, and that rate in Hz."""
         rate = min(self.sampling_rate, DRAWING_RATE)
         return np.load(self.folder / "drawing.npy", allow_pickle=False), rate
 
@@ -78,29 +78,29 @@ def separate_file(
     limits: Limits,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress | SeparatedSong]:
-    """Separate one file into `folder`; yields `Progress` after every piece and the `SeparatedSong` last.
+    """Separate one file into `folder`; yields `Progress` after every chunk and the `SeparatedSong` last.
 
-    Memory does not grow with the song, but for a copy of the vocals at 8 kHz and the pitch.
+    Memory does not grow with the song, except for a copy of the vocals at 8 kHz and the pitch.
 
     Args:
         model: `MajlModel` in evaluation mode.
         source: Audio file.
-        file_name: What its owner calls the file; messages use it, as `source` is nobody's business.
+        file_name: The uploader's name of the file; messages use it instead of `source`, which is private.
         folder: An empty folder.
-        limits: Length and computing time; whoever takes the file in has looked at its size.
-        should_stop: Asked before every block.
+        limits: Length and computing time; the caller has checked the size.
+        should_stop: Called before every block.
 
     Raises:
-        SeparationStopped: `should_stop` said so.
-        MajlError: not audio, too long, took too long, or no room on the disk. No file is left in `folder`.
+        SeparationStopped: `should_stop` returned true.
+        MajlError: not audio, too long, took too long, or the disk is full. No file is left in `folder`.
     """
     try:
         yield from _separate(model, source, file_name, folder, limits, should_stop)
     except (AudioError, ValueError) as error:
         if isinstance(error.__cause__, OSError) and isinstance(error, AudioError) and str(folder) in str(error):
             raise MajlError(
-                f"The result could not be stored ({error.__cause__.strerror}). That is the server's fault: try again "
-                "later, or with a shorter song."
+                f"The result could not be stored ({error.__cause__.strerror}). This is a problem of the server: try "
+                "again later, or with a shorter song."
             ) from error
         raise MajlError(str(error).replace(str(source), f"“{file_name}”")) from error
 
@@ -121,8 +121,8 @@ def _separate(model, source, file_name, folder, limits, should_stop) -> Iterator
                 if time.monotonic() > deadline_s:
                     raise MajlError(
                         f"“{file_name}” takes longer than the {limits.max_compute_s:.0f} s that are allowed here; "
-                        f"{num_samples / rate:.0f} s of audio are done. Try a shorter song, or run majl on a computer "
-                        "of your own."
+                        f"{num_samples / rate:.0f} s of audio are done. Try a shorter song, or run majl on your own "
+                        "computer."
                     )
                 num_samples += block.shape[1]
                 _check_length(file_name, num_samples / rate, limits)
@@ -161,8 +161,8 @@ def _separate(model, source, file_name, folder, limits, should_stop) -> Iterator
 
 
 def _write(writers: dict[str, AudioWriter], chunk) -> None:
-    """Write one piece of every track. As the flac files round to 24 bits, the vocals are rounded here and the
-    accompaniment is what they leave of the rounded mixture, so that those add up exactly, too."""
+    """Write one chunk of every track. The flac files have 24 bits, so the vocals are rounded here and the accompaniment
+    is the rounded mixture minus them; the flac stems then add up exactly as well."""
     mixture, vocals = to_24_bit_grid(chunk.mixture), to_24_bit_grid(chunk.vocals)
     tracks = {
         "vocals.wav": chunk.vocals,
@@ -181,14 +181,14 @@ def _clipping_warnings(writers: dict[str, AudioWriter]) -> list[str]:
 
 
 def _check_length(file_name: str, seconds: float, limits: Limits, exactly: bool = True) -> None:
-    """Announced lengths of some formats are estimates, so these are given some room; decoding counts exactly."""
+    """The header's length is an estimate in some formats, so these get a tolerance; decoding counts exactly."""
     if seconds > 60 * limits.max_minutes * (1.0 if exactly else 1.1):
         raise MajlError(
-            f"“{file_name}” is longer than {limits.max_minutes:g} minutes. Cut it, or run majl on a computer of your "
-            "own: there it takes any length."
+            f"“{file_name}” is longer than {limits.max_minutes:g} minutes. Cut it, or run majl on your own computer, "
+            "without a limit."
         )
 
 
 def _check_room(folder: Path, num_values: float) -> None:
     if shutil.disk_usage(folder).free < num_values * _BYTES_PER_SAMPLE + _SPARE_BYTES:
-        raise MajlError("The server has no room for a song of this length. Try again later, or with a shorter one.")
+        raise MajlError("The server has no room for a song of this length. Try again later, or use a shorter one.")

@@ -1,8 +1,8 @@
-"""Who owns which result, and folders that go when their owner does.
+"""Who owns which result, and folders that are deleted with their session.
 
-A session is one open page, or one client of the API; gradio names it by its `session_hash`, which the page makes up
-itself. So every session also has an owner: the key in the browser's cookie (see `guard.py`), and whoever names a
-session without presenting its owner's key is refused.
+A session is one open page, or one client of the API; gradio identifies it by its `session_hash`, which the page itself
+chooses. So every session also has an owner, the key in the browser's cookie (see `guard.py`), and requests that name a
+session without its owner's key are refused.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from .separation import SeparatedSong
 
 
 class NotYours(MajlError):
-    """Something of another session was asked for."""
+    """A request for something that belongs to another session."""
 
 
 @dataclass
@@ -30,10 +30,10 @@ class Session:
     """One page or client, and its latest result."""
 
     owner: str
-    in_cookie: bool  # whether the browser presents the key itself, or links have to carry it
+    in_cookie: bool  # whether the browser sends the key itself; otherwise links contain it
     stop: threading.Event = field(default_factory=threading.Event)
     song: SeparatedSong | None = None
-    token: str | None = None  # of the song, in the addresses of its files
+    token: str | None = None  # of the song, in the URLs of its files
     folders: set[Path] = field(default_factory=set)
     used_s: float = field(default_factory=time.monotonic)
     closed_s: float | None = None
@@ -47,7 +47,7 @@ class Sessions:
 
     def __init__(self, limits: Limits, root: Path | None = None):
         self.limits = limits
-        self.root = Path(root or tempfile.mkdtemp(prefix="majl-demo-"))  # for this user's eyes only
+        self.root = Path(root or tempfile.mkdtemp(prefix="majl-demo-"))  # readable by this user only
         self._sessions: dict[str, Session] = {}
         self._tokens: dict[str, str] = {}  # token of a song -> name of its session
         self._lock = threading.RLock()
@@ -55,10 +55,10 @@ class Sessions:
         self._reaper: threading.Thread | None = None
 
     def open(self, name: str, cookie: str | None) -> Session:
-        """The session of that name, made if it is new.
+        """The session of that name, created if it is new.
 
         Raises:
-            NotYours: it belongs to another key than `cookie`.
+            NotYours: it belongs to a key other than `cookie`.
         """
         with self._lock:
             session = self._sessions.get(name)
@@ -71,7 +71,7 @@ class Sessions:
             return session
 
     def start(self, session: Session) -> Path:
-        """Forget the session's last song and return an empty folder for the next one."""
+        """Delete the session's last song and return an empty folder for the next one."""
         with self._lock:
             self._forget_song(session)
             session.stop = threading.Event()
@@ -80,7 +80,7 @@ class Sessions:
             return folder
 
     def finish(self, session: Session, song: SeparatedSong) -> None:
-        """Take the song as the session's result, and give it an address nobody can guess."""
+        """Make the song the session's result, with a URL that cannot be guessed."""
         with self._lock:
             session.song, session.token = song, secrets.token_urlsafe(32)
             session.used_s = time.monotonic()
@@ -91,28 +91,28 @@ class Sessions:
         self.discard(session, song.folder)  # the page was closed meanwhile
 
     def discard(self, session: Session, folder: Path) -> None:
-        """Remove a folder that came to nothing."""
+        """Remove the folder of a song that was not finished."""
         session.folders.discard(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
     def song(self, token: str, key: str | None) -> SeparatedSong:
-        """The song with this token, for the owner of its session alone.
+        """The song with this token, for the owner of its session only.
 
         Raises:
-            KeyError: there is none, or no longer.
+            KeyError: there is no such song, or it was deleted.
             NotYours: `key` is not its owner's.
         """
         with self._lock:
             session = self._sessions[self._tokens[token]]
             if not _same(session.owner, key):
-                raise NotYours("This file belongs to another session. Separate the song on a page of your own.")
+                raise NotYours("This file belongs to another session. Separate the song on your own page.")
             session.used_s = time.monotonic()
-            if session.closed_s is not None:  # the page has only lost its connection
+            if session.closed_s is not None:  # the page only lost its connection
                 session.closed_s = session.used_s
             return session.song
 
     def close(self, name: str, cookie: str | None) -> None:
-        """The page was closed: stop its work now, delete its files after the time of grace."""
+        """The page was closed: stop its work now, delete its files after `grace_s`."""
         with self._lock:
             session = self._sessions.get(name)
             if session is not None and session.belongs_to(cookie):
@@ -120,7 +120,7 @@ class Sessions:
                 session.closed_s = time.monotonic()
 
     def sweep(self) -> set[str]:
-        """Delete what has had its time; returns the owners who have no session left."""
+        """Delete expired sessions; returns the owners who have no session left."""
         now_s = time.monotonic()
         gone = set()
         with self._lock:
@@ -134,7 +134,7 @@ class Sessions:
             return gone - {session.owner for session in self._sessions.values()}
 
     def start_sweeping(self, also: Callable[[set[str]], None] = lambda gone: None) -> None:
-        """Sweep from now on, in a thread of its own, and call `also` with the owners who are gone."""
+        """Start sweeping in a thread, and call `also` with the owners who are gone."""
 
         def run():
             while not self._ended.wait(max(0.2, min(15.0, self.limits.grace_s / 4))):

@@ -1,4 +1,4 @@
-"""Which frames are sung at a threshold, decided again without computing the rest, and what that says of a voice."""
+"""Which frames are sung at a threshold, without computing anything else again, and statistics of the voice."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ import numpy as np
 from ..models.decoding_majl import hysteresis_runs
 from ..models.pitch_majl import note_name
 
-# The vocal range leaves out this share of the sung frames at each end: onsets, slides, and errors of the pitch.
+# The vocal range leaves out this share of the sung frames at each end: onsets, slides and pitch errors.
 RANGE_TAIL = 0.02
 
 
 def decide_voiced(voicing: np.ndarray, policy: str, threshold: float) -> np.ndarray:
-    """Decision `(num_frames,)` of a whole song, the same as `PitchDecoder` makes.
+    """Decision `(num_frames,)` for a whole song, the same as `PitchDecoder` makes.
 
     Args:
         voicing: Probabilities `(num_frames,)` that a frame is sung.
-        policy: The model's voicing policy. `"always"` has no use for a threshold and is taken as `"threshold"`.
+        policy: The model's voicing policy. `"always"` ignores thresholds, so it is treated as `"threshold"`.
         threshold: Between 0 and 1.
     """
     if policy == "hysteresis":
@@ -26,8 +26,8 @@ def decide_voiced(voicing: np.ndarray, policy: str, threshold: float) -> np.ndar
 
 @dataclass(frozen=True)
 class VoiceFacts:
-    """Of the sung frames: `lowest_hz` and `highest_hz` without the outermost 2 %, `median_hz`, and `sung_share` in
-    [0, 1] of the whole song. All but the share are None where nobody sings."""
+    """Statistics of the sung frames: `lowest_hz` and `highest_hz` without the outermost 2 %, `median_hz`, and
+    `sung_share` in [0, 1] of the whole song. All but the share are None if no frame is sung."""
 
     lowest_hz: float | None
     highest_hz: float | None
@@ -45,6 +45,6 @@ def describe_voice(f0_hz: np.ndarray, voiced: np.ndarray) -> VoiceFacts:
 
 
 def note_and_cents(midi: float) -> str:
-    """Nearest note and how far from it, such as `A4 −12 ct`."""
+    """Nearest note and the deviation from it, such as `A4 −12 ct`."""
     cents = round(100 * (midi - round(midi)))
     return f"{note_name(midi)} {'+' if cents >= 0 else '−'}{abs(cents)} ct"

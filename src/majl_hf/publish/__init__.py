@@ -1,5 +1,4 @@
 """Models, datasets and Spaces on the Hub.
 
-`model`, `dataset`, `space` put a folder together as it has to look there; `hub` alone talks to the Hub and says in
-plain words what went wrong, also to those who only read from it.
+`model`, `dataset` and `space` prepare a folder for upload; only `hub` talks to the Hub and explains its errors.
 """

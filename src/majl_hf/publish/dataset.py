@@ -1,8 +1,8 @@
-"""Put a built corpus on the Hub, without the rows that may not be passed on.
+"""Upload a built corpus to the Hub, without the rows that must not be redistributed.
 
-Whether a row may be passed on is said by its corpus in `corpora.CORPORA`, where that has a licence of its own; else, as
-for a folder of your own recordings, by the row's licence: Creative Commons and public domain may, what says "research
-only" or "no redistribution" may not, and anything else is refused until you name its corpus, for only you know.
+If a row's corpus has a licence in `corpora.CORPORA`, that decides. Otherwise, as for a folder of your own recordings,
+the row's licence decides: Creative Commons and public domain may be redistributed, "research only" and "no
+redistribution" may not, and anything else is refused until you confirm its corpus.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _FORBIDDEN = re.compile(r"research[- ]only|no redistribution|all rights reserved
 
 
 def push_dataset(folder: str | Path, target: Target, allow: Collection[str] = ()) -> PushReport:
-    """Upload rows that may be passed on, and a card made for them; shards of an earlier upload are replaced.
+    """Upload the rows that may be redistributed, with their own card; shards of an earlier upload are replaced.
 
-    Reports of building, combining and pseudo-labelling are not uploaded, for they name rows that are left out.
+    Reports of building, combining and pseudo-labelling are not uploaded, because they name rows that are left out.
 
     Args:
         folder: the built, combined or pseudo-labelled corpus.
-        allow: corpora of unknown licence that you state may be passed on.
+        allow: corpora of unknown licence that you confirm may be redistributed.
 
     Raises:
         PushError: a corpus of unknown licence that `allow` does not name, `allow` names one that forbids it, or no row
@@ -71,28 +71,28 @@ def _choose(counts: Counter[Source], allow: Collection[str]) -> set[Source]:
     """What may be uploaded."""
     corpora = {corpus for corpus, _ in counts}
     if absent := sorted(set(allow) - corpora):
-        raise PushError(f"allow names {absent}, but the rows are of the corpora {sorted(corpora)}. Correct the names.")
+        raise PushError(f"allow names {absent}, but the rows are from {sorted(corpora)}. Correct the names.")
     verdicts = {source: _may_be_passed_on(*source) for source in counts}
     refused = sorted({corpus for (corpus, _), verdict in verdicts.items() if verdict is False} & set(allow))
     if refused:
-        raise PushError(f"{refused} may not be passed on (see their licence), so allow cannot name them.")
+        raise PushError(f"{refused} must not be redistributed (see their licence), so allow cannot name them.")
     if unknown := sorted({corpus for (corpus, _), v in verdicts.items() if v is None and corpus not in allow}):
         licences = sorted({source[1] for source, verdict in verdicts.items() if verdict is None})
         raise PushError(
-            f"Whether the rows of {unknown} may be passed on is not known (licences: {licences}). If their licence "
+            f"Whether the rows of {unknown} may be redistributed is not known (licences: {licences}). If their licence "
             "permits it, name them in allow; otherwise build the corpus without them."
         )
     passed_on = {source for source, verdict in verdicts.items() if verdict is not False}
     if not passed_on:
         raise PushError(
-            f"Nothing is left to upload: all {counts.total()} rows are of {sorted(corpora)}, which may not be passed "
-            "on. Whoever needs them builds them from a copy of their own."
+            f"Nothing is left to upload: all {counts.total()} rows are from {sorted(corpora)}, which must not be "
+            "redistributed. Others can build them from their own copy of the corpus."
         )
     return passed_on
 
 
 def _may_be_passed_on(corpus: str, licence: str) -> bool | None:
-    """None where it is not known."""
+    """None if unknown."""
     registered = registered_corpus(corpus)
     if registered is not None and (registered.redistributable or registered.licence):
         return registered.redistributable
@@ -102,7 +102,7 @@ def _may_be_passed_on(corpus: str, licence: str) -> bool | None:
 
 
 def _gather(shards: dict[Path, list[Source]], passed_on: set[Source], target: Path) -> None:
-    """Put the shards into `target`: linked where all their rows may be passed on, else written without the others."""
+    """Put the shards into `target`: links if all rows may be redistributed, otherwise copies without the others."""
     for split in SPLITS:
         kept = [path for path, sources in shards.items() if split_of(path) == split and passed_on & set(sources)]
         for number, path in enumerate(kept):

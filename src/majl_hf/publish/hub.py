@@ -1,7 +1,7 @@
 """Upload of a folder to the Hub.
 
-huggingface_hub repeats a request for a part of a file by itself; here the whole is repeated, as connections also break
-between parts. Files that have arrived are not sent again.
+huggingface_hub itself retries requests for parts of a file; here the whole upload is retried, because connections also
+break between parts. Files that were uploaded are not sent again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import PushError
 
 KINDS = ("model", "dataset", "space")
 MAX_TRIES = 3
-WAIT_S = 2.0  # before the second try, doubled before each further one
+WAIT_S = 2.0  # before the second try, then doubled
 
 
 @dataclass
@@ -27,12 +27,12 @@ class PushReport:
         kind: one of `KINDS`.
         repo_id: `OWNER/NAME`.
         files: path in the repository -> bytes.
-        left_out: corpus -> rows of it that may not be passed on; of datasets.
-        num_rows: rows in `files`; of datasets.
-        private: whether the repository is, or a new one would be.
+        left_out: corpus -> number of its rows that must not be redistributed; for datasets.
+        num_rows: rows in `files`; for datasets.
+        private: whether the repository is, or would be created, private.
         revision: branch; None for the main one.
-        commit: id of the commit that the upload made; None for a dry run.
-        address: of the repository; None for a dry run.
+        commit: id of the commit; None for a dry run.
+        address: URL of the repository; None for a dry run.
     """
 
     kind: str
@@ -48,17 +48,17 @@ class PushReport:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to upload, and whether to do it at all.
+    """Where to upload, and whether to do so.
 
     Args:
-        repo_id: `OWNER/NAME`; made where it is not there.
-        private: whether a new repository is private; a public one that is there already is then refused.
-        revision: branch, made from the main one where it is not there; None for the main one.
-        dry_run: only say what would be uploaded, and do not touch the network.
-        token: of the Hub; None for the one you are logged in with. It is never shown.
+        repo_id: `OWNER/NAME`; created if it does not exist.
+        private: create a private repository, and refuse an existing public one.
+        revision: branch, created from the main one if it does not exist; None for the main one.
+        dry_run: only report what would be uploaded, without using the network.
+        token: of the Hub; None for the one you are logged in with. It is never printed.
 
     Raises:
-        PushError: a repository id that is none.
+        PushError: invalid repository id.
     """
 
     repo_id: str
@@ -72,11 +72,11 @@ class Target:
         from huggingface_hub.utils import validate_repo_id
 
         if self.repo_id.count("/") != 1 or not all(self.repo_id.split("/")):
-            raise PushError(f"The repository is given as {self.repo_id!r}; it needs to be OWNER/NAME.")
+            raise PushError(f"The repository is {self.repo_id!r}; it must be OWNER/NAME.")
         try:
             validate_repo_id(self.repo_id)
         except HFValidationError as error:
-            raise PushError(f"The repository is given as {self.repo_id!r}, no name for the Hub: {error}") from error
+            raise PushError(f"The repository is {self.repo_id!r}, which the Hub does not allow: {error}") from error
 
 
 def push_folder(
@@ -88,13 +88,13 @@ def push_folder(
     delete: Sequence[str] = (),
     space_sdk: str | None = None,
 ) -> PushReport:
-    """Upload everything in a folder as one commit, or say what it would be.
+    """Upload all files of a folder as one commit, or report what would be uploaded.
 
     Args:
-        folder: its files, links included, are the repository's.
+        folder: what to upload; links are followed.
         kind: one of `KINDS`.
         message: of the commit.
-        delete: patterns of files of an earlier upload that go if they are not in the folder.
+        delete: patterns of files of an earlier upload that are deleted if they are not in the folder.
         space_sdk: of a Space.
 
     Raises:
@@ -122,7 +122,7 @@ def push_folder(
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Files of a folder to its leaves, sorted."""
+    """All files below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -135,8 +135,8 @@ def _push(
     url = api.create_repo(**where, private=target.private, exist_ok=True, space_sdk=space_sdk)
     if target.private and not api.repo_info(**where).private:
         raise PushError(
-            f"{target.repo_id} is there already and is public, and the upload is to be private. Make the repository "
-            "private in its settings, take another name, or say that the upload is public."
+            f"{target.repo_id} exists and is public, but the upload should be private. Make the repository private in "
+            "its settings, choose another name, or allow a public upload."
         )
     if target.revision is not None:
         api.create_branch(**where, branch=target.revision, exist_ok=True)

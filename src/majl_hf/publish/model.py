@@ -1,8 +1,8 @@
-"""A trained model on the Hub: weights, config, feature extractor, the code that loads it without this package, results,
+"""A trained model on the Hub: weights, config, feature extractor, the code to load it without this package, results,
 card.
 
-Weights are the source's files byte for byte, so that their SHA-256 is the one that the results name; everything else is
-written anew, as `from_pretrained` and `trust_remote_code` need it.
+The weights are copied byte for byte, so that their SHA-256 is the one in the results; all other files are written in
+the form that `from_pretrained` and `trust_remote_code` need.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .hub import PushReport, Target, push_folder
 
 CARD_FILE, RESULTS_FILE = "README.md", "results.json"
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
-# Of an earlier upload, if they are not in this one.
+# Deleted from an earlier upload if they are not in this one.
 _REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", RESULTS_FILE)
 
 
@@ -36,12 +36,12 @@ def push_model(
     Args:
         source: a shipped name or the folder of a saved `MajlModel`, such as a training run's.
         card: Markdown file that becomes the card; by default the folder's README.md.
-        licence: makes a card by the package's template instead, and is the licence in it, say "cc-by-nc-4.0".
-        results: file that `majl evaluate` wrote; it is uploaded, and a card that is made here has its figures.
+        licence: generate the card from the package's template instead, with this licence, for example "cc-by-nc-4.0".
+        results: results file of `majl evaluate`; it is uploaded, and its figures go into a generated card.
 
     Raises:
-        PushError: no model there, or one with weights missing; no card, or one without a licence; results of other
-            weights; the Hub refuses.
+        PushError: no model, or missing weights; no card, or one without a licence; results of other weights; the Hub
+            refuses.
         ModuleNotFoundError: `licence` or `results` without the packages of the extra "evaluate".
     """
     folder = _find(source)
@@ -71,7 +71,7 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _save(folder: Path, staged: Path) -> None:
-    """Load the model, which shows that it is whole, and write all but its card."""
+    """Load the model, which checks that it is complete, and write everything but its card."""
     from transformers import pipeline
 
     from ..models.feature_extraction_majl import MajlFeatureExtractor
@@ -93,11 +93,11 @@ def _save(folder: Path, staged: Path) -> None:
 
 
 def _forget_pipeline(path: Path) -> None:
-    """Take the pipeline's entry out of the config; its code stays.
+    """Remove the pipeline from the config; its code stays.
 
-    transformers runs a repository's code for every task that the config names, and asks for `trust_remote_code` also
-    where this package is installed and has that task itself. Code from a repository is to run for those only who lack
-    the package and ask for it.
+    transformers runs a repository's code for every task in the config, and requires `trust_remote_code` even if this
+    package is installed and provides the task. Code from a repository should only run for users without the package who
+    ask for it.
     """
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("custom_pipelines", None)
@@ -105,15 +105,15 @@ def _forget_pipeline(path: Path) -> None:
 
 
 def _check_results(results: str | Path, folder: Path) -> None:
-    from ..checkpoints.loading import checkpoint_sha256
     from ..evaluation.results import read_results
+    from ..evaluation.systems import checkpoint_sha256
 
     digest = checkpoint_sha256(folder)
     measured = {run["system"].get("checkpoint_sha256") for run in read_results(results)["runs"].values()}
     if digest not in measured:
         raise PushError(
             f"{results} has no figure of these weights (SHA-256 {digest}); measure the model in {folder} with "
-            "`majl evaluate`, or give the file that holds its results."
+            "`majl evaluate`, or give the file with its results."
         )
 
 
@@ -125,7 +125,7 @@ def _card(folder: Path, repo_id: str, card: str | Path | None, licence: str | No
 
         return make_model_card(folder, repo_id, licence, results)
     path = Path(card) if card is not None else folder / CARD_FILE
-    advice = "Give a licence to have a card made, or a card that names one."
+    advice = "Give a licence to generate a card, or a card that names one."
     if not path.is_file():
         raise PushError(f"There is no card {path}, and a model needs one. {advice}")
     text = path.read_text(encoding="utf-8")
@@ -134,5 +134,5 @@ def _card(folder: Path, repo_id: str, card: str | Path | None, licence: str | No
     except ValueError as error:
         raise PushError(f"The metadata of the card {path} cannot be read: {error}. {advice}") from error
     if not named:
-        raise PushError(f"The card {path} names no licence, which others need before they use the weights. {advice}")
+        raise PushError(f"The card {path} names no licence, without which others cannot use the weights. {advice}")
     return text

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and locks on folders."""
+"""Atomic writing of files and folders, and locks on folders."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LOCK_NAME = ".majl.lock"
 
 
 class AtomicWriter:
-    """Base of the writers: bytes go to a hidden file beside the target, which takes the target's name at the end.
+    """Base of the writers: bytes go to a hidden file beside the target, which is renamed to the target at the end.
 
-    As a context manager it commits on success and removes the hidden file on any exception, `KeyboardInterrupt`
-    included. A subclass may write to `self._file` otherwise, and overrides `_flush` if it holds something back.
+    As a context manager it commits on success and removes the hidden file on any exception, including
+    `KeyboardInterrupt`. A subclass may write to `self._file` in its own way, and overrides `_flush` if it buffers data.
 
     Args:
         path: The target; its folder must exist.
-        overwrite: Whether a file that is there already may be replaced.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
-        AudioError: the target exists, is a folder, or its folder cannot be written.
+        AudioError: the target exists or is a folder, or its folder is not writable.
     """
 
     def __init__(self, path, overwrite: bool = False):
@@ -48,7 +48,7 @@ class AtomicWriter:
             raise self._failure(error) from error
 
     def finish(self) -> None:
-        """Write everything that is held back and close the hidden file, so that only the renaming is left."""
+        """Write all buffered data and close the hidden file, so that only the renaming is left."""
         if self._file.closed:
             return
         try:
@@ -58,7 +58,7 @@ class AtomicWriter:
             raise self._failure(error) from error
 
     def commit(self) -> None:
-        """Finish, and give the file its name."""
+        """Finish, and rename the file to the target."""
         if self._done:
             return
         self.finish()
@@ -90,26 +90,26 @@ class AtomicWriter:
             self.discard()
 
     def _flush(self) -> None:
-        """Hand everything to `self._file`."""
+        """Write buffered data to `self._file`."""
 
     def _check_target(self) -> None:
         if self.path.is_dir():
-            raise AudioError(f"{self.path} is a folder; the name of a file is needed.")
+            raise AudioError(f"{self.path} is a folder; a file name is needed.")
         if not self.overwrite and os.path.lexists(self.path):
             raise AudioError(f"{self.path} exists already; allow overwriting, or choose another name or folder.")
 
     def _failure(self, error: OSError) -> AudioError:
         return AudioError(
             f"{self.path} cannot be written: {error.strerror or error}. Free some space or choose another folder; "
-            "nothing was left behind."
+            "no partial file is left."
         )
 
 
 def write_atomically(path, content: str | bytes) -> None:
-    """Write bytes, or text as UTF-8; a file that is there already is replaced as a whole.
+    """Write bytes, or text as UTF-8; an existing file is replaced atomically.
 
     Raises:
-        AudioError: as of `AtomicWriter`.
+        AudioError: as for `AtomicWriter`.
     """
     with AtomicWriter(path, overwrite=True) as writer:
         writer.write(content.encode() if isinstance(content, str) else content)
@@ -123,8 +123,8 @@ def write_json(path, value) -> None:
 def commit_together(writers: Sequence[AtomicWriter]) -> None:
     """Commit several files so that all of them appear or none.
 
-    Whatever can run out of space happens before the first renaming. Should a renaming itself fail, the new files are
-    removed again; only a file that had replaced an older one stays.
+    Everything that can run out of space happens before the first renaming. If a renaming fails, the new files are
+    removed again; only files that replaced older ones stay.
     """
     for writer in writers:
         writer.finish()
@@ -143,7 +143,7 @@ def commit_together(writers: Sequence[AtomicWriter]) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Put `source` at `target`: as a link, or as a copy where links may not be made (on Windows, say)."""
+    """Link `target` to `source`, or copy where links are not permitted (for example on Windows)."""
     try:
         target.symlink_to(source.resolve())
     except OSError:
@@ -152,9 +152,9 @@ def link(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path`, to be filled; it becomes `path` at the end, where an older folder may be.
+    """A hidden folder beside `path` to write to; at the end it becomes `path`, replacing an older folder.
 
-    Nothing is left behind by an exception.
+    An exception leaves no files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
@@ -167,7 +167,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Give the folder `new` the name `path`; an older folder of that name is removed, but stays if this fails."""
+    """Rename the folder `new` to `path`; an older folder of that name is removed, unless this fails."""
     old = path.parent / f".{path.name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -183,13 +183,13 @@ def replace_folder(new: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Make a folder and keep other processes that lock it out; the system releases it however this process ends.
+    """Create and lock a folder; the system releases the lock however this process ends.
 
     Args:
-        wait: until other processes have released the folder.
+        wait: wait until other processes have released the folder.
 
     Yields:
-        Whether this process has the folder; without `wait` it is False while another one has it.
+        Whether this process has the lock; without `wait` it is False while another process has it.
 
     Raises:
         MajlError: the folder cannot be written, or its file system has no locks.

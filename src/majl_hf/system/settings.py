@@ -1,11 +1,11 @@
-"""YAML files of settings: `${NAME}`, `extends`, anchors, named stages, and one text for whatever is wrong in them.
+"""YAML files of settings: `${NAME}`, `extends`, anchors, named stages, and one format for all errors in them.
 
-    extends: base.yaml          this file says only what differs from base.yaml, which lies beside it
-    _shared: &shared {a: 1}     keys that begin with an underscore only carry anchors
+    extends: base.yaml          this file only contains what differs from base.yaml in the same folder
+    _shared: &shared {a: 1}     keys that begin with an underscore only define anchors
     folder: ${MAJL_DATA}/x      an environment variable
     stages:                     see `load_stages`
 
-Where one section comes on top of another, mappings are merged key by key; lists and values are replaced.
+If one section extends another, mappings are merged key by key; lists and values are replaced.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def load_settings(path: str | Path, section: type[S]) -> S:
 def load_stages(path: str | Path, kinds: Mapping[str, type[Section]]) -> dict[str, Section]:
     """The stages of a YAML file by name, in order; all of them are checked.
 
-    A stage is of the `kind` that it names, of the first of `kinds` where it names none. What stands beside `stages` is
-    common to the stages of that first kind; `extends: NAME` in a stage takes over another stage of its kind. A file
-    without `stages` is a single stage, whose name is its kind.
+    A stage's `kind` is by default the first of `kinds`. Settings outside `stages` are common to the stages of that
+    first kind; with `extends: NAME` a stage extends another stage of its kind. A file without `stages` is a single
+    stage, whose name is its kind.
 
     Raises:
-        ConfigError: as of `load_settings`; a kind or an extended stage that is not there.
+        ConfigError: as for `load_settings`; an unknown kind, or an extended stage that does not exist.
     """
     common = read_settings(path)
     default = next(iter(kinds))
@@ -87,12 +87,12 @@ def load_stages(path: str | Path, kinds: Mapping[str, type[Section]]) -> dict[st
 
 
 def read_settings(path: str | Path, _followed: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What a YAML file says, on top of the file that it extends; see the module's docstring.
+    """The content of a YAML file, merged with the file that it extends; see the module's docstring.
 
     Raises:
         ConfigError: the file cannot be read or is not YAML, a variable is not set, it extends itself.
     """
-    import yaml  # not everybody who uses sections reads files
+    import yaml  # sections can be used without files
 
     path = Path(path)
     try:
@@ -129,13 +129,13 @@ def validated(section: type[S], values: Any, where: str) -> S:
     except ValidationError as error:
         errors = error.errors()
         keys = [error["loc"] for error in errors]
-        # Where a part does not fit, what that makes of the whole is not worth a word.
+        # If a part does not fit, errors of the sections around it only repeat that.
         inmost = [e for e in errors if not any(k != e["loc"] and k[: len(e["loc"])] == e["loc"] for k in keys)]
         raise ConfigError(f"{where}: {'; '.join(map(_problem, inmost))}.") from error
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with `changes` in their place; mappings key by key, all else as a whole."""
+    """`values` updated by `changes`: mappings key by key, everything else as a whole."""
     result = dict(values)
     for key, change in changes.items():
         both = isinstance(change, Mapping) and isinstance(result.get(key), Mapping)
@@ -147,7 +147,7 @@ def extension_chain(name: str, extends: Mapping[str, str | None], where: str) ->
     """`name`, the section that it extends, the one that this extends, and so on; `extends` maps each to the next.
 
     Raises:
-        ConfigError: a section that is not there, or that extends itself.
+        ConfigError: a section that does not exist or that extends itself.
     """
     chain: list[str] = []
     following: str | None = name
