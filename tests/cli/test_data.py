@@ -79,7 +79,7 @@ def test_problems_and_another_plan_are_exit_code_1(data, arguments, tmp_path):
 def test_bad_recordings(data, arguments, tmp_path):
     soundfile.write(tmp_path / "voices" / "2.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
     result = data(*arguments)
-    assert result.exit_code == 1 and "1 of 4" in result.stderr and "2.wav holds NaN" in result.stderr
+    assert result.exit_code == 1 and "1 of 4" in result.stderr and "2.wav contains NaN" in result.stderr
     result = data(*arguments, "--skip-bad", "--json")
     assert result.exit_code == 0 and "left out: mine/2" in result.stderr
     assert list(result.json[0]["left_out"]) == ["mine/2"]

@@ -105,7 +105,7 @@ def test_mir1k_refuses_missing_broken_or_double_files(mir1k, tmp_path):
     with pytest.raises(CorpusError, match=r"No audio file in .*Wavfile"):
         load_mir1k(tmp_path / "empty")
     (mir1k / "PitchLabel" / "amy_1_01.pv").write_text("57\nx\n")
-    with pytest.raises(CorpusError, match=r"amy_1_01\.pv is not one number a line"):
+    with pytest.raises(CorpusError, match=r"amy_1_01\.pv does not have one number per line"):
         load_mir1k(mir1k)
     (mir1k / "PitchLabel" / "amy_1_01.pv").unlink()
     with pytest.raises(CorpusError, match=r"amy_1_01\.pv is missing"):
@@ -142,7 +142,7 @@ def test_nan_in_audio_is_refused_with_the_name(mir1k):
     vocals[500] = np.nan
     write_mir1k(mir1k, {"amy_1_01": (accompaniment, vocals)})
     track = load_mir1k(mir1k)[0]
-    with pytest.raises(CorpusError, match=r"amy_1_01\.wav holds NaN"):
+    with pytest.raises(CorpusError, match=r"amy_1_01\.wav contains NaN"):
         track.vocals.read(0, 8_000)
 
 

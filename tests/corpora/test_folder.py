@@ -52,9 +52,9 @@ def test_what_a_song_is_good_for_follows_from_its_files(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["a.mixture.wav"], r"a.mixture.wav stands alone; .* a mixture needs a label"),
-        (["a.vocals.wav"], r"a.vocals.wav stands alone"),
-        (["a.accompaniment.wav"], r"a.accompaniment.wav stands alone"),
+        (["a.mixture.wav"], r"a.mixture.wav is the only file; .* a mixture needs a label"),
+        (["a.vocals.wav"], r"a.vocals.wav is the only file"),
+        (["a.accompaniment.wav"], r"a.accompaniment.wav is the only file"),
         (["a.mixture.wav", "a.vocals.wav"], r"a.mixture.wav has no accompaniment beside it"),
         (["a/mixture.wav", "a/accompaniment.wav"], r"has no vocals beside it"),
         (["a.vocals.wav", "a.vocals.flac"], r"both the vocals of 'a'"),
@@ -100,10 +100,10 @@ def test_f0_of_this_package_and_of_others(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("0.500000,220.0\n", "", "f0.csv: its times are not evenly apart"),
+        ("0.500000,220.0\n", "", "f0.csv: its times are not evenly spaced"),
         ("0.500000,220.0", "0.500000,nan", "f0.csv: The pitch label's frame 50 is nan"),
-        ("0.500000,220.0", "0.500000,x", "f0.csv is not 2 numbers a line"),
-        ("0.500000,220.0", "0.500000", "f0.csv is not 2 numbers a line"),
+        ("0.500000,220.0", "0.500000,x", "f0.csv does not have 2 numbers per line"),
+        ("0.500000,220.0", "0.500000", "f0.csv does not have 2 numbers per line"),
         ("time_s,f0_hz", "f0_hz,time_s", r"f0.csv has the columns \['f0_hz', 'time_s'\]"),
     ],
 )

@@ -62,11 +62,11 @@ def test_songs_without_audio_are_told_or_left_out(corpus):
     [
         ({"2": NOTES["2"]}, r"401.flac has no notes"),
         ({**NOTES, "401": [[0.2, 1.9, 62]]}, r"Song 401 .*401.flac: the last note ends at 1.90 s"),
-        ({**NOTES, "401": []}, r"401.flac holds no note"),
+        ({**NOTES, "401": []}, r"401.flac contains no notes"),
         ({**NOTES, "401": [[0.2, None, 62]]}, r"corrected.json is not the JSON of MIR-ST500"),
         ({**NOTES, "401": [[0.2, 0.5]]}, r"corrected.json is not the JSON of MIR-ST500"),
         ([1, 2], r"corrected.json is not the JSON of MIR-ST500"),
-        ({}, r"corrected.json holds no song"),
+        ({}, r"corrected.json contains no song"),
     ],
 )
 def test_broken_annotations_are_refused(corpus, notes, message):
@@ -82,7 +82,7 @@ def test_nan_and_audio_twice_or_nowhere(corpus, tmp_path_factory):
     annotate(corpus, NOTES)
     write(corpus / "2.wav", tone(300, 1.0, RATE), RATE)
     (corpus / "train" / "2" / "Mixture.ogg").unlink()
-    with pytest.raises(CorpusError, match=r"Song 2 is there 2 times"):
+    with pytest.raises(CorpusError, match=r"Song 2 has 2 audio files"):
         load_mir_st500(corpus)
     empty = tmp_path_factory.mktemp("empty")
     annotate(empty, NOTES)

@@ -53,7 +53,7 @@ def test_shipped_trust_is_a_probability_and_lower_at_borders(trust):
 @pytest.mark.parametrize(
     ("notes", "message"),
     [
-        ([], "song.txt holds no note"),
+        ([], "song.txt contains no notes"),
         ([Note(0.1, 0.2, np.nan)], "song.txt, note 1 is .*finite"),
         ([Note(0.1, 0.2, 60), Note(0.5, 0.5, 60)], "note 2 lasts from 0.5 to 0.5 s"),
         ([Note(-0.1, 0.2, 60)], "note 1 lasts from -0.1"),

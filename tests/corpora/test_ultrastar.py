@@ -104,8 +104,8 @@ def test_no_song_no_notes_and_audio_twice(tmp_path):
     with pytest.raises(CorpusError, match="No UltraStar song"):
         load_ultrastar(tmp_path)
     folder = write_song(tmp_path / "song", HEADER + "E\n")
-    with pytest.raises(CorpusError, match=r"song.txt holds no note"):
+    with pytest.raises(CorpusError, match=r"song.txt contains no notes"):
         load_ultrastar(tmp_path)
     write_song(folder, audio="audio.flac")
-    with pytest.raises(CorpusError, match=r"\['audio.flac', 'audio.ogg'\] are there: keep one"):
+    with pytest.raises(CorpusError, match=r"\['audio.flac', 'audio.ogg'\] exist: keep one"):
         load_ultrastar(tmp_path)

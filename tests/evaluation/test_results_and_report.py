@@ -160,7 +160,7 @@ def test_a_card_without_a_template(tmp_path):
     assert not re.search(r"\{\{|\{%|None|Undefined", text)
     with pytest.raises(EvaluationError, match="no complete run of the weights with SHA-256"):
         make_model_card(folder, "owner/mine", "mit", results_of((evaluation(MODEL), MODEL)))
-    with pytest.raises(EvaluationError, match=r"holds no config.json"):
+    with pytest.raises(EvaluationError, match=r"has no config.json"):
         make_model_card(tmp_path, "owner/mine", "mit")
 
 

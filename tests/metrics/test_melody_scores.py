@@ -85,7 +85,7 @@ def test_a_reference_without_singing_is_skipped():
         ((TIMES_S, [220] * 4, TIMES_S, [220] * 4, [1] * 3), r"voiced has shape \(3,\)"),
         ((TIMES_S, [220] * 4, TIMES_S[::-1], [220] * 4, [1] * 4), "estimate's times"),
         ((TIMES_S, [220, -220, 0, 0], TIMES_S, [220] * 4, [1] * 4), "negative"),
-        ((TIMES_S, [np.nan] * 4, TIMES_S, [220] * 4, [1] * 4), "reference holds NaN"),
+        ((TIMES_S, [np.nan] * 4, TIMES_S, [220] * 4, [1] * 4), "reference contains NaN"),
         ((TIMES_S, [220] * 4, TIMES_S[:1], [220], [1]), "at least 2 frames"),
     ],
 )

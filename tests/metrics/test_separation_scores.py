@@ -66,7 +66,7 @@ def test_codec_noise_counts_as_silence_and_quiet_singing_does_not():
     [
         (S, S[:, :3], r"\(1, 4\).*\(1, 3\)"),
         (S[0], S[0], "num_channels, num_samples"),
-        (S, S * np.nan, "estimate holds NaN"),
+        (S, S * np.nan, "estimate contains NaN"),
         (S * 0, S, "all zeros"),
     ],
 )

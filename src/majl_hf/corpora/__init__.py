@@ -1,5 +1,5 @@
-"""Corpora: one reader a file, each with its licence, layout and traps, and the types that all of them return.
+"""Corpora: readers, each documented with its layout, traps and licence, and the types that all of them return.
 
-`tracks` a recording and its parts; `labels` pitch curves; `notes` the notes they are made from; `registry` every reader
-by name.
+`tracks`: recordings and their parts; `labels`: pitch curves; `notes`: the notes that some of these are made from;
+`registry`: all readers by name.
 """

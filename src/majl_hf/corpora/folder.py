@@ -1,31 +1,32 @@
-"""Folders of anyone's own recordings, in four kinds: songs with labels, stems, solo voices, music without voices.
+"""Folders of your own recordings, in four kinds: songs with labels, stems, solo vocals, music without vocals.
 
 Conventions
-    Any format soundfile reads, any rate and channel count. Songs have their parts by file name, in two layouts, which
-    may stand side by side in one folder: `SONG/vocals.*`, `SONG/accompaniment.*` and so on, or `NAME.vocals.*`,
-    `NAME.accompaniment.*` (what `majl separate` writes, so a teacher's output is a corpus).
-    `load_folder`: `vocals`, `accompaniment`, `mixture`, `f0.csv`, `notes.csv` (or `notes.txt`). What a song is good for
-    follows from its files: vocals and accompaniment, labelled or not; a mixture with a label; vocals with a label. A
-    mixture beside both stems has to be their sum (checked when rows are made).
-        f0: a frame a line, `time_s,f0_hz`, at even times, 0 = unvoiced. A header may name the columns and add `voicing`
-        (below 0.5 is unvoiced, as in files of this package, whose f0 is positive in every frame) and `confidence`.
-        Notes: `onset_s offset_s midi` a line. Where both are there, the frames come from the f0.
+    Any format soundfile reads, any sampling rate and channel count. The file name says which part of a song a file is,
+    in two layouts that can be mixed in one folder: `SONG/vocals.*`, `SONG/accompaniment.*` and so on, or
+    `NAME.vocals.*`, `NAME.accompaniment.*` (what `majl separate` writes, so a teacher's output is a corpus).
+    `load_folder`: `vocals`, `accompaniment`, `mixture`, `f0.csv`, `notes.csv` (or `notes.txt`). A song needs vocals and
+    accompaniment, labelled or not, or a mixture with a label, or vocals with a label. A mixture beside both stems must
+    be their sum (checked when rows are built).
+        f0: one frame per line, `time_s,f0_hz`, at even times, 0 = unvoiced. A header may name the columns and add
+        `voicing` (below 0.5 is unvoiced, for files of this package, whose f0 is positive in every frame) and
+        `confidence`.
+        Notes: `onset_s offset_s midi` per line. If both exist, frame labels come from the f0.
     `load_stems`: `vocals` and `accompaniment`, whose sum is the mixture; no labels.
-    `load_voices`: every audio file below the folder is one recording of one voice and nothing else; no labels.
-    `load_music`: every audio file below the folder that is long enough is one piece, taken as accompaniment.
+    `load_voices`: every audio file below the folder is a recording of one unaccompanied voice; no labels.
+    `load_music`: every audio file below the folder that is long enough is one piece, used as accompaniment.
 
 Traps
-    Songs: the f0 of a program is no label by hand: what a model says of a song teaches another model its mistakes. An
-    f0 file that leaves out unvoiced frames is not a curve and is refused.
-    Stems: vocals of real songs are silent for long stretches: draw segments by what is in them. Lossy stems may differ
-    in length by a codec frame; the shorter one is read as if it ended in zeros.
-    Voices: a recording with accompaniment, claps or a click track teaches the separator to call those a voice: exclude
-    it. Many recordings are shorter than a training segment.
-    Music: the folders of games hold short sound effects and spoken lines beside the music: the minimum duration leaves
-    them out, silently. A piece with a choir or a vocal sample teaches the separator to miss voices: exclude it.
+    Songs: the output of a pitch tracker is not a manual label; a model trained on it learns the tracker's mistakes. f0
+    files without the unvoiced frames are refused.
+    Stems: vocals of real songs have long silent stretches: draw segments by their content. Lossy stems may differ in
+    length by a codec frame; the shorter one is padded with zeros.
+    Voices: exclude recordings with accompaniment, claps or a click track, which the separator would learn to assign to
+    the vocals. Many recordings are shorter than a training segment.
+    Music: folders of games also contain short sound effects and speech, which the minimum duration leaves out without
+    a message. Exclude pieces with choirs or vocal samples, which would teach the separator to miss vocals.
 
 Licence
-    That of the recordings; readers take it as `licence`, an SPDX identifier where there is one.
+    That of the recordings; pass it as `licence`, as an SPDX identifier if there is one.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ LABELS = ("f0.csv", "notes.csv", "notes.txt")
 VOICING_THRESHOLD = 0.5
 MAX_STEMS_DIFFERENCE_S = 0.1
 MAX_LENGTH_DIFFERENCE = 3  # label frames,
-MIN_LENGTH_DIFFERENCE_S = 0.1  # or this, where frames are short: analysis windows end before the recording does
+MIN_LENGTH_DIFFERENCE_S = 0.1  # or this, if frames are short: analysis windows end before the recording does
 
 
 def load_folder(
@@ -64,8 +65,8 @@ def load_folder(
         include: song names to keep; empty keeps all. exclude: song names to leave out.
 
     Raises:
-        CorpusError: no song, a name that is not there, files that are good for nothing together, rates or lengths that
-            differ, a label that does not fit.
+        CorpusError: no song, an unknown name, an unusable combination of files, different rates or lengths, a label
+            that does not fit.
     """
     root = resolve_folder(folder, corpus)
     songs = _find_songs(root, PARTS, include, exclude)
@@ -85,7 +86,7 @@ def load_stems(
         include: song names to keep; empty keeps all. exclude: song names to leave out.
 
     Raises:
-        CorpusError: no song, a name that is not there, a song without one of its stems, rates or lengths that differ.
+        CorpusError: no song, an unknown name, a song without one of its stems, different rates or lengths.
     """
     songs = _find_songs(resolve_folder(folder, "stems"), STEMS, include, exclude)
     return [_track(song, paths, corpus, licence) for song, paths in songs.items()]
@@ -98,7 +99,7 @@ def load_voices(
     corpus: str = "voices",
     licence: str = "",
 ) -> list[Track]:
-    """Tracks of a folder of solo voices, sorted by path.
+    """Tracks of a folder of solo vocals, sorted by path.
 
     Args:
         include, exclude: globs on the file's stem or its path below the folder; an empty include keeps all.
@@ -120,7 +121,7 @@ def load_music(
     corpus: str = "music",
     licence: str = "",
 ) -> list[Track]:
-    """Tracks of a folder of music without voices, sorted by path.
+    """Tracks of a folder of music without vocals, sorted by path.
 
     Args:
         exclude: globs on the file's stem or its path below the folder.
@@ -145,7 +146,7 @@ def read_f0(path: Path, duration_s: float) -> PitchLabel:
     """Read an f0 file that belongs to a recording of `duration_s` seconds.
 
     Raises:
-        CorpusError: not numbers, uneven times, NaN, negative, or of another length than the recording.
+        CorpusError: not numbers, uneven times, NaN, negative values, or another length than the recording.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
@@ -154,7 +155,7 @@ def read_f0(path: Path, duration_s: float) -> PitchLabel:
         if rows and not is_number(rows[0][0]):
             names = [name.strip() for name in rows.pop(0)]
             if names[:2] != ["time_s", "f0_hz"]:
-                raise CorpusError(f"{path} has the columns {names}; the first two need to be time_s and f0_hz.")
+                raise CorpusError(f"{path} has the columns {names}; the first two must be time_s and f0_hz.")
         if len(rows) < 2:
             raise CorpusError(f"{path} has {len(rows)} frames; a curve needs at least 2.")
         table = np.array([[float(value) for value in row[: len(names)]] for row in rows])
@@ -162,12 +163,12 @@ def read_f0(path: Path, duration_s: float) -> PitchLabel:
     except CorpusError:
         raise
     except ValueError as error:
-        raise CorpusError(f"{path} is not {len(names)} numbers a line ({error}).") from error
+        raise CorpusError(f"{path} does not have {len(names)} numbers per line ({error}).") from error
     times_s, f0_hz = columns["time_s"], columns["f0_hz"]
     hop_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1)
     even_s = times_s[0] + np.arange(len(times_s)) * hop_s
     if not hop_s > 0 or not np.allclose(times_s, even_s, rtol=0, atol=hop_s / 4):
-        raise CorpusError(f"{path}: its times are not evenly apart; write every frame, with 0 Hz where nobody sings.")
+        raise CorpusError(f"{path}: its times are not evenly spaced; write every frame, with 0 Hz in unvoiced ones.")
     tolerance_s = max(MAX_LENGTH_DIFFERENCE * hop_s, MIN_LENGTH_DIFFERENCE_S)
     if times_s[0] < 0 or times_s[0] > tolerance_s or abs(times_s[-1] - duration_s) > tolerance_s:
         raise CorpusError(
@@ -216,8 +217,8 @@ def _track(
         raise CorpusError(f"{some_path} has no {lacking[0]} beside it; a song with a stem needs both.")
     if lacking and ("accompaniment" in paths or not labels):
         raise CorpusError(
-            f"{some_path} stands alone; vocals need accompaniment, a mixture needs a label (f0.csv or notes.csv). "
-            "Folders of nothing but voices, or of music without voices, are corpora of their own."
+            f"{some_path} is the only file; vocals need accompaniment, a mixture needs a label (f0.csv or notes.csv). "
+            "Build folders that only contain vocals, or music without vocals, as the corpora voices and music."
         )
     parts = {name: AudioPart.open(paths[name]) for name in PARTS if name in paths}
     _check_alike(*parts.values())
@@ -235,7 +236,7 @@ def _track(
 
 
 def _whole_file(root: Path, path: Path, role: str, corpus: str, licence: str, title: str) -> Track:
-    """The track of a file below `root` that is its "vocals" or "accompaniment" (`role`) and all there is of it."""
+    """The track of a file below `root`, whose only part is its "vocals" or "accompaniment" (`role`)."""
     name = path.relative_to(root).with_suffix("").as_posix()
     part = {role: AudioPart.open(path)}
     return Track.of(corpus, name, **part, licence=licence, provenance=f"{title}, recording {name}.")

@@ -1,7 +1,7 @@
-"""Frame-wise pitch labels on a time axis of their own.
+"""Frame-wise pitch labels, each with its own time axis.
 
-Conventions: a label is a curve of f0 in Hz with 0 where nothing is sung; frame k is centred at
-`offset_s + k * hop_s`. Corpora differ in hop and offset, so nobody indexes a label by frame: ask it for the
+Conventions: a label is a curve of f0 in Hz with 0 in unvoiced frames; frame k is centred at
+`offset_s + k * hop_s`. Corpora differ in hop and offset, so do not index a label by frame: call `at` with the
 times you need.
 """
 
@@ -65,7 +65,7 @@ class PitchLabel:
             if confidence.shape != f0_hz.shape or not ((confidence >= 0) & (confidence <= 1)).all():
                 raise MajlError(
                     f"Confidences of shape {confidence.shape} were given for a pitch label of {f0_hz.size} frames; "
-                    "one a frame is needed, between 0 and 1."
+                    "one per frame is needed, between 0 and 1."
                 )
             object.__setattr__(self, "confidence", confidence)
 
@@ -74,7 +74,7 @@ class PitchLabel:
         """The label that was read from `path`, with these arguments.
 
         Raises:
-            CorpusError: as of the class; the message names the file.
+            CorpusError: for the same reasons as the class; the message names the file.
         """
         try:
             return cls(*arguments)
@@ -86,8 +86,8 @@ class PitchLabel:
 
     @property
     def by_hand(self) -> bool:
-        """Whether people labelled this recording frame by frame: no confidences, octaves as sung. Labels that a model
-        made, or that were made from notes, carry confidences."""
+        """Whether the frames were labelled manually: without confidences, and with reliable octaves. Labels made by a
+        model or from notes have confidences."""
         return self.confidence is None and self.octave_reliable
 
     @property
@@ -108,15 +108,15 @@ class PitchLabel:
     def at(self, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read the curve at any times.
 
-        Between two voiced frames f0 is interpolated linearly in cents; elsewhere the nearest frame decides, so that
-        no pitch is invented across the border of a note.
+        Between two voiced frames f0 is interpolated linearly in cents; elsewhere it is that of the nearest frame, so
+        nothing is interpolated across the border of a note.
 
         Args:
             times_s: seconds, shape (n,).
 
         Returns:
             `(f0_hz, weight)`, each of shape (n,): weight is the nearest frame's confidence inside the labelled span
-            (half a hop beyond the first and the last centre) and 0 outside, where f0_hz is 0 and means "not known".
+            (half a hop beyond the first and the last centre) and 0 outside, where f0_hz is 0 and means "unknown".
         """
         last = len(self.f0_hz) - 1
         position = (np.asarray(times_s, dtype=np.float64) - self.offset_s) / self.hop_s

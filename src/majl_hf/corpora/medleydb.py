@@ -1,21 +1,21 @@
-"""MedleyDB: multitracks whose metadata tells which stems are sung, with the melody's f0 by hand.
+"""MedleyDB: multitracks whose metadata says which stems are sung, with manually labelled f0 of the melody.
 
 Conventions
-    Anywhere below the folder (or `annotations`, as audio and annotations are published apart):
+    Anywhere below the folder (or `annotations`, because audio and annotations are published separately):
     `TRACK_METADATA.yaml`         title, artist, and for each stem its file, instrument and component
     `TRACK_STEMS/FILE.wav`        44.1 kHz stereo stems, which add up to the song
-    `TRACK_MELODY1.csv`           `time_s,f0_hz` of the predominant melody, a frame every 256 / 44100 s, 0 = no melody
+    `TRACK_MELODY1.csv`           `time_s,f0_hz` of the predominant melody, one frame every 256 / 44100 s, 0 = no melody
     `TRACK_RANKING.txt`           `FILE,RANK` of the melodic stems; rank 1 is the predominant one
     Vocals are the stems whose instruments are all voices (`VOICES`); accompaniment is the sum of the others.
 
 Traps
-    MELODY1 follows the predominant stem, which need not be a singer. It is taken as the pitch of the vocals only where
-    that stem is one: the stem of rank 1, or, without a ranking, every stem that the metadata calls a melody.
-    MELODY1 is one voice of possibly several: where it is silent and other vocal stems are there, somebody else may
-    sing, so these frames have confidence 0. Speech, rap and choirs are vocals, but no melody.
-    `TRACK_MIX.wav` is mixed and mastered with gains of its own, so it is not the sum of the stems and is left out.
-    In tracks with `has_bleed` every microphone hears the others: they are left out unless asked for. Stems that mix
-    voices with instruments ("Main System", a list of both) would spoil either side: such tracks are left out.
+    MELODY1 follows the predominant stem, which may be an instrument. It is only used as the pitch of the vocals if that
+    stem is a singer: the stem of rank 1 or, without a ranking, every stem that the metadata calls a melody.
+    MELODY1 is only one of possibly several voices: where it is silent in a track with other vocal stems, another singer
+    may sing, so these frames have confidence 0. Speech, rap and choirs are vocals, but not melodies.
+    `TRACK_MIX.wav` was mixed and mastered with other gains, so it is not the sum of the stems and is left out.
+    In tracks with `has_bleed` the microphones record each other's sources; they are left out unless `bleed` is set.
+    Tracks with stems that mix voices and instruments ("Main System", a list of both) are left out.
 
 Licence
     CC BY-NC-SA 4.0.
@@ -58,7 +58,7 @@ VOICES = SINGERS | {
     "female screamer",
     "beatboxing",
 }
-UNKNOWN = frozenset({"main system", "unlabeled", "crowd"})  # may hold voices, or anything
+UNKNOWN = frozenset({"main system", "unlabeled", "crowd"})  # may contain voices, or anything
 _METADATA = "_METADATA.yaml"
 
 
@@ -78,7 +78,7 @@ class Stem:
 
     @property
     def is_unclear(self) -> bool:
-        """Whether it may hold both voices and instruments."""
+        """Whether it may contain both voices and instruments."""
         return bool(self.instruments & UNKNOWN) or (not self.is_vocal and bool(self.instruments & VOICES))
 
 
@@ -91,12 +91,12 @@ def load_medleydb(
     """Tracks of a MedleyDB folder that have vocals and accompaniment, sorted by name.
 
     Args:
-        folder: holds the audio; `~` and environment variables are expanded.
-        annotations: holds metadata and melodies where they are not below `folder`.
-        bleed: take tracks whose stems bleed into each other, too.
+        folder: contains the audio; `~` and environment variables are expanded.
+        annotations: contains metadata and melodies if they are not below `folder`.
+        bleed: include tracks whose stems bleed into each other.
 
     Raises:
-        CorpusError: no track, metadata that cannot be read, a stem that is missing, a melody of another length, NaN.
+        CorpusError: no track, metadata that cannot be read, a missing stem, a melody of another length, NaN.
     """
     root = resolve_folder(folder, "MedleyDB")
     notes_root = root if annotations is None else resolve_folder(annotations, "MedleyDB annotations")
@@ -108,7 +108,7 @@ def load_medleydb(
     for folder_name, stem_folder in sorted(stem_folders.items()):
         name = folder_name.removesuffix("_STEMS")
         if name + _METADATA not in files:
-            raise CorpusError(f"{stem_folder} has no {name}{_METADATA}; it is needed to tell voices from instruments.")
+            raise CorpusError(f"{stem_folder} has no {name}{_METADATA}, which says which stems are vocals. Add it.")
         track = _track(name, stem_folder, files, bleed, corpus)
         if track is not None:
             tracks.append(track)
@@ -136,7 +136,7 @@ def read_stems(path: Path) -> tuple[dict, list[Stem]]:
             f"{path} is not the metadata of a MedleyDB track ({type(error).__name__}: {error})."
         ) from error
     if not stems:
-        raise CorpusError(f"{path} lists no stem.")
+        raise CorpusError(f"{path} lists no stems.")
     return metadata, stems
 
 
@@ -144,20 +144,20 @@ def read_melody(path: Path, duration_s: float) -> PitchLabel:
     """Read a MELODY1 file that belongs to a track of `duration_s` seconds.
 
     Raises:
-        CorpusError: not two numbers a line, another hop, NaN, negative, more than 3 frames off the track's length.
+        CorpusError: not two numbers per line, another hop, NaN, negative, more than 3 frames off the track's length.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = np.array([[float(row[0]), float(row[1])] for row in csv.reader(file) if row])
     except (ValueError, IndexError) as error:
-        raise CorpusError(f"{path} is not two numbers a line, time_s,f0_hz ({error}).") from error
+        raise CorpusError(f"{path} does not have two numbers per line, time_s,f0_hz ({error}).") from error
     expected = round(duration_s / HOP_S)
     if len(table) == 0 or abs(len(table) - expected) > MAX_LENGTH_DIFFERENCE:
         raise CorpusError(
             f"{path} has {len(table)} frames, but its track of {duration_s:.3f} s needs {expected} (at most "
             f"{MAX_LENGTH_DIFFERENCE} off). Melody and audio belong to different tracks, or one is cut off."
         )
-    # Times are multiples of the hop, printed with more or fewer digits.
+    # Times are multiples of the hop, printed with varying precision.
     if not np.allclose(table[:, 0], np.arange(len(table)) * HOP_S, rtol=0, atol=HOP_S / 2):
         raise CorpusError(f"{path}: its times are not multiples of {HOP_S * 1000:.3f} ms from 0 on.")
     return PitchLabel.of_file(path, table[:, 1], HOP_S)
@@ -173,7 +173,7 @@ def melody_is_sung(stems: list[Stem], ranking: Mapping[int, int] | None) -> bool
 
 
 def _track(name: str, folder: Path, files: Mapping[str, Path], bleed: bool, corpus: str) -> Track | None:
-    """The track, or None where it has no vocals, no accompaniment, or stems that cannot be told apart."""
+    """The track, or None if it has no vocals, no accompaniment, or stems that cannot be assigned to one of them."""
     metadata, stems = read_stems(files[name + _METADATA])
     sung = [stem for stem in stems if stem.is_vocal]
     others = [stem for stem in stems if not stem.is_vocal]
@@ -221,7 +221,7 @@ def _read_ranking(path: Path | None) -> dict[int, int] | None:
         with path.open(newline="", encoding="utf-8") as file:
             return {int(row[0].rpartition("_")[2].partition(".")[0]): int(row[1]) for row in csv.reader(file) if row}
     except (ValueError, IndexError) as error:
-        raise CorpusError(f"{path} is not a file name and a rank a line ({error}).") from error
+        raise CorpusError(f"{path} does not have a file name and a rank per line ({error}).") from error
 
 
 def _instruments(value: str | list[str]) -> frozenset[str]:

@@ -1,17 +1,17 @@
-"""MIR-1K: 1,000 karaoke clips by 19 amateur singers, with hand-made f0.
+"""MIR-1K: 1,000 karaoke clips by 19 amateur singers, with manually labelled f0.
 
 Conventions
     Folder in the layout of the original archive:
     `Wavfile/CLIP.*`      16 kHz stereo, accompaniment on the left, voice on the right (any format soundfile reads)
-    `PitchLabel/CLIP.pv`  one number a line, MIDI semitones, 0 = unvoiced
+    `PitchLabel/CLIP.pv`  one number per line, MIDI semitones, 0 = unvoiced
     `clips.csv`           optional; columns clip, singer, sex, song, duration_s, clip_split, singer_split
-    A clip is named SINGER_SONG_NUMBER; song names are unique only together with the singer.
+    Clips are named SINGER_SONG_NUMBER; song names are only unique together with the singer.
 
 Traps
     The frames are 40 ms long with a hop of 20 ms and without padding, so line k (from 0) is centred at
     0.02 (k + 1) s; reading it as 0.02 k s shifts every note by 20 ms. The two channels have about equal level, so
-    left + right is the 0 dB mixture; their mean is the same at half the level. Several singers sing over the same
-    accompaniment: a split by clip leaks, split by singer and drop the shared accompaniments.
+    left + right is the 0 dB mixture; their mean has half the level. Several singers sing over the same accompaniment,
+    so a split by clip leaks: split by singer and drop the shared accompaniments.
 
 Licence
     Research only, no redistribution.
@@ -58,9 +58,9 @@ def load_mir1k(
     """Tracks of a MIR-1K folder, sorted by clip name.
 
     Args:
-        folder: holds `Wavfile` and `PitchLabel`; `~` and environment variables are expanded.
+        folder: contains `Wavfile` and `PitchLabel`; `~` and environment variables are expanded.
         split_column, split_value: keep the rows of `clips.csv` that have this value in this column; give both or none.
-        split_from: the column of `clips.csv` that becomes each track's split, where there is such a file.
+        split_from: the column of `clips.csv`, if it exists, that becomes each track's split.
 
     Raises:
         CorpusError: no clip, a clip without audio or label, a label that does not fit its clip, NaN.
@@ -89,11 +89,11 @@ def read_label(path: Path, duration_s: float) -> PitchLabel:
     except FileNotFoundError as error:
         raise CorpusError(f"The label {path} is missing; every clip in Wavfile needs one.") from error
     except ValueError as error:
-        raise CorpusError(f"{path} is not one number a line ({error}).") from error
+        raise CorpusError(f"{path} does not have one number per line ({error}).") from error
     if not np.isfinite(semitones).all() or (semitones < 0).any():
         line = int(np.flatnonzero(~np.isfinite(semitones) | (semitones < 0))[0]) + 1
         raise CorpusError(
-            f"{path}, number {line} is {semitones[line - 1]}; it needs a MIDI semitone, or 0 for unvoiced."
+            f"{path}, number {line} is {semitones[line - 1]}; a MIDI semitone is needed, or 0 for unvoiced."
         )
     expected = int(duration_s / HOP_S + 1e-6) - 1  # whole 40 ms frames every 20 ms
     if abs(len(semitones) - expected) > MAX_LENGTH_DIFFERENCE or len(semitones) == 0:

@@ -7,9 +7,9 @@ Conventions
     Songs 1 to 400 are for training, 401 to 500 for test.
 
 Traps
-    The archive holds notes and addresses of videos, some of which are gone: a partial corpus is the rule, see
-    `missing_ok`. A song taken from another place is another recording: notes that outlast it are refused, but an offset
-    at the start cannot be seen from here. Only the lead vocals are written down, so a gap between notes may be sung.
+    The archive contains notes and URLs of videos, some of which were deleted, so most copies are partial: see
+    `missing_ok`. A song from another source may be another recording: notes beyond its end are refused, but an offset
+    at the start cannot be detected. Only the lead vocals are annotated, so gaps between notes may be sung.
 
 Licence
     The songs belong to their owners; no redistribution.
@@ -46,13 +46,13 @@ def load_mir_st500(
     """Tracks of MIR-ST500, in order of their number.
 
     Args:
-        folder: holds the audio; `~` and environment variables are expanded.
-        annotations: the JSON file; left out, it is looked for in `folder`.
+        folder: contains the audio; `~` and environment variables are expanded.
+        annotations: the JSON file; by default it is searched for in `folder`.
         missing_ok: leave out songs without audio instead of refusing the corpus.
 
     Raises:
-        CorpusError: no annotations, no audio, audio that is missing (unless `missing_ok`) or there twice, audio without
-            notes, notes that do not fit.
+        CorpusError: no annotations, no audio, missing (unless `missing_ok`) or duplicate audio, audio without notes,
+            notes that do not fit.
     """
     root = resolve_folder(folder, "MIR-ST500")
     path = _find_annotations(root) if annotations is None else Path(annotations).expanduser()
@@ -67,7 +67,7 @@ def load_mir_st500(
     if missing and not missing_ok:
         raise CorpusError(
             f"{len(missing)} of the {len(notes)} songs in {path} have no audio in {root}: {missing[:10]}"
-            f"{' ...' if len(missing) > 10 else ''}. Supply it, or pass missing_ok to go without them."
+            f"{' ...' if len(missing) > 10 else ''}. Add it, or pass missing_ok to leave these songs out."
         )
     return [_track(number, audio[number], notes[number], path, corpus) for number in sorted(audio)]
 
@@ -87,13 +87,13 @@ def _read_annotations(path: Path) -> dict[int, list[Note]]:
             for number, rows in content.items()
         }
     except FileNotFoundError as error:
-        raise CorpusError(f"{path} is missing; it holds the notes of MIR-ST500.") from error
+        raise CorpusError(f"{path} is missing; it contains the notes of MIR-ST500.") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise CorpusError(
             f"{path} is not the JSON of MIR-ST500, {{ID: [[onset_s, offset_s, midi], ...]}} ({error})."
         ) from error
     if not notes:
-        raise CorpusError(f"{path} holds no song.")
+        raise CorpusError(f"{path} contains no song.")
     return notes
 
 
@@ -107,7 +107,7 @@ def _audio_by_id(root: Path) -> dict[int, Path]:
     for number, paths in found.items():
         mixtures = [path for path in paths if path.stem.casefold() == "mixture"] or paths
         if len(mixtures) > 1:
-            raise CorpusError(f"Song {number} is there {len(mixtures)} times: {[str(p) for p in mixtures]}; keep one.")
+            raise CorpusError(f"Song {number} has {len(mixtures)} audio files: {[str(p) for p in mixtures]}; keep one.")
         audio[number] = mixtures[0]
     return audio
 

@@ -2,21 +2,20 @@
 
 Conventions
     `train/ARTIST - TITLE.stem.mp4` and `test/...` (100 and 50 songs), 44.1 kHz stereo AAC in five audio streams:
-    0 mixture, 1 drums, 2 bass, 3 other, 4 vocals. Read through PyAV by seeking; sample n of a stream is the one that
-    its time stamps place there.
+    0 mixture, 1 drums, 2 bass, 3 other, 4 vocals. Read through PyAV by seeking; samples are placed by the time stamps.
     HQ: `train/ARTIST - TITLE/` and `test/...`, each with `mixture.wav`, `vocals.wav`, `drums.wav`, `bass.wav` and
     `other.wav`, 44.1 kHz stereo, 16 bits.
     The accompaniment is drums + bass + other. Of the training songs, 14 are the fixed validation set
     (`VALIDATION_TRACKS`).
 
 Traps
-    The mixture stream is not the sum of the stems, as each was encoded by itself, and that of HQ need not be to the
+    The mixture stream is not the sum of the stems, because each was encoded separately; that of HQ may differ in the
     last bit. It is left out, and the mixture is the sum of vocals and accompaniment. A cover picture may follow the
-    audio as a video stream. 46 songs are from MedleyDB. Both forms are the same songs, the first with a band limit of
-    16 kHz: use one of the two.
+    audio as a video stream. 46 songs are from MedleyDB. Both forms contain the same songs, the first band-limited to
+    16 kHz: use only one of them.
 
 Licence
-    For educational and non-commercial use only; the songs have licences of their own.
+    For educational and non-commercial use only; each song has its own licence.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ VALIDATION_TRACKS = frozenset(
         "Young Griffo - Pennies",
     }
 )
-_PREROLL_S = 0.1  # decoded and thrown away after seeking: AAC frames overlap, so the first ones are not whole
+_PREROLL_S = 0.1  # decoded and discarded after seeking: AAC frames overlap, so the first ones are incomplete
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class StreamPart(Part):
             with av.open(f"file:{self.path}") as container:
                 stream = container.streams[self.stream]
                 start_s = begin / self.sampling_rate - _PREROLL_S
-                if start_s > 0:  # else from the very first packet, which lies before second 0
+                if start_s > 0:  # otherwise from the first packet, which is before second 0
                     container.seek(int(start_s / stream.time_base), stream=stream)
                 to_float = av.AudioResampler(format="fltp")
                 for frame in container.decode(stream):
@@ -110,10 +109,10 @@ class StreamPart(Part):
         if reached < end:
             raise CorpusError(
                 f"{self.path}, stream {self.stream} ends after {reached / self.sampling_rate:.2f} s of the "
-                f"{self.duration_s:.2f} s that its header announces. Copy or download it again."
+                f"{self.duration_s:.2f} s in its header. Copy or download it again."
             )
         if not np.isfinite(audio).all():
-            raise CorpusError(f"{self.path}, stream {self.stream} holds NaN or infinite samples. Exclude it.")
+            raise CorpusError(f"{self.path}, stream {self.stream} contains NaN or infinite samples. Exclude it.")
         return audio
 
 
@@ -123,7 +122,7 @@ def load_musdb18(
     """Tracks of a MUSDB18 folder, sorted by name: training and validation songs first, then test.
 
     Args:
-        folder: holds `train` and `test`, or one of them; `~` and environment variables are expanded.
+        folder: contains `train` and `test`, or one of them; `~` and environment variables are expanded.
         validation: names of the training songs that are kept for validation.
 
     Raises:
@@ -138,7 +137,7 @@ def load_musdb18(
 def load_musdb18_hq(
     folder: str | Path, validation: Collection[str] = VALIDATION_TRACKS, corpus: str = "musdb18_hq"
 ) -> list[Track]:
-    """Tracks of a MUSDB18-HQ folder; arguments and order as of `load_musdb18`.
+    """Tracks of a MUSDB18-HQ folder; arguments and order as for `load_musdb18`.
 
     Raises:
         CorpusError: no song, one without one of its stems, or stems that differ in rate, channels or length.
@@ -168,7 +167,7 @@ def _load(
 
 
 def load_stem_file(path: str | Path, corpus: str = "stem-file") -> list[Track]:
-    """The track of a single `.stem.mp4`, in a list; errors as of `open_streams`."""
+    """The track of a single `.stem.mp4`, in a list; errors as for `open_streams`."""
     path = Path(path)
     name = path.name.removesuffix(".mp4").removesuffix(".stem")
     return [make_track(open_streams(path), name, "", corpus, path.name)]
@@ -228,11 +227,11 @@ def check_stems_agree(parts: Mapping[str, Part], what: str) -> None:
     """Refuse stems of one song, `what` in the message, that differ in rate, channels or length."""
     kinds = {(part.sampling_rate, part.num_channels, part.num_samples) for part in parts.values()}
     if len(kinds) != 1:
-        raise CorpusError(f"The {what} differ in (rate, channels, samples): {sorted(kinds)}; they need to agree.")
+        raise CorpusError(f"The {what} differ in (rate, channels, samples): {sorted(kinds)}; they must agree.")
 
 
 def make_track(parts: Mapping[str, Part], name: str, split: str, corpus: str, title: str) -> Track:
-    """The track of a song from its stems by name; `title` is what the provenance calls the corpus."""
+    """The track of a song from its stems by name; `title` names the corpus in the provenance."""
     return Track.of(
         corpus,
         name,

@@ -1,14 +1,14 @@
-"""Sung notes as a frame-wise pitch label that knows how weak it is.
+"""Sung notes as a weak frame-wise pitch label with confidences.
 
 Conventions
-    A note is a flat pitch from its onset to its offset. Singers glide into notes, swing around them and let go early,
-    and who writes notes down hears the syllable, not the frame. So a label made from notes carries a confidence a frame
-    (`NoteTrust`), lower near the borders of notes and between them.
+    A note is a flat pitch from its onset to its offset. Singers glide into notes, use vibrato and end them early, and
+    annotators hear syllables, not frames. So a label made from notes has a confidence for every frame (`NoteTrust`),
+    which is lower near the borders of notes and between them.
     Frame k is centred at `k * hop_s`; a frame belongs to the note that has begun and not yet ended at its centre.
 
 Traps
-    Notes of two voices at once: of frames that lie in two notes of different pitch nothing is known (confidence 0). A
-    word that is spoken has a syllable but no pitch: such stretches are given apart (`unknown`), with confidence 0, too.
+    Two voices at once: the pitch of frames in two notes of different pitch is unknown (confidence 0). Spoken words have
+    syllables but no pitch: such stretches are passed separately (`unknown`) and also have confidence 0.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ..models.pitch_majl import midi_to_hz
 from .labels import Note, PitchLabel
 
 HOP_S = 0.01
-MAX_OVERHANG_S = 0.5  # of a note beyond the end of its recording; more, and the two do not belong together
+MAX_OVERHANG_S = 0.5  # of a note beyond the end of its recording; beyond that, the two do not belong together
 
 
 @dataclass(frozen=True)
 class NoteTrust:
-    """How far the frames of a label made from notes are trusted, each in [0, 1].
+    """Confidences of the frames of a label made from notes, each in [0, 1].
 
     Args:
-        note: of a frame inside a note.
-        note_border: the same within `border_s` of an onset or offset.
-        gap: of a frame outside all notes, whose label is "unvoiced".
-        gap_border: the same within `border_s` of an onset or offset.
-        border_s: seconds on either side of a border that count as near.
+        note: of frames inside a note.
+        note_border: of those within `border_s` of an onset or offset.
+        gap: of frames outside all notes, whose label is "unvoiced".
+        gap_border: of those within `border_s` of an onset or offset.
+        border_s: seconds on either side of a border.
     """
 
     note: float
@@ -46,15 +46,15 @@ class NoteTrust:
     border_s: float = 0.05
 
 
-# Shares of frames that an independent tracker on the vocals confirms: pitch within 50 cents in a note, unvoiced in a
-# gap (scripts/experiments/measure_note_labels.py). In brackets 95 % intervals over recordings.
+# Based on the shares of frames that an independent tracker confirms on the vocals: pitch within 50 cents in notes,
+# unvoiced in gaps (scripts/experiments/measure_note_labels.py). In brackets: 95 % intervals over recordings.
 #
-# SSVD, tuned to what was sung, the 43 labelled recordings up to number 1216: in notes .93 [.91, .94] beyond 100 ms from
-# a border, .87 at 50 to 100, .78 at 20 to 50, .65 [.61, .69] nearer; in gaps .90 [.84, .95], .76, .49 and .23.
+# SSVD, tuned to the singing, the 43 labelled recordings up to number 1216: in notes .93 [.91, .94] beyond 100 ms from a
+# border, .87 at 50 to 100, .78 at 20 to 50, .65 [.61, .69] nearer; in gaps .90 [.84, .95], .76, .49 and .23.
 SUNG_NOTES = NoteTrust(note=0.9, note_border=0.7, gap=0.85, gap_border=0.4)
 # UltraStar, whole semitones written for a game, 7 songs of 60 s by one artist, vocals separated, pitch modulo an
 # octave, labels delayed as `ultrastar` does: in notes .89 [.86, .93] beyond 100 ms from a border, .70 at 50 to 100,
-# .49 at 20 to 50, .47 [.44, .51] nearer; in gaps .95 [.91, .98], .56, .31 and .31. MIR-ST500: taken alike, unmeasured.
+# .49 at 20 to 50, .47 [.44, .51] nearer; in gaps .95 [.91, .98], .56, .31 and .31. MIR-ST500: same values, unmeasured.
 KARAOKE_NOTES = NoteTrust(note=0.9, note_border=0.55, gap=0.9, gap_border=0.35, border_s=0.1)
 
 
@@ -67,12 +67,12 @@ def notes_to_label(
     unknown: Iterable[tuple[float, float]] = (),
     hop_s: float = HOP_S,
 ) -> PitchLabel:
-    """The flat f0 of `notes` over a recording of `duration_s` seconds, with a confidence a frame.
+    """The flat f0 of `notes` over a recording of `duration_s` seconds, with a confidence for every frame.
 
     Args:
         notes: in order of onset.
-        octave_reliable: False where the notes may stand octaves off.
-        unknown: stretches (start_s, end_s) of which nothing is known, such as speech; their confidence is 0.
+        octave_reliable: False if the notes may be octaves off.
+        unknown: stretches (start_s, end_s) of unknown pitch, such as speech; their confidence is 0.
     """
     times_s = np.arange(int(duration_s / hop_s + 1e-6) + 1) * hop_s
     semitones = np.zeros(len(times_s))
@@ -99,19 +99,19 @@ def check_notes(notes: Iterable[Note], duration_s: float, path: Path) -> tuple[N
     """The notes in order of onset.
 
     Raises:
-        CorpusError: none, not finite, before the recording, longer than it, of no length, or no MIDI pitch; the message
-            names `path`.
+        CorpusError: no notes, or one that is not finite, starts before or ends after the recording, has no length or no
+            MIDI pitch; the message names `path`.
     """
     notes = tuple(sorted(notes, key=lambda note: (note.onset_s, note.offset_s, note.midi)))
     if not notes:
-        raise CorpusError(f"{path} holds no note. Remove the song or supply its notes.")
+        raise CorpusError(f"{path} contains no notes. Remove the song or add its notes.")
     for number, note in enumerate(notes, start=1):
         if not np.isfinite((note.onset_s, note.offset_s, note.midi)).all():
-            raise CorpusError(f"{path}, note {number} is {note}; it needs finite numbers.")
+            raise CorpusError(f"{path}, note {number} is {note}; finite numbers are needed.")
         if not 0 <= note.onset_s < note.offset_s:
             raise CorpusError(
-                f"{path}, note {number} lasts from {note.onset_s} to {note.offset_s} s; it has to begin at 0 or later "
-                "and to end after that."
+                f"{path}, note {number} lasts from {note.onset_s} to {note.offset_s} s; it must begin at 0 or later "
+                "and end after its beginning."
             )
         if not 0 < note.midi < 128:
             raise CorpusError(f"{path}, note {number} has pitch {note.midi}; a MIDI semitone in (0, 128) is needed.")
@@ -125,9 +125,9 @@ def check_notes(notes: Iterable[Note], duration_s: float, path: Path) -> tuple[N
 
 
 def read_notes(path: Path) -> list[Note]:
-    """Read a text file with a note a line: `onset_s offset_s midi`, apart by blanks, tabs or commas.
+    """Read a text file with one note per line: `onset_s offset_s midi`, separated by blanks, tabs or commas.
 
-    A first line of words is taken as a header; further columns are ignored.
+    A first line of words is a header; further columns are ignored.
 
     Raises:
         CorpusError: missing, or a line that does not start with three numbers.
@@ -135,7 +135,7 @@ def read_notes(path: Path) -> list[Note]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
-        raise CorpusError(f"{path} is missing; it should hold the notes, `onset_s offset_s midi` a line.") from error
+        raise CorpusError(f"{path} is missing; it should have `onset_s offset_s midi` on every line.") from error
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path} is not a text file ({error}).") from error
     notes = []
@@ -162,7 +162,7 @@ def _frames(start_s: float, end_s: float, hop_s: float) -> slice:
 
 
 def _distance(times_s: np.ndarray, borders_s: np.ndarray) -> np.ndarray:
-    """Seconds from each time to the nearest border, shape of `times_s`; infinite where there is none."""
+    """Seconds from each time to the nearest border, shape of `times_s`; infinite if there is none."""
     if not len(borders_s):
         return np.full(len(times_s), np.inf)
     borders_s = np.concatenate([[-np.inf], np.sort(borders_s), [np.inf]])
@@ -171,7 +171,7 @@ def _distance(times_s: np.ndarray, borders_s: np.ndarray) -> np.ndarray:
 
 
 def is_number(text: str) -> bool:
-    """Whether a field of a text file is a number and not a word of its header."""
+    """Whether a field of a text file is a number and not part of a header."""
     try:
         float(text)
     except ValueError:

@@ -1,6 +1,6 @@
 """The corpora this package reads, by name: `CORPORA["mir1k"].load(folder)`.
 
-What each is about stands in its module; what dataset cards and `majl data list` need of it is gathered here.
+Each module documents its corpus; this one collects what dataset cards and `majl data list` need.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ class Corpus:
     """A corpus, or a kind of folder.
 
     Args:
-        name: key in `CORPORA`; readers take another one for the tracks as `corpus`, to keep folders of a kind apart.
-        title: for people, one line.
-        load: `load(folder, **options) -> list[Track]`; its docstring says which options.
-        label_kinds: those of its tracks, of `tracks.LABEL_KINDS`.
-        licence: SPDX identifier, or words where there is none; empty where each folder has its own.
-        citation: BibTeX or a sentence; empty where there is nothing to cite.
-        redistributable: whether anyone may pass on what was built from it; False also where that is not known.
+        name: key in `CORPORA`; readers take another name as `corpus`, to distinguish folders of the same kind.
+        title: one line for display.
+        load: `load(folder, **options) -> list[Track]`; its docstring lists the options.
+        label_kinds: those of its tracks, from `tracks.LABEL_KINDS`.
+        licence: SPDX identifier, or a description if there is none; empty if each folder has its own.
+        citation: BibTeX or a sentence; empty if there is nothing to cite.
+        redistributable: whether datasets built from it may be redistributed; also False if that is unknown.
         splits: where the tracks' splits come from, in a sentence.
-        homepage: where to get it, empty where it is the user's own.
-        languages: ISO 639-1 codes of what is sung, as far as known.
+        homepage: where to get it; empty for the user's own recordings.
+        languages: ISO 639-1 codes of the lyrics, if known.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Corpus:
     licence: str = ""
     citation: str = ""
     redistributable: bool = False
-    splits: str = "none published: all tracks are for training unless told otherwise"
+    splits: str = "none published: all tracks are for training by default"
     homepage: str = ""
     languages: tuple[str, ...] = ()
 
@@ -52,7 +52,7 @@ def find_corpus(name: str) -> Corpus:
     """The corpus called `name`.
 
     Raises:
-        CorpusError: there is none; the message lists those that there are.
+        CorpusError: there is no such corpus; the message lists all corpora.
     """
     if name not in CORPORA:
         raise CorpusError(f"There is no corpus {name!r}; the corpora are {', '.join(sorted(CORPORA))}.")
@@ -69,7 +69,7 @@ CORPORA: dict[str, Corpus] = {
             label_kinds=("full",),
             licence=mir1k.LICENCE,
             citation=mir1k.CITATION,
-            splits="the column singer_split of clips.csv: no singer or accompaniment crosses; split_from takes another",
+            splits="the column singer_split of clips.csv, by singer and accompaniment; split_from selects another",
             homepage="http://mirlab.org/dataset/public/",
             languages=("zh",),
         ),
@@ -137,13 +137,13 @@ CORPORA: dict[str, Corpus] = {
         ),
         Corpus(
             name="voices",
-            title="Solo voices without labels",
+            title="Solo vocals without labels",
             load=folder.load_voices,
             label_kinds=("vocals",),
         ),
         Corpus(
             name="music",
-            title="Music without voices",
+            title="Music without vocals",
             load=folder.load_music,
             label_kinds=("accompaniment",),
         ),

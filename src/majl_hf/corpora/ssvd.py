@@ -1,18 +1,18 @@
 """SSVD (Sight-Singing Vocal Data): solo recordings with notes, sung from a score.
 
 Conventions
-    `NAME.*`    one voice and nothing else (any format soundfile reads), side by side with
-    `NAME.txt`  a note a line: `onset_s offset_s midi`, with fractional MIDI semitones (the cents of the note as sung)
-    A name like man1_butterfly is SINGER_SONG; the others are numbers that tell nothing of the singer.
+    `NAME.*`    one unaccompanied voice (any format soundfile reads), in the same folder as
+    `NAME.txt`  one note per line: `onset_s offset_s midi`, with fractional MIDI semitones (the cents of the sung note)
+    Names like man1_butterfly are SINGER_SONG; the others are numbers that do not identify the singer.
 
 Traps
-    The pitch is a note's, not a frame's: a weak label (see `notes`), though tuned to what was sung and not to a scale.
-    All notes stand above what is sung: by 23 cents in the median of the 43 recordings up to number 1216 (95 % interval
-    21 to 29, from 0 to 44; swift-f0 in the middle of notes, scripts/experiments/measure_note_labels.py; those from 1217
-    on are kept for validation), so frame labels are lowered by `SHARP_CENTS`; `notes` are as published. In seven more
-    recordings (`MISTUNED`) they are off by 58 to 152 cents, most by about a semitone: these come without a label.
-    `as_published` keeps everything as it is.
-    Some songs are sung by several singers, and one singer may stand behind many numbers: a split by number may leak.
+    The pitch is that of notes, not frames: a weak label (see `notes`), although tuned to the singing, not to a scale.
+    All notes are sharp: by 23 cents in the median of the 43 recordings up to number 1216 (95 % interval 21 to 29, from
+    0 to 44; swift-f0 in the middle of notes, scripts/experiments/measure_note_labels.py; those from 1217 on are kept
+    for validation), so frame labels are lowered by `SHARP_CENTS`; `notes` are as published. In seven more recordings
+    (`MISTUNED`) they are off by 58 to 152 cents, most by about a semitone: these have no label. `as_published` keeps
+    everything as published.
+    Some songs are sung by several singers, and one singer may have many numbers: a split by number may leak.
     313 and 1311 are one performance recorded twice: their pitch agrees within 2 cents (median of 874 frames), and its
     movement within 110 ms correlates by 0.93, by 0.03 when shifted by 50 ms. `combine` finds the pair by its audio.
 
@@ -40,7 +40,7 @@ def load_ssvd(folder: str | Path, as_published: bool = False, corpus: str = "ssv
 
     Args:
         folder: `~` and environment variables are expanded.
-        as_published: label all recordings, with the pitch that their notes say.
+        as_published: label all recordings with the published pitch of their notes.
 
     Raises:
         CorpusError: no recording, one without notes, notes without a recording, notes that do not fit.

@@ -1,7 +1,7 @@
 """What every corpus reader returns: tracks whose audio is read piece by piece, by seeking.
 
 Conventions: arrays are (num_channels, num_samples) float32 at the file's own rate; times are seconds from the start
-of the recording; readers return exactly the length asked for, zeros where the recording has nothing.
+of the recording; `read` returns exactly the requested length, with zeros outside the recording.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".
 
 
 def _bits(subtype: str) -> int:
-    """Bits a sample of a file of libsndfile's `subtype` is worth."""
+    """Effective bits per sample of a file of libsndfile's `subtype`."""
     return 24 if subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE") else 16
 
 
@@ -34,9 +34,9 @@ def _content(data: bytes | Callable[[], BinaryIO]) -> BinaryIO:
 
 
 class Part:
-    """One signal of a track, wherever it comes from; a kind of part says how samples within it are read.
+    """One signal of a track; subclasses read the samples.
 
-    `bits` is how many a sample is worth: 16 for lossy formats, 24 for floating point.
+    `bits` is the effective number of bits per sample: 16 for lossy formats, 24 for floating point.
     """
 
     sampling_rate: int
@@ -51,7 +51,7 @@ class Part:
     def read(self, first: int, num_samples: int) -> np.ndarray:
         """Samples `first` to `first + num_samples`, shape (num_channels, num_samples) float32.
 
-        `first` may be negative and the end may lie past the recording: both are filled with zeros.
+        `first` may be negative and the end may be beyond the recording: both are filled with zeros.
 
         Raises:
             CorpusError: the recording cannot be decoded or has NaN or infinite samples.
@@ -64,7 +64,7 @@ class Part:
         return audio
 
     def _read_within(self, begin: int, end: int) -> np.ndarray:
-        """Samples `begin` to `end`, both within the recording; fewer where it ends early."""
+        """Samples `begin` to `end`, both within the recording; fewer if it ends early."""
         raise NotImplementedError
 
 
@@ -72,8 +72,8 @@ class Part:
 class AudioPart(Part):
     """One file, or one channel of it, readable from any sample on.
 
-    `channel` picks a single channel (MIR-1K keeps the voice on the right); None keeps them all. Where `data` is given,
-    it is the file's content, as a row of a dataset holds it, or a function that opens it, and `path` only names it.
+    `channel` selects a single channel (MIR-1K has the voice on the right); None keeps all. `data`, if given, is the
+    file's content, as in a row of a dataset, or a function that opens it, and `path` is only its name.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class AudioPart(Part):
                 f"{path} cannot be read as audio ({error}). Repair or remove it, or exclude it in the configuration."
             ) from error
         if info.frames <= 0:
-            raise CorpusError(f"{path} holds no samples. Remove it or exclude it in the configuration.")
+            raise CorpusError(f"{path} has no samples. Remove it or exclude it in the configuration.")
         if channel is not None and channel >= info.channels:
             raise CorpusError(f"{path} has {info.channels} channel(s), but channel {channel} (from 0) is needed.")
         num_channels = info.channels if channel is None else 1
@@ -106,7 +106,7 @@ class AudioPart(Part):
 
     @classmethod
     def from_bytes(cls, data: bytes | Callable[[], BinaryIO], name: str) -> AudioPart:
-        """Read the header of a file's content; `name` stands in messages.
+        """Read the header of a file's content; messages call it `name`.
 
         Raises:
             CorpusError: not readable as audio, or empty.
@@ -116,7 +116,7 @@ class AudioPart(Part):
         except soundfile.LibsndfileError as error:
             raise CorpusError(f"{name} cannot be read as audio ({error}). Build the dataset again.") from error
         if info.frames <= 0:
-            raise CorpusError(f"{name} holds no samples. Build the dataset again.")
+            raise CorpusError(f"{name} has no samples. Build the dataset again.")
         return cls(Path(name), info.samplerate, info.frames, info.channels, data=data, bits=_bits(info.subtype))
 
     def _read_within(self, begin: int, end: int) -> np.ndarray:
@@ -127,7 +127,7 @@ class AudioPart(Part):
         except (soundfile.LibsndfileError, OSError) as error:
             raise CorpusError(f"{self.path} cannot be decoded from sample {begin} on ({error}).") from error
         if not np.isfinite(block).all():
-            raise CorpusError(f"{self.path} holds NaN or infinite samples after sample {begin}. Repair or exclude it.")
+            raise CorpusError(f"{self.path} contains NaN or infinite samples after {begin}. Repair or exclude it.")
         return block.T if self.channel is None else block.T[self.channel : self.channel + 1]
 
 
@@ -153,7 +153,7 @@ class ArrayPart(Part):
 
 @dataclass(frozen=True, eq=False)
 class SumPart(Part):
-    """The sum of several parts of one rate and channel count, as stems of instruments are; as long as the longest.
+    """The sum of several parts of one rate and channel count, such as stems of instruments; as long as the longest.
 
     Raises:
         CorpusError: no part, or parts whose rates or channels differ.
@@ -194,16 +194,16 @@ class Track:
 
     Args:
         id: `CORPUS/NAME`, unique.
-        song, singer: what splits go by; `singer` is empty where it is not known.
+        song, singer: the basis of splits; `singer` is empty if unknown.
         sampling_rate: Hz, of all parts.
-        mixture: only where it is not the sum of the other two, or they are not known.
+        mixture: only if it is not the sum of the other two, or these are unknown.
         label: f0 of the vocals.
-        vocals_confidence: how far the vocals are trusted, in [0, 1]: shape (1,), or one for each frame of the label;
-            None where they are the true ones.
-        notes: what the label was made from, where the corpus has notes; in order of onset.
-        split: the published split it belongs to, empty where there is none.
-        licence: of the recording, as an SPDX identifier where there is one.
-        provenance: where it comes from and what was done to it, in a sentence.
+        vocals_confidence: confidence of the vocals, in [0, 1]: shape (1,), or one for each frame of the label; None if
+            they are the true vocals.
+        notes: the notes that the label was made from, if the corpus has notes; in order of onset.
+        split: its published split, empty if there is none.
+        licence: of the recording, as an SPDX identifier if there is one.
+        provenance: its origin and how it was processed, in a sentence.
     """
 
     id: str
@@ -224,8 +224,8 @@ class Track:
 
     @classmethod
     def of(cls, corpus: str, name: str, **fields) -> Track:
-        """The track of the recording `name`: rate and length are those of its parts, the longest one's; `song` is the
-        name and `singer` unknown unless given."""
+        """The track of the recording `name`: its rate is that of its parts, its length that of the longest; `song` is
+        the name and `singer` unknown unless given."""
         parts = [fields[part] for part in ("vocals", "accompaniment", "mixture") if fields.get(part) is not None]
         return cls(
             id=f"{corpus}/{name}",
@@ -237,10 +237,10 @@ class Track:
 
     @property
     def label_kind(self) -> str:
-        """One of `LABEL_KINDS`, from the parts that are there.
+        """One of `LABEL_KINDS`, from the existing parts.
 
         Raises:
-            CorpusError: the parts are good for nothing, such as a mixture alone.
+            CorpusError: the parts cannot be used, such as a mixture alone.
         """
         if self.vocals is not None and self.accompaniment is not None:
             return "separation" if self.label is None else "full"
@@ -253,7 +253,7 @@ class Track:
         raise CorpusError(f"{self.id} has neither stems nor a mixture with a pitch label; it cannot be trained on.")
 
     def vocals_confidence_at(self, times_s: np.ndarray) -> np.ndarray:
-        """How far the vocals are trusted at any times in seconds, shape (n,): that of the nearest frame."""
+        """Confidence of the vocals at any times in seconds, shape (n,): that of the nearest frame."""
         confidence = self.vocals_confidence
         if confidence is None or len(confidence) == 1 or self.label is None:
             return np.full(len(times_s), 1.0 if confidence is None else float(np.mean(confidence)))
@@ -261,18 +261,18 @@ class Track:
         return confidence[np.clip(frames, 0, len(confidence) - 1)]
 
     def part(self, name: str) -> Part:
-        """The part called "mixture", "vocals" or "accompaniment"; CorpusError where this track has none."""
+        """The part called "mixture", "vocals" or "accompaniment"; CorpusError if this track has none."""
         part = getattr(self, name)
         if part is None:
-            raise CorpusError(f"{self.id} has no {name}; ask a track of another corpus.")
+            raise CorpusError(f"{self.id} has no {name}; use a track of another corpus.")
         return part
 
 
 def resolve_folder(folder: str | Path, what: str) -> Path:
-    """Expand `~` and `$VARIABLES` in `folder` and check that it is there; `what` names the corpus in the error."""
+    """Expand `~` and `$VARIABLES` in `folder` and check that it exists; `what` names the corpus in the error."""
     resolved = os.path.expandvars(os.path.expanduser(str(folder)))
     if "$" in resolved and not Path(resolved).exists():
-        raise CorpusError(f"The {what} folder is given as {folder!s}, but that environment variable is not set.")
+        raise CorpusError(f"The {what} folder is {folder!s}, but that environment variable is not set. Set it.")
     if not Path(resolved).is_dir():
         raise CorpusError(f"The {what} folder {resolved} does not exist or is not a folder. Correct the configuration.")
     return Path(resolved)

@@ -1,26 +1,26 @@
-"""UltraStar songs: mixtures whose lead vocals a karaoke text file writes down as notes.
+"""UltraStar songs: mixtures whose lead vocals are written as notes in a karaoke text file.
 
 Conventions
-    A folder a song, anywhere below the given one: the text file and its audio (any format soundfile reads).
+    One folder per song, anywhere below the given one, with the text file and its audio (any format soundfile reads).
     `#NAME:value` lines: TITLE, ARTIST, MP3 (or AUDIO), BPM, GAP in milliseconds; decimals with a point or a comma.
-    `: start length pitch text` a note, in beats and semitones above MIDI 60; `*` a golden one, which is the same
+    `: start length pitch text` is a note, in beats and semitones above MIDI 60; `*` a golden note, treated the same.
     `F` freestyle, `R` and `G` rap: a syllable without a pitch. `-` ends a line of text, `E` the song.
     `P1`, `P2` and `P3` (both) begin the parts of a duet.
-    A beat is a quarter of what BPM counts: second = beat / BPM / 4 * 60 + GAP / 1000.
+    A beat is a quarter of a beat of BPM: second = beat / BPM / 4 * 60 + GAP / 1000.
 
 Traps
-    The game compares pitches modulo an octave, so writers do not care which one: the octave is unreliable. Pitches are
-    whole semitones of a scale that the recording need not be tuned to. Backing vocals and ad libs are not written down,
-    so a gap between notes may be sung. The audio often has another extension than the file says. Old files are in
-    Windows-1252. The notes stand ahead of the singing: a pitch tracker on separated vocals agrees with all of seven
-    songs by one artist best when they are delayed by 80 to 110 ms, by 100 in the median (95 % interval 80 to 100;
-    scripts/experiments/measure_note_labels.py), so frame labels are delayed by `delay_s`; `notes` are as published.
-    Where the two voices of a duet differ, nothing is known of the frame (see `notes`).
-    Beats in files with `#RELATIVE:YES` start anew in each line, and a `B` line changes the tempo: both are refused.
+    The game compares pitches modulo an octave, so the octave is unreliable. Pitches are whole semitones, although the
+    recording may be tuned otherwise. Backing vocals and ad libs are not written down, so gaps between notes may be
+    sung. The audio often has another extension than the one in the text file. Old files are in Windows-1252. The notes
+    are early: a pitch tracker on separated vocals agrees best with all of seven songs by one artist when they are
+    delayed by 80 to 110 ms, by 100 in the median (95 % interval 80 to 100; scripts/experiments/measure_note_labels.py),
+    so frame labels are delayed by `delay_s`; `notes` are as published.
+    Where the two voices of a duet differ, the pitch is unknown (see `notes`).
+    Files with `#RELATIVE:YES` restart beats in each line, and `B` lines change the tempo: both are refused.
 
 Licence
-    That of the songs, from `#LICENSE` or the first Creative Commons address in `license.txt` beside the song, which
-    names the licence of the music before those of pictures and text.
+    That of the songs, from `#LICENSE` or the first Creative Commons URL in `license.txt` beside the song, where the
+    licence of the music comes before those of pictures and text.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _CREATIVE_COMMONS = re.compile(
 
 @dataclass(frozen=True)
 class UltraStarSong:
-    """What a song's text file says: `header` by upper-case name, notes in order of onset, and the stretches (start_s,
-    end_s) of syllables without a pitch."""
+    """The content of a song's text file: `header` by upper-case name, notes in order of onset, and the stretches
+    (start_s, end_s) of syllables without a pitch."""
 
     header: dict[str, str]
     notes: tuple[Note, ...]
@@ -61,7 +61,7 @@ def load_ultrastar(folder: str | Path, delay_s: float = DELAY_S, corpus: str = "
 
     Args:
         folder: `~` and environment variables are expanded.
-        delay_s: how much later than the notes say the frame labels are.
+        delay_s: delay of the frame labels relative to the notes.
 
     Raises:
         CorpusError: no song, a song without audio, notes that cannot be read or do not fit the audio.
@@ -78,8 +78,8 @@ def read_song(path: Path) -> UltraStarSong:
     """Read a song's text file.
 
     Raises:
-        CorpusError: no or an impossible BPM or GAP, relative beats, changes of tempo, a line that is none of the
-            format's; the message names the file and the line.
+        CorpusError: missing or invalid BPM or GAP, relative beats, changes of tempo, a line that does not follow the
+            format; the message names the file and the line.
     """
     header: dict[str, str] = {}
     beats: list[tuple[str, int, int, int]] = []
@@ -96,18 +96,18 @@ def read_song(path: Path) -> UltraStarSong:
                 f"{path}, line {number} changes the tempo ({line!r}), which is not supported; remove the song."
             )
         elif line and not line.startswith("-") and not re.fullmatch(r"P\s*[1-9]", line):
-            raise CorpusError(f"{path}, line {number} is {line!r}, which is no line of an UltraStar song.")
+            raise CorpusError(f"{path}, line {number} is {line!r}, which is not a line of an UltraStar song.")
     if header.get("RELATIVE", "").upper() in ("YES", "TRUE", "1"):
-        raise CorpusError(f"{path} counts its beats from each line anew (#RELATIVE); convert it to absolute beats.")
+        raise CorpusError(f"{path} counts beats from the start of each line (#RELATIVE); convert it to absolute beats.")
     bpm, gap_s = _decimal(path, header, "BPM"), _decimal(path, header, "GAP", default=0.0) / 1000
     if not bpm > 0:
         raise CorpusError(f"{path} has #BPM:{header['BPM']}; a number above 0 is needed.")
     beat_s = 60 / bpm / 4
-    # Both singers of a duet may have the same note: one is enough.
+    # Both singers of a duet may have the same note, which is kept once.
     notes, unpitched = set(), set()
     for kind, start, length, pitch in beats:
         onset_s, offset_s = start * beat_s + gap_s, (start + length) * beat_s + gap_s
-        if kind in _PITCHED and length > 0:  # games show a note of no length, but nobody can hold it
+        if kind in _PITCHED and length > 0:  # games show notes of length 0, but they cannot be sung
             notes.add(Note(onset_s, offset_s, float(BASE_MIDI + pitch)))
         elif kind in _UNPITCHED:
             unpitched.add((onset_s, offset_s))
@@ -151,7 +151,7 @@ def _read_text(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")  # only words can suffer
+        return data.decode("cp1252", errors="replace")  # only affects the lyrics
 
 
 def _decimal(path: Path, header: dict[str, str], name: str, default: float | None = None) -> float:
@@ -165,18 +165,18 @@ def _decimal(path: Path, header: dict[str, str], name: str, default: float | Non
 
 
 def _audio(path: Path, header: dict[str, str]) -> Path:
-    """The file that the header names, or one that differs from it in extension only."""
+    """The file that the header names, or one that only differs from it in the extension."""
     named = header.get("MP3") or header.get("AUDIO")
     if not named:
         raise CorpusError(f"{path} names no audio (#MP3 or #AUDIO); add the line.")
-    exact = path.parent / re.split(r"[\\/]", named)[-1]  # beside the text file and nowhere else
+    exact = path.parent / re.split(r"[\\/]", named)[-1]  # always beside the text file
     if exact.suffix.lower() in AUDIO_SUFFIXES and exact.is_file():
         return exact
     found = list(_same_stem(exact))
     if len(found) != 1:
         raise CorpusError(
             f"{path} needs the audio {exact}, or the same with another extension; "
-            + (f"{[other.name for other in found]} are there: keep one." if found else "there is none.")
+            + (f"{[other.name for other in found]} exist: keep one." if found else "there is none.")
         )
     return found[0]
 
@@ -188,7 +188,7 @@ def _same_stem(path: Path) -> Iterator[Path]:
 
 
 def _licence(path: Path, header: dict[str, str]) -> str:
-    """SPDX identifier of the first Creative Commons licence that is named; empty where none is."""
+    """SPDX identifier of the first Creative Commons licence named; empty if there is none."""
     beside = path.parent / "license.txt"
     text = header.get("LICENSE", "") + "\n" + (_read_text(beside) if beside.is_file() else "")
     match = _CREATIVE_COMMONS.search(text)

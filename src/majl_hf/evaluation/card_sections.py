@@ -33,7 +33,7 @@ def card_sections(checkpoint: str | Path, address: str | None = None, benchmark:
 
     if not (Path(checkpoint) / "config.json").is_file():
         raise EvaluationError(
-            f"{checkpoint} holds no config.json, from which a card takes the model's rates; give the model's folder."
+            f"{checkpoint} has no config.json, from which a card takes the model's rates; give the model's folder."
         )
     config = MajlConfig.from_pretrained(checkpoint)
     pitch = config.pitch_estimator_config

@@ -79,7 +79,7 @@ def _grid(what: str, times_s: np.ndarray, f0_hz: np.ndarray) -> tuple[np.ndarray
             f"with at least 2 frames."
         )
     if not (np.isfinite(times_s).all() and np.isfinite(f0_hz).all()):
-        raise EvaluationError(f"The {what} holds NaN or infinite values; it needs finite times and frequencies.")
+        raise EvaluationError(f"The {what} contains NaN or infinite values; finite times and frequencies are needed.")
     if times_s[0] < 0 or (np.diff(times_s) <= 0).any():
         raise EvaluationError(f"The {what}'s times must start at 0 s or later and increase from frame to frame.")
     return times_s, f0_hz

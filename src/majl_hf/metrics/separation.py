@@ -87,7 +87,7 @@ def _checked(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, n
         )
     for name, signal in (("reference", reference), ("estimate", estimate)):
         if not np.isfinite(signal).all():
-            raise EvaluationError(f"The {name} holds NaN or infinite samples; it needs finite ones.")
+            raise EvaluationError(f"The {name} contains NaN or infinite samples; finite ones are needed.")
     if not reference.any():
         raise EvaluationError("The reference is all zeros, which leaves SDR undefined; skip the clip and count it.")
     return reference, estimate
