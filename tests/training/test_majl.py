@@ -29,7 +29,7 @@ from majl_hf.training import is_finished, make_trainer
 
 def config(folder: Path, model: str, rows: str) -> dict:
     labelled = rows_of(rows, label_kinds=["full", "accompaniment"])
-    values = run_values(model, "", labelled, per_device_train_batch_size=4, save_steps=20)
+    values = run_values(model, "", labelled, per_device_train_batch_size=4)
     values["data"]["speed_probability"] = 0.0
     return {
         **values,
@@ -37,7 +37,8 @@ def config(folder: Path, model: str, rows: str) -> dict:
         "learning_rates": {"separator": 3e-3, "pitch_estimator": 3e-3},
         "average_decay": 0.9,
         "stages": {
-            "stage_1": {"arguments": {"output_dir": str(folder / "stage-1"), "max_steps": 40}},
+            # Saved so often that stopping it after the first checkpoint comes long before its end.
+            "stage_1": {"arguments": {"output_dir": str(folder / "stage-1"), "max_steps": 40, "save_steps": 2}},
             "pseudo_labels": {
                 "kind": "label",
                 "rows": rows,
@@ -59,7 +60,7 @@ def config(folder: Path, model: str, rows: str) -> dict:
                 "model": str(folder / "merged"),
                 "weighting": {"strategy": "dwhs"},
                 "data": {"sources": [labelled, rows_of(folder / "pseudo")]},
-                "arguments": {"output_dir": str(folder / "stage-2")},
+                "arguments": {"output_dir": str(folder / "stage-2"), "save_steps": 20},
             },
         },
     }
@@ -75,8 +76,8 @@ def recipe(tiny_model_folder, tmp_path) -> Path:
     return write(tmp_path / "majl.yaml", config(tmp_path, tiny_model_folder, "rows"))
 
 
-def run(path: Path) -> str:
-    result = CliRunner().invoke(app, ["train", str(path), "--launch", "--cpu --num_processes 1"])
+def run(path: Path, *options: str) -> str:
+    result = CliRunner().invoke(app, ["train", str(path), *options])
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -105,14 +106,14 @@ def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypat
     # Stopped in stage 1, it says how to resume, and resumes.
     command = [sys.executable, "-m", "majl_hf.cli", "train", str(path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
-    while not (tmp_path / "stage-1/checkpoint-20/trainer_state.json").exists():
+    while not (tmp_path / "stage-1/checkpoint-2/trainer_state.json").exists():
         assert process.poll() is None and time.sleep(0.1) is None
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
     assert process.returncode == 143 and "stopped: run the same command again to resume" in errors
     assert not (tmp_path / "stage-1/finished.json").exists()
     output = run(path)
-    assert output.count("=== accelerate launch") == 3 and output.count("=== ") == 4
+    assert output.count("=== majl train") == output.count("=== ") == 4
 
     for stage, before, after in (("stage_1", tiny_model_folder, "stage-1"), ("stage_2", "merged", "stage-2")):
         log = log_of(tmp_path / after)
@@ -134,7 +135,8 @@ def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypat
     expected = (tmp_path / "stage-2/model.safetensors").read_bytes()
     pseudo = {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "pseudo/data").iterdir()}
     shutil.rmtree(tmp_path / "stage-2")
-    output = run(path)
+    output = run(path, "--launch", "--cpu --num_processes 1")
+    assert output.count("=== accelerate launch --cpu --num_processes 1 -m majl_hf.cli train") == 2
     assert "stage stage_1 is finished" in output and "stage merged is finished" in output
     assert (tmp_path / "stage-2/model.safetensors").read_bytes() == expected
     assert pseudo == {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "pseudo/data").iterdir()}
@@ -149,7 +151,8 @@ def test_what_changed_makes_the_rest_anew(recipe, tmp_path, monkeypatch):
         stage = load_stage(recipe, name)
         Path(stage.out).mkdir(exist_ok=True)
         is_label = name == "pseudo_labels"
-        assert ("accelerate.commands.launch" in command) == (name != "merged")
+        launcher = ["accelerate.commands.launch", "--num_processes", "2", "-m"] if name != "merged" else []
+        assert command[2 : command.index("majl_hf.cli")] == launcher
         text = json.dumps(stage.min_row_confidence) if is_label else stage.model_dump_json(indent=1)
         (Path(stage.out) / ("build.json" if is_label else "finished.json")).write_text(text)
         ran.append(name)
@@ -157,7 +160,7 @@ def test_what_changed_makes_the_rest_anew(recipe, tmp_path, monkeypatch):
 
     def run(*options):
         ran.clear()
-        result = CliRunner().invoke(app, ["train", str(recipe), *options])
+        result = CliRunner().invoke(app, ["train", str(recipe), "--launch", "--num_processes 2", *options])
         assert result.exit_code == 0, result.output
         return ran
 

@@ -34,7 +34,8 @@ def run(
 ) -> int:
     """Train a model by the stages of a file.
 
-    Each runs in processes of its own that `accelerate launch` starts.
+    Each runs in a process of its own; on several GPUs, or where `accelerate config` was run, in those that
+    `accelerate launch` starts.
 
     A stage that was run to its end with the same settings is passed over, one that was stopped resumes from its last
     checkpoint. What was made from a stage that changes is made again.
@@ -49,7 +50,7 @@ def run(
         from ..recipe import load_recipe, load_stage
 
         stages = load_recipe(file) if stage is None else {stage: load_stage(file, stage)}
-    return _run_all(file, stages, fresh, max_steps, shlex.split(launch or ""))
+    return _run_all(file, stages, fresh, max_steps, _launcher(launch))
 
 
 def run_here(file: File, stage: Stage = None, fresh: Fresh = False, max_steps: MaxSteps = None) -> int:
@@ -74,7 +75,17 @@ def run_here(file: File, stage: Stage = None, fresh: Fresh = False, max_steps: M
     return 0
 
 
-def _run_all(file: Path, stages: dict, fresh: bool, max_steps: int | None, launch: Sequence[str]) -> int:
+def _launcher(launch: str | None) -> list[str]:
+    """The module, with its arguments, that starts the processes of a stage; empty where one process needs none."""
+    import torch
+    from accelerate.commands.config.config_args import default_config_file
+
+    if launch is None and torch.cuda.device_count() < 2 and not Path(default_config_file).is_file():
+        return []
+    return ["accelerate.commands.launch", *shlex.split(launch or ""), "-m"]
+
+
+def _run_all(file: Path, stages: dict, fresh: bool, max_steps: int | None, launcher: Sequence[str]) -> int:
     from ..recipe import PseudoLabelConfig, TrainingConfig, discard
     from ..training.run import checkpoint_to_resume, is_finished
 
@@ -94,8 +105,9 @@ def _run_all(file: Path, stages: dict, fresh: bool, max_steps: int | None, launc
         before = _plan(stage)
         command = ["majl_hf.cli", "train", str(file), "--stage", name, *options]
         if is_label or isinstance(stage, TrainingConfig):
-            command = ["accelerate.commands.launch", *launch, "-m", *command]
-        typer.echo(f"=== {shlex.join(command).replace('accelerate.commands.launch', 'accelerate launch')}")
+            command = [*launcher, *command]
+        words = shlex.join(command).replace("accelerate.commands.launch", "accelerate launch")
+        typer.echo(f"=== {words.replace('majl_hf.cli train', 'majl train') if command[0] == 'majl_hf.cli' else words}")
         if code := _wait_for([sys.executable, "-m", *command]):
             advice = "run the same command again to resume"
             typer.echo(f"error: stage {name} ended with exit code {code}; {advice}", err=True)
