@@ -34,7 +34,8 @@ def test_every_block_runs(tmp_path, monkeypatch):
     for block in blocks("python"):
         exec(compile(block, "docs/plugging_in_a_model.md", "exec"), {})
     (parts,) = blocks("")
-    config = TrainingConfig(**yaml.safe_load(parts), data={}, arguments={})
+    data = {"sources": [{"kind": "music", "folder": "music"}]}
+    config = TrainingConfig(**yaml.safe_load(parts), data=data, arguments={"output_dir": "run", "max_steps": 1})
     assert part_config(config.pitch_estimator, "pitch_estimator").hop_length == 320
     audio = 0.1 * np.random.default_rng(0).standard_normal(8_000).astype(np.float32)
     for name in ("my-model", "wrapped"):
