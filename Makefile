@@ -32,7 +32,7 @@ demo: $(INSTALLED)
 	@$(BIN)/python scripts/demo.py
 
 test: $(INSTALLED) transformers-source
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 # transformers' common tests are in its source distribution only; without it they are skipped.
 transformers-source: $(INSTALLED)
