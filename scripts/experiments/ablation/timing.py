@@ -1,6 +1,6 @@
 """How long a matrix will take: a few steps of each stage, measured.
 
-Wall time is that of the machine as busy as it is; the process's own CPU time tells what a step needs where it computes
+Wall time is that of the machine as busy as it is; the process's own CPU time shows what a step needs where it computes
 with one thread and reads its data itself.
 """
 

@@ -66,7 +66,7 @@ class ProcessingOptions:
     voicing_policy: Policy = None
     voicing_threshold: Threshold = None
     unvoiced_as_zero: Annotated[
-        bool, typer.Option("--unvoiced-as-zero", help="Write 0 Hz where the voicing policy says that nobody sings.")
+        bool, typer.Option("--unvoiced-as-zero", help="Write 0 Hz in frames that the voicing policy calls unvoiced.")
     ] = False
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Windows computed together: speed against memory.")

@@ -22,7 +22,7 @@ from ..errors import EvaluationError
 class PitchTrack:
     """A pitch curve: `times_s`, `f0_hz` (above 0 in every frame) and `voiced` (bool), each of shape (num_frames,).
 
-    `certainty`, where a tracker tells it: how sure it is in [0, 1] that the frame is sung with this pitch.
+    `certainty`, where a tracker reports it: how sure it is in [0, 1] that the frame is sung with this pitch.
     """
 
     times_s: np.ndarray

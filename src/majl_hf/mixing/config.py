@@ -75,7 +75,7 @@ class VocalsOptions(Section):
 class SeparationOptions(Section):
     """Items of real songs: as they are, or the vocals of one over the accompaniment of another.
 
-    `vocals_weight` tells the loss how far these vocals are trusted: 1 for a studio's stems, less for a teacher's.
+    `vocals_weight` is how much these vocals count in the loss: 1 for a studio's stems, less for a teacher's.
     `background_weight` is how often other sources' voices stand over these accompaniments, relative to the other
     backgrounds. Left out, it is 1 for trusted stems and 0 otherwise, since a teacher's accompaniment has voice left in.
     """

@@ -42,7 +42,7 @@ class Pool(Protocol):
     """Recordings to draw from."""
 
     def draw(self, rng: np.random.Generator, other_than: str | None = None, first: bool = True) -> Track:
-        """Draw a recording, if possible of another song than `other_than`; `first` is False for what goes on from one
+        """Draw a recording, if possible of another song than `other_than`; `first` is False for what follows one
         that was drawn before."""
 
 

@@ -44,7 +44,7 @@ def process_rank() -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Lead:
-    """The item's own recording; what goes on from it comes from `others`."""
+    """The item's own recording; what follows it comes from `others`."""
 
     track: Track
     others: Pool
@@ -125,7 +125,7 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
             self._state[0], self._state[1] = epoch, 0
 
     def seek(self, item: int) -> None:
-        """Begin at item `item` of the epoch from now on: a run that has used so many goes on as if never stopped."""
+        """Begin at item `item` of the epoch from now on: a resumed run that has used so many gets the next one."""
         if not 0 <= item <= len(self):
             raise ValueError(f"Item {item} was asked for; an epoch has {len(self)}, from 0.")
         self._state[1] = item

@@ -122,7 +122,7 @@ class MajlConfig(PreTrainedConfig):
     def to_dict(self) -> dict:
         values = super().to_dict()
         for name in self.sub_configs:
-            # Where a part once lay on somebody's disk is nobody's business.
+            # A saved config does not reveal where a part was on the disk.
             if isinstance(values.get(name), dict):
                 values[name]["_name_or_path"] = ""
         return values

@@ -1,4 +1,4 @@
-"""A refiner: what the pitch estimator found tells the separator where the voice's harmonics are.
+"""A refiner: it corrects the vocals at the harmonics of the pitch that the pitch estimator found.
 
 The parts of MAJL form a cascade, mixture -> vocals -> pitch. The refiner adds the way back. A small U-Net sees the
 mixture's and the estimated vocals' spectra beside a comb, `cos(2 pi f / f0)` and `sin(2 pi f / f0)` over the bins'
@@ -143,7 +143,7 @@ class HarmonicRefiner(PreTrainedModel):
             f0_hz (`torch.Tensor` of shape `(batch_size, 1 + num_samples // config.hop_length)`):
                 Pitch of each frame of the STFT, positive.
             confidence (`torch.Tensor` of shape `(batch_size, 1 + num_samples // config.hop_length)`):
-                How sure the pitch is, in [0, 1]; 0 where nobody sings.
+                How sure the pitch is, in [0, 1]; 0 where unvoiced.
 
         Returns:
             Refined vocals, of the vocals' shape.

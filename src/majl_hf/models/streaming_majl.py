@@ -1,4 +1,4 @@
-"""The engine behind every door: blocks of a song in; consecutive pieces of vocals, accompaniment and pitch out.
+"""The engine of pipeline, command and demo: blocks of a song in, vocals, accompaniment and pitch out, in order.
 
     blocks at the file's rate -> separator's windows -> vocals -> pitch estimator's windows -> logits -> decoder
 
@@ -149,7 +149,7 @@ class _RefinerStream:
         numbers = nearest_pitch_frames(self.model.config, window.samples.shape[1], window.offset)
         if not last and int(numbers[-1]) >= self.first_frame + len(self.f0_hz):
             return None
-        passed = int(numbers[0]) - self.first_frame  # windows come in order, so nobody asks for these frames again
+        passed = int(numbers[0]) - self.first_frame  # windows come in order, so these frames are not needed again
         self.f0_hz, self.confidence = self.f0_hz[passed:], self.confidence[passed:]
         self.first_frame += passed
         frames = (numbers - self.first_frame).clamp(max=len(self.f0_hz) - 1)

@@ -213,7 +213,7 @@ def _certainty_words(reading: PitchReading, facts: Mapping) -> str:
         return "= peak posterior"
     if reading.certainty is not None:
         return f"= its own certainty ({facts['certainty']})" if "certainty" in facts else "= its own certainty"
-    return "= its voicing, as it tells no certainty"
+    return "= its voicing, as it reports no certainty"
 
 
 def _views_words(config: LabellingConfig) -> str:

@@ -227,7 +227,7 @@ def _describe(name: str, packages: dict, role: str) -> dict:
 
 
 def _find(name: str, role: str) -> tuple[Path, str, str | None]:
-    """Folder, id and revision of a checkpoint. A folder is known by its last part: where it lies, nobody needs."""
+    """Folder, id and revision of a checkpoint. A folder is named by its last part alone."""
     if name in SHIPPED:
         return Path(SHIPPED[name]), name, None
     folder = Path(name).expanduser()

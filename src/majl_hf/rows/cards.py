@@ -69,7 +69,7 @@ class Origin:
     """Where rows that are passed on come from.
 
     Args:
-        folder: the corpus, with the reports that tell how it was made.
+        folder: the corpus, with the reports on how it was made.
         left_out: corpus -> rows of it that may not be passed on.
     """
 

@@ -1,7 +1,7 @@
 """Does a built folder hold what it says? Every row is read, decoded and held against the schema.
 
 Conventions
-    A problem names its row, or its file where a row cannot be told. Audio is FLAC whose frames carry checksums, and
+    A problem names its row, or its file where the row is not known. Audio is FLAC whose frames carry checksums, and
     shards written here carry one a page, so that damage anywhere is found. One row is in memory at a time.
 
     Songs and singers are compared within a corpus, by their names; the split "unused" may share them.
@@ -42,7 +42,7 @@ _KIND_COLUMNS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """`where` is the id of a row, or a file where the row cannot be told."""
+    """`where` is the id of a row, or a file where the row is not known."""
 
     where: str
     what: str

@@ -27,7 +27,7 @@ PEAK_FRAMES, PEAK_BINS = 6, 16  # a peak is the largest value this far to each s
 FLOOR_DB = -60.0  # of a peak, relative to the recording's strongest
 FAN_OUT = 5  # landmarks that begin at one peak
 MAX_FRAMES_APART, MAX_BINS_APART = 63, 63  # of a landmark's two peaks: 2 s, 492 Hz
-MAX_OCCURRENCES = 200  # a landmark in more places than this tells nothing
+MAX_OCCURRENCES = 200  # a landmark in more places than this identifies nothing
 # Two recordings share audio where so many different landmarks agree on one offset, and they are this share of those in
 # the overlap. On MIR-1K (1,000 clips of 8 s, 110 songs, half of them lossy) all 20 pairs of songs in which two singers
 # have one accompaniment are found: at least 266 landmarks (0.23) agree between the accompaniments and 60 (0.059)

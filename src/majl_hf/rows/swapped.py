@@ -26,7 +26,7 @@ MIN_FIT, MIN_DIFFERENCE = 0.5, 0.2
 
 
 def label_fit(audio: np.ndarray, sampling_rate: int, label: PitchLabel) -> float | None:
-    """How well `label` fits one part, in [-1, 1]; None where the label has too few voiced frames to tell.
+    """How well `label` fits one part, in [-1, 1]; None where the label has too few voiced frames.
 
     Args:
         audio: shape (num_channels, num_samples), from the label's second 0 on.

@@ -112,7 +112,7 @@ class _Follow(TrainerCallback):
             self.trainer.train_dataset.seek(used)
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
-        for parameter in self.trainer.balance.parameters():  # not the model's, so nobody else averages them
+        for parameter in self.trainer.balance.parameters():  # not the model's, so the Trainer does not average them
             if parameter.grad is not None:
                 parameter.grad = self.trainer.accelerator.reduce(parameter.grad, "mean")
 

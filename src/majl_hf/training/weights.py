@@ -2,7 +2,7 @@
 
 MAJL (arXiv 2501.03689) names DWHS, but not its formula; the definition here is this project's. Two posteriors are read
 by the same pitch estimator, in evaluation mode and without gradients: one from the estimated vocals, one from the
-reference vocals. How well each agrees with the label tells whose fault a hard frame is:
+reference vocals. How well each agrees with the label shows what makes a frame hard:
 
     agreement   A(p, y): the largest posterior within 50 cents of a voiced label (of any octave of it where the label's
                 octave is not reliable); one minus the largest posterior at an unvoiced one
@@ -34,7 +34,7 @@ from torch import nn
 from ..models.modeling_majl import MajlModel
 from ..models.pitch_majl import agreement, likeliest_octave, moving_average
 
-# Whose pitch a strategy needs: nobody's, that of the estimated vocals, or that of the reference vocals as well.
+# Whose pitch a strategy needs: none, that of the estimated vocals, or that of the reference vocals as well.
 Reading = Literal["nothing", "estimate", "clean"]
 
 
@@ -49,7 +49,7 @@ class Evidence:
         pitch_confidence: c in [0, 1], 0 where there is no label.
         vocals_confidence: q in [0, 1], 0 where there are no reference vocals.
         by_hand: Whether the pitch label was made by people for this recording, frame by frame; bool.
-        voiced: Whether the label says that somebody sings; bool.
+        voiced: Whether the label is voiced; bool.
     """
 
     agreement_estimate: torch.Tensor
