@@ -105,8 +105,8 @@ def _forget_pipeline(path: Path) -> None:
 
 
 def _check_results(results: str | Path, folder: Path) -> None:
+    from ..checkpoints.loading import checkpoint_sha256
     from ..evaluation.results import read_results
-    from ..evaluation.systems import checkpoint_sha256
 
     digest = checkpoint_sha256(folder)
     measured = {run["system"].get("checkpoint_sha256") for run in read_results(results)["runs"].values()}
