@@ -1,5 +1,6 @@
 """`majl evaluate`: separation and pitch, measured on labelled music and kept in a results file."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -93,19 +94,21 @@ def run(
             corpora.append(StemFileCorpus(folder=str(stem_file)))
         if threads is not None:
             torch.set_num_threads(threads)
-        for build, of in [(MajlSystem.from_pretrained, model or []), (build_system, system or [])]:
-            for wanted in of:
-                options = (voicing_policy, voicing_threshold, name) if build is not build_system else ()
-                measured = build(wanted, *options)
-                for corpus in corpora:
-                    with minutes_of_audio(f"{measured.name} on {c.shown(corpus.folder)}", signals) as progress:
-                        add = summed(progress)
-                        evaluation = evaluate(
-                            measured, corpus, limit=limit, on_item=lambda item, add=add: add(item.duration_s)
-                        )
-                    result = make_run(evaluation, measured)
-                    merge_run(output, run_key(evaluation), result)
-                    Console().print(_table(run_key(evaluation), result))
+        makers = [
+            partial(MajlSystem.from_pretrained, one, voicing_policy, voicing_threshold, name) for one in model or ()
+        ]
+        makers += [partial(build_system, one) for one in system or ()]
+        for make in makers:  # one after the other, so that a single model is in memory
+            measured = make()
+            for corpus in corpora:
+                with minutes_of_audio(f"{measured.name} on {c.shown(corpus.folder)}", signals) as progress:
+                    add = summed(progress)
+                    evaluation = evaluate(
+                        measured, corpus, limit=limit, on_item=lambda item, add=add: add(item.duration_s)
+                    )
+                result = make_run(evaluation, measured)
+                merge_run(output, run_key(evaluation), result)
+                Console().print(_table(run_key(evaluation), result))
     return 0
 
 
