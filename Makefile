@@ -12,6 +12,9 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 CONSTRAINTS ?= constraints-cpu.txt
 ARGS ?=
 
+# Set on many images. Without bytecode every process compiles torch and transformers again, 8 s each.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin

@@ -52,7 +52,7 @@ def test_rows_get_what_they_lack(corpus, pitch_teacher, vocals_teacher, tmp_path
         assert np.mean(row["pitch_confidence"]) > 0.9 and row["vocals_confidence"] is None
         assert all(row[name] == before[id][name] for name in ("vocals", "accompaniment", "mixture", "song", "licence"))
         assert row["provenance"].endswith(
-            "Pitch read from the vocals by tone-tracker (version 1.0), confidence = its voicing, as it tells no "
+            "Pitch read from the vocals by tone-tracker (version 1.0), confidence = its voicing, as it reports no "
             "certainty x share of agreeing readings of the voice transposed by -2, +2 semitones, frames under 0.4 set "
             f"to 0; rows under 0.5 left out, this one has {np.mean(row['pitch_confidence']):.3f}; {DATE}."
         )
