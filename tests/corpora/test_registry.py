@@ -10,7 +10,7 @@ from majl_hf.corpora.tracks import LABEL_KINDS
 from majl_hf.errors import CorpusError
 from majl_hf.rows.convert import track_to_row
 
-NAMES = "folder medleydb mir1k mir_st500 musdb18 musdb18_hq music ssvd stems ultrastar voices"
+NAMES = "folder medleydb mir1k mir_st500 musdb18 musdb18_hq music ssvd stem-file stems ultrastar voices"
 
 
 def test_names():

@@ -89,7 +89,7 @@ def test_training_throughput(benchmark, tiny_model_folder, mir1k_folder, tmp_pat
         "model": str(tiny_model_folder),
         "data": {
             "segment_samples": 8000,
-            "sources": [{"kind": "mir1k", "folder": str(mir1k_folder), "original_probability": 1.0}],
+            "sources": [{"kind": "mir1k", "folder": str(mir1k_folder), "full": {"original_probability": 1.0}}],
         },
         "arguments": {
             "output_dir": str(tmp_path / "run"),

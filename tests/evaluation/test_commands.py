@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from majl_hf import MajlConfig
 from majl_hf.cli import app
 from majl_hf.evaluation.calibration import CALIBRATED
-from majl_hf.mixing.config import Mir1kCorpus
+from majl_hf.mixing.config import FOLDERS
 from majl_hf.rows.build import build_corpus
 
 
@@ -22,7 +22,7 @@ def majl(*arguments):
 
 def test_two_systems_on_three_corpora_in_one_file(mir1k_folder, stems_folder, tmp_path):
     output = tmp_path / "results.json"
-    built = build_corpus(Mir1kCorpus(folder=str(mir1k_folder)).load(), tmp_path / "built").out
+    built = build_corpus(FOLDERS["mir1k"](folder=str(mir1k_folder)).load(), tmp_path / "built").out
     corpora = ["--mir1k", mir1k_folder, "--split-column", "my_split", "--split", "validation"]
     corpora += ["--stems", stems_folder, "--songs", "first"]
     result = majl("evaluate", "--system", "mixture", "--system", "oracle-mask", "-o", output, *corpora)

@@ -13,7 +13,7 @@ from majl_hf.evaluation import (
     SystemOutput,
     evaluate,
 )
-from majl_hf.mixing.config import Mir1kCorpus, RowsCorpus, StemFileCorpus, StemsCorpus
+from majl_hf.mixing.config import FOLDERS, FolderCorpus, RowsCorpus
 from majl_hf.rows.build import build_corpus
 
 
@@ -33,8 +33,8 @@ class Perfect:
         return SystemOutput(vocals, times_s, np.full(101, 220.0), (label_s > 0.311) & (label_s < 0.699))
 
 
-def mir1k(folder) -> Mir1kCorpus:
-    return Mir1kCorpus(folder=str(folder), split_column="my_split", split_value="validation")
+def mir1k(folder) -> FolderCorpus:
+    return FOLDERS["mir1k"](folder=str(folder), split_column="my_split", split_value="validation")
 
 
 def test_mir1k_is_left_plus_right_against_right(mir1k_folder):
@@ -73,12 +73,12 @@ def test_an_exact_estimate_is_counted_as_not_finite(mir1k_folder):
 
 def test_all_clips_and_a_limit(mir1k_folder):
     seen = []
-    everything = evaluate(MixtureSystem(), Mir1kCorpus(folder=str(mir1k_folder)), on_item=seen.append)
+    everything = evaluate(MixtureSystem(), FOLDERS["mir1k"](folder=str(mir1k_folder)), on_item=seen.append)
     assert [item.id for item in seen] == ["mir1k/anna_1_01", "mir1k/anna_1_02", "mir1k/bob_1_01"]
     assert everything.split == "all" and everything.items == seen
-    assert len(evaluate(MixtureSystem(), Mir1kCorpus(folder=str(mir1k_folder)), limit=2).items) == 2
+    assert len(evaluate(MixtureSystem(), FOLDERS["mir1k"](folder=str(mir1k_folder)), limit=2).items) == 2
     with pytest.raises(EvaluationError, match="limit is 0"):
-        evaluate(MixtureSystem(), Mir1kCorpus(folder=str(mir1k_folder)), limit=0)
+        evaluate(MixtureSystem(), FOLDERS["mir1k"](folder=str(mir1k_folder)), limit=0)
 
 
 def test_gnsdr_weighs_by_length():
@@ -94,20 +94,20 @@ def test_gnsdr_weighs_by_length():
 
 
 def test_stems_are_summed_with_their_channels(stems_folder):
-    evaluation = evaluate(MixtureSystem(), StemsCorpus(folder=str(stems_folder), include=("second",)))
+    evaluation = evaluate(MixtureSystem(), FOLDERS["stems"](folder=str(stems_folder), include=("second",)))
     assert [item.id for item in evaluation.items] == ["stems/second"]
     assert evaluation.items[0].duration_s == 0.5
     assert evaluation.items[0].scores["sdr_db"] == pytest.approx(0.0, abs=0.2)  # two noises of one level
     assert (evaluation.dataset, evaluation.split) == ("album", "second")
-    both = evaluate(OracleMaskSystem(), StemsCorpus(folder=str(stems_folder)))
+    both = evaluate(OracleMaskSystem(), FOLDERS["stems"](folder=str(stems_folder)))
     assert len(both.items) == 2 and both.split == "all"
     assert both.summary()["nsdr_db"].mean > 3
     with pytest.raises(CorpusError, match="no song 'third'"):
-        evaluate(MixtureSystem(), StemsCorpus(folder=str(stems_folder), include=("third",)))
+        evaluate(MixtureSystem(), FOLDERS["stems"](folder=str(stems_folder), include=("third",)))
 
 
 def test_rows_of_a_built_corpus_score_as_the_recordings_they_are_made_of(mir1k_folder, tmp_path):
-    corpus = Mir1kCorpus(folder=str(mir1k_folder))
+    corpus = FOLDERS["mir1k"](folder=str(mir1k_folder))
     built = RowsCorpus(folder=str(build_corpus(corpus.load(), tmp_path / "built").out))
     rows, clips = (evaluate(OracleMaskSystem(), of).items for of in (built, corpus))
     assert {item.id: item.scores for item in rows} == {item.id: pytest.approx(item.scores, abs=0.01) for item in clips}
@@ -138,7 +138,7 @@ def test_a_system_that_fails_stops_the_run_by_name(mir1k_folder, output, words):
             return output
 
     with pytest.raises(EvaluationError, match=f"(?s)'broken' on clip 'mir1k/anna_1_01'.*{words}"):
-        evaluate(Broken(), Mir1kCorpus(folder=str(mir1k_folder)))
+        evaluate(Broken(), FOLDERS["mir1k"](folder=str(mir1k_folder)))
 
 
 @pytest.fixture
@@ -167,7 +167,9 @@ def write_stem_file(tmp_path):
 
 def test_stem_file_sums_its_stems_and_takes_the_fifth_as_vocals(write_stem_file):
     # The mix stream (0.5) is none of them. Vocals 0.1 against drums + bass + other at 0.02, 0.04, 0.04.
-    evaluation = evaluate(MixtureSystem(), StemFileCorpus(folder=str(write_stem_file([0.5, 0.02, 0.04, 0.04, 0.1]))))
+    evaluation = evaluate(
+        MixtureSystem(), FOLDERS["stem-file"](folder=str(write_stem_file([0.5, 0.02, 0.04, 0.04, 0.1])))
+    )
     (item,) = evaluation.items
     assert item.id == "stem-file/Some Band - Söng" and evaluation.split == "Some Band - Söng"
     assert item.duration_s == pytest.approx(1.0, abs=0.1)
@@ -177,12 +179,10 @@ def test_stem_file_sums_its_stems_and_takes_the_fifth_as_vocals(write_stem_file)
 
 def test_stem_file_needs_five_streams(write_stem_file):
     with pytest.raises(CorpusError, match=r"has 2 audio stream\(s\); a stem file has 5"):
-        evaluate(MixtureSystem(), StemFileCorpus(folder=str(write_stem_file([0.1, 0.1]))))
+        evaluate(MixtureSystem(), FOLDERS["stem-file"](folder=str(write_stem_file([0.1, 0.1]))))
 
 
 def test_stem_file_that_is_none(tmp_path):
     (tmp_path / "song.stem.mp4").write_text("not a film")
     with pytest.raises(CorpusError, match="cannot be read as a stem file"):
-        evaluate(MixtureSystem(), StemFileCorpus(folder=str(tmp_path / "song.stem.mp4")))
-    with pytest.raises(CorpusError, match="cannot be read as a stem file"):
-        evaluate(MixtureSystem(), StemFileCorpus(folder=str(tmp_path / "missing.stem.mp4")))
+        evaluate(MixtureSystem(), FOLDERS["stem-file"](folder=str(tmp_path / "song.stem.mp4")))

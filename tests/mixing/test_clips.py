@@ -5,12 +5,12 @@ from row_files import RATE, make_rows, write_built
 from majl_hf.evaluation.runner import score_clip
 from majl_hf.evaluation.systems import SystemOutput
 from majl_hf.mixing.clips import iter_validation_clips
-from majl_hf.mixing.config import Mir1kCorpus, RowsCorpus, StemsCorpus
+from majl_hf.mixing.config import FOLDERS, RowsCorpus
 
 
 def test_mir1k_clips_are_whole_and_unscaled(tmp_path):
     write_mir1k(tmp_path, {"a_1_01": steady_clip(1.0), "b_1_01": steady_clip(1.234)})
-    clips = list(iter_validation_clips(Mir1kCorpus(folder=str(tmp_path))))
+    clips = list(iter_validation_clips(FOLDERS["mir1k"](folder=str(tmp_path))))
     assert [clip.id for clip in clips] == ["mir1k/a_1_01", "mir1k/b_1_01"]
     accompaniment, vocals = steady_clip(1.234)
     assert clips[1].sampling_rate == 16000 and clips[1].singer == "b"
@@ -24,7 +24,7 @@ def test_stems_keep_rate_and_channels(tmp_path):
     stereo = np.stack([tone(300, 1.0, 8000), tone(400, 1.0, 8000)])
     write(tmp_path / "s.vocals.wav", stereo, 8000)
     write(tmp_path / "s.accompaniment.wav", 2 * stereo, 8000)
-    (clip,) = iter_validation_clips(StemsCorpus(folder=str(tmp_path)))
+    (clip,) = iter_validation_clips(FOLDERS["stems"](folder=str(tmp_path)))
     assert clip.mixture.shape == (2, 8000) and clip.label is None
     np.testing.assert_array_equal(clip.mixture, stereo + 2 * stereo)
 

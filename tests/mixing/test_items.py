@@ -43,9 +43,12 @@ def folders(tmp_path_factory):
     return root
 
 
-def source(root, kind, **options):
+RECIPES = {"mir1k": "full", "voices": "vocals", "stems": "separation", "music": "accompaniment"}
+
+
+def source(root, kind, weight=1.0, **options):
     extra = {"min_duration_s": 1.0} if kind == "music" else {}
-    return {"kind": kind, "folder": str(root / kind), **extra, **options}
+    return {"kind": kind, "folder": str(root / kind), "weight": weight, RECIPES[kind]: options, **extra}
 
 
 def make(sources, **options):
@@ -145,7 +148,7 @@ def test_label_times_follow_the_audio(tmp_path):
     semitones = np.concatenate([np.zeros(49), np.full(50, 57.0), np.full(50, 69.0)])  # line 49 is centred at 1.0 s
     write_mir1k(tmp_path, {"a_1_01": (tone(3000, 3.0, MIR1K_RATE), vocals)}, {"a_1_01": semitones})
     dataset = make(
-        [{"kind": "mir1k", "folder": str(tmp_path), "original_probability": 1.0}],
+        [{"kind": "mir1k", "folder": str(tmp_path), "full": {"original_probability": 1.0}}],
         segment_samples=3 * RATE,
         speed_probability=1.0,
         pan_probability=0.0,
@@ -259,7 +262,7 @@ def test_voices_borrow_labelled_vocals(folders):
 def test_joined_labelled_pieces_carry_their_own_labels(tmp_path, folders):
     clip = (tone(3000, 0.5, MIR1K_RATE), tone(VOICE_HZ, 0.5, MIR1K_RATE))
     write_mir1k(tmp_path, {"a_1_01": clip, "b_1_01": clip})
-    sources = [{"kind": "mir1k", "folder": str(tmp_path), "original_probability": 0.0}]
+    sources = [{"kind": "mir1k", "folder": str(tmp_path), "full": {"original_probability": 0.0}}]
     dataset = make(sources, speed_probability=0.0, pan_probability=0.0, length=6)
     for index in range(6):
         item = dataset[index]
@@ -293,7 +296,7 @@ def test_music_is_unvoiced_everywhere(folders):
 
 def test_untrusted_stems_are_no_background(folders):
     voices = source(folders, "voices")
-    with pytest.raises(ValidationError, match="needs something to stand over"):
+    with pytest.raises(ValidationError, match="need something to stand over"):
         make([voices, source(folders, "stems", vocals_weight=0.5)])
     assert "+stems/" in make([voices, source(folders, "stems", weight=0.0)])[0]["id"]
 
@@ -304,7 +307,7 @@ def test_silent_stretches_are_mostly_drawn_again(tmp_path):
     write(tmp_path / "song" / "accompaniment.wav", tone(900, 12.0, RATE), RATE)
 
     def share(voiced_probability):
-        options = {"kind": "stems", "folder": str(tmp_path), "original_probability": 1.0}
+        options = {"kind": "stems", "folder": str(tmp_path), "separation": {"original_probability": 1.0}}
         dataset = make([options], voiced_probability=voiced_probability, length=80)
         return np.mean([bool(dataset.draw(index).vocals.any()) for index in range(80)])
 
@@ -365,7 +368,9 @@ def test_peak_is_limited_for_both_parts_alike(tmp_path):
     clip = (tone(VOICE_HZ, 3.0, MIR1K_RATE, 0.9), tone(VOICE_HZ, 3.0, MIR1K_RATE, 0.9))
     write_mir1k(tmp_path, {"a_1_01": clip})
     dataset = make(
-        [{"kind": "mir1k", "folder": str(tmp_path), "original_probability": 1.0}], gain_db=0.0, pan_probability=0.0
+        [{"kind": "mir1k", "folder": str(tmp_path), "full": {"original_probability": 1.0}}],
+        gain_db=0.0,
+        pan_probability=0.0,
     )
     segment = dataset.draw(0)
     assert 0.999 < np.abs(segment.mixture).max() <= 1.0
@@ -385,7 +390,7 @@ def test_peak_is_limited_for_both_parts_alike(tmp_path):
         ({"speed_probabilty": 0.5}, "speed_probabilty"),
         ({"sources": [{"kind": "opera", "folder": "x"}]}, "opera"),
         ({"sources": [{"kind": "music", "folder": "x", "weight": 0}]}, "weight 0"),
-        ({"sources": [{"kind": "voices", "folder": "x"}]}, "needs something to stand over"),
+        ({"sources": [{"kind": "voices", "folder": "x"}]}, "need something to stand over"),
     ],
 )
 def test_impossible_configurations(change, message):

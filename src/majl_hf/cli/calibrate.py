@@ -35,13 +35,13 @@ def run(
         from ..checkpoints.loading import load_model
         from ..evaluation.calibration import calibrate, write_calibration
         from ..mixing.clips import iter_validation_clips
-        from ..mixing.config import Mir1kCorpus, RowsCorpus
+        from ..mixing.config import FOLDERS, RowsCorpus
         from ._progress import minutes_of_audio, summed
 
         if rows is not None:
             corpus = RowsCorpus(folder=rows, split=split)
         else:
-            corpus = Mir1kCorpus(folder=str(mir1k), split_column=split_column, split_value=split)
+            corpus = FOLDERS["mir1k"](folder=str(mir1k), split_column=split_column, split_value=split)
         with minutes_of_audio(c.shown(corpus.folder), signals) as progress:
             loaded = load_model(str(model), "cpu")
             report = calibrate(loaded, iter_validation_clips(corpus), keep_path=keep_path, progress=summed(progress))

@@ -78,20 +78,20 @@ def run(
 
         from ..evaluation import MajlSystem, build_system, evaluate
         from ..evaluation.results import make_run, merge_run, run_key
-        from ..mixing.config import Mir1kCorpus, RowsCorpus, StemFileCorpus, StemsCorpus
+        from ..mixing.config import FOLDERS, RowsCorpus
         from ._progress import minutes_of_audio, summed
 
         corpora = []
         if mir1k is not None:
             value = split if split_column else None
-            corpora.append(Mir1kCorpus(folder=str(mir1k), split_column=split_column, split_value=value))
+            corpora.append(FOLDERS["mir1k"](folder=str(mir1k), split_column=split_column, split_value=value))
         if rows is not None:
             corpora.append(RowsCorpus(folder=rows, split=split or "validation"))
         if stems is not None:
             include = tuple(song for song in songs.split(",") if song)
-            corpora.append(StemsCorpus(folder=str(stems), include=include))
+            corpora.append(FOLDERS["stems"](folder=str(stems), include=include))
         if stem_file is not None:
-            corpora.append(StemFileCorpus(folder=str(stem_file)))
+            corpora.append(FOLDERS["stem-file"](folder=str(stem_file)))
         if threads is not None:
             torch.set_num_threads(threads)
         makers = [

@@ -20,7 +20,7 @@ Licence
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -53,23 +53,21 @@ HQ_CITATION = """\
 SUFFIX = ".stem.mp4"
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 ACCOMPANIMENT = ("drums", "bass", "other")
-VALIDATION_TRACKS = frozenset(
-    {
-        "ANiMAL - Rockshow",
-        "Actions - One Minute Smile",
-        "Alexander Ross - Goodbye Bolero",
-        "Clara Berry And Wooldog - Waltz For My Victims",
-        "Fergessen - Nos Palpitants",
-        "James May - On The Line",
-        "Johnny Lokke - Promises & Lies",
-        "Leaf - Summerghost",
-        "Meaxic - Take A Step",
-        "Patrick Talbot - A Reason To Leave",
-        "Skelpolu - Human Mistakes",
-        "Traffic Experiment - Sirens",
-        "Triviul - Angelsaint",
-        "Young Griffo - Pennies",
-    }
+VALIDATION_TRACKS = (
+    "ANiMAL - Rockshow",
+    "Actions - One Minute Smile",
+    "Alexander Ross - Goodbye Bolero",
+    "Clara Berry And Wooldog - Waltz For My Victims",
+    "Fergessen - Nos Palpitants",
+    "James May - On The Line",
+    "Johnny Lokke - Promises & Lies",
+    "Leaf - Summerghost",
+    "Meaxic - Take A Step",
+    "Patrick Talbot - A Reason To Leave",
+    "Skelpolu - Human Mistakes",
+    "Traffic Experiment - Sirens",
+    "Triviul - Angelsaint",
+    "Young Griffo - Pennies",
 )
 _PREROLL_S = 0.1  # decoded and discarded after seeking: AAC frames overlap, so the first ones are incomplete
 
@@ -117,7 +115,7 @@ class StreamPart(Part):
 
 
 def load_musdb18(
-    folder: str | Path, validation: Collection[str] = VALIDATION_TRACKS, corpus: str = "musdb18"
+    folder: str | Path, validation: Sequence[str] = VALIDATION_TRACKS, corpus: str = "musdb18"
 ) -> list[Track]:
     """Tracks of a MUSDB18 folder, sorted by name: training and validation songs first, then test.
 
@@ -135,7 +133,7 @@ def load_musdb18(
 
 
 def load_musdb18_hq(
-    folder: str | Path, validation: Collection[str] = VALIDATION_TRACKS, corpus: str = "musdb18_hq"
+    folder: str | Path, validation: Sequence[str] = VALIDATION_TRACKS, corpus: str = "musdb18_hq"
 ) -> list[Track]:
     """Tracks of a MUSDB18-HQ folder; arguments and order as for `load_musdb18`.
 
@@ -152,7 +150,7 @@ def _load(
     folder: str | Path,
     title: str,
     corpus: str,
-    validation: Collection[str],
+    validation: Sequence[str],
     pattern: str,
     open_song: Callable[[Path], Mapping[str, Part]],
 ) -> list[Track]:
@@ -167,13 +165,20 @@ def _load(
 
 
 def load_stem_file(path: str | Path, corpus: str = "stem-file") -> list[Track]:
-    """The track of a single `.stem.mp4`, in a list; errors as for `open_streams`."""
+    """The track of a single `.stem.mp4`, in a list.
+
+    Raises:
+        CorpusError: there is no such file, or as for `open_streams`.
+    """
     path = Path(path)
+    if not path.is_file():
+        state = "is a folder" if path.is_dir() else "does not exist"
+        raise CorpusError(f"The stem file {path} {state}; this needs a file NAME.stem.mp4.")
     name = path.name.removesuffix(".mp4").removesuffix(".stem")
     return [make_track(open_streams(path), name, "", corpus, path.name)]
 
 
-def split_of(name: str, folder: str, validation: Collection[str]) -> str:
+def split_of(name: str, folder: str, validation: Sequence[str]) -> str:
     """The split of a song in the folder "train" or "test"."""
     return "validation" if folder == "train" and name in validation else folder
 

@@ -136,6 +136,13 @@ CORPORA: dict[str, Corpus] = {
             label_kinds=("separation",),
         ),
         Corpus(
+            name="stem-file",
+            title="One .stem.mp4 file",
+            load=musdb18.load_stem_file,
+            label_kinds=("separation",),
+            licence=musdb18.LICENCE,
+        ),
+        Corpus(
             name="voices",
             title="Solo vocals without labels",
             load=folder.load_voices,

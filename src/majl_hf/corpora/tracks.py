@@ -252,6 +252,20 @@ class Track:
             return "pitch"
         raise CorpusError(f"{self.id} has neither stems nor a mixture with a pitch label; it cannot be trained on.")
 
+    @property
+    def recipe(self) -> str:
+        """What training makes of it; see `mixing.items`."""
+        return self.label_kind
+
+    @property
+    def weight(self) -> float:
+        """How often training draws it, relative to others: its duration."""
+        return self.duration_s
+
+    @property
+    def has_labelled_vocals(self) -> bool:
+        return self.vocals is not None and self.label is not None
+
     def vocals_confidence_at(self, times_s: np.ndarray) -> np.ndarray:
         """Confidence of the vocals at any times in seconds, shape (n,): that of the nearest frame."""
         confidence = self.vocals_confidence

@@ -112,7 +112,7 @@ def evaluate(
     """Score `system` on a corpus.
 
     Args:
-        corpus: MIR-1K, stems, a stem file or a built corpus: a section of `mixing.config`.
+        corpus: a folder or a built corpus, as a section of `mixing.config`.
         metrics: those of `METRICS` to score.
         limit: read only the first so many clips.
         on_item: called after each clip, for progress.
@@ -138,13 +138,13 @@ def _describe(corpus: Corpus) -> tuple[str, str, str]:
     if corpus.kind == "mir1k":
         split = f"{corpus.split_column}={corpus.split_value}" if corpus.split_column else "all"
         return "MIR-1K", split, "whole clips, mixture = left + right at 16 kHz, vocals = right; mean over clips"
-    if corpus.kind == "stem_file":
+    if corpus.kind == "stem-file":
         split = name.removesuffix(".mp4").removesuffix(".stem")
-        return "stem-file", split, "whole file, mixture = sum of the stems, vocals = stream 4, all channels"
-    if corpus.kind == "stems":
-        protocol = "whole songs, mixture = vocals + accompaniment, all channels; mean over songs"
-        return name, "+".join(corpus.include) or "all", protocol
-    return name, corpus.split, "whole rows, mixture = vocals + accompaniment where both are known; mean over rows"
+        return corpus.kind, split, "whole file, mixture = sum of the stems, vocals = stream 4, all channels"
+    if corpus.kind == "rows":
+        return name, corpus.split, "whole rows, mixture = vocals + accompaniment where both are known; mean over rows"
+    protocol = "whole songs, mixture = vocals + accompaniment, all channels; mean over songs"
+    return name, "+".join(getattr(corpus, "include", ())) or "all", protocol
 
 
 def score_clip(system: System, clip: ValidationClip, metrics: Collection[str] = tuple(METRICS)) -> ItemScores:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import inspect
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_type_hints
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from ..corpora.folder import load_music, load_stems, load_voices
-from ..corpora.mir1k import load_mir1k
-from ..corpora.musdb18 import load_stem_file
-from ..corpora.tracks import Track
+from ..corpora.registry import CORPORA, find_corpus
+from ..corpora.tracks import LABEL_KINDS, Track
 from ..system.settings import Section
 
 if TYPE_CHECKING:
@@ -17,40 +16,23 @@ if TYPE_CHECKING:
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
+_OF_BUILDING = ("corpus", "licence", "split_from")  # options of readers that only matter in rows
 
 
-class Mir1kCorpus(Section):
-    """A MIR-1K folder; see `mir1k.load_mir1k`."""
+class FolderCorpus(Section):
+    """A folder as one of `corpora.CORPORA` reads it: `kind` is its name, the other keys are options of its reader."""
 
-    kind: Literal["mir1k"] = "mir1k"
-    folder: str
-    split_column: str | None = None
-    split_value: str | None = None
-
-    def load(self) -> list[Track]:
-        return load_mir1k(self.folder, self.split_column, self.split_value)
-
-
-class StemsCorpus(Section):
-    """A folder of stems; see `folder.load_stems`."""
-
-    kind: Literal["stems"] = "stems"
-    folder: str
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def load(self) -> list[Track]:
-        return load_stems(self.folder, self.include, self.exclude)
-
-
-class StemFileCorpus(Section):
-    """One `.stem.mp4`; see `musdb18.load_stem_file`."""
-
-    kind: Literal["stem_file"] = "stem_file"
+    kind: str
     folder: str
 
     def load(self) -> list[Track]:
-        return load_stem_file(self.folder)
+        options = self.model_dump(include=set(_reader_options(self.kind)))
+        return find_corpus(self.kind).load(self.folder, **options)
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """The recipes that its tracks may need, of `tracks.LABEL_KINDS`."""
+        return find_corpus(self.kind).label_kinds
 
 
 class FullOptions(Section):
@@ -99,40 +81,8 @@ class PitchOptions(Section):
     weight: Weight = 1.0
 
 
-class Mir1kSource(Mir1kCorpus, FullOptions):
-    """A MIR-1K folder as a source; see `FullOptions`."""
-
-
-class VoicesSource(VocalsOptions):
-    """A folder of solo voices as a source; see `folder.load_voices` and `VocalsOptions`."""
-
-    kind: Literal["voices"] = "voices"
-    folder: str
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def load(self) -> list[Track]:
-        return load_voices(self.folder, self.include, self.exclude)
-
-
-class StemsSource(StemsCorpus, SeparationOptions):
-    """A folder of stems as a source; see `SeparationOptions`."""
-
-
-class MusicSource(AccompanimentOptions):
-    """A folder of music without voices as a source; see `folder.load_music` and `AccompanimentOptions`."""
-
-    kind: Literal["music"] = "music"
-    folder: str
-    exclude: tuple[str, ...] = ()
-    min_duration_s: float = 20.0
-
-    def load(self) -> list[Track]:
-        return load_music(self.folder, self.exclude, self.min_duration_s)
-
-
 class RowsCorpus(Section):
-    """A built corpus: a folder or a dataset on the Hub in the schema's layout; see `row_tracks.ParquetRows`.
+    """A built corpus: a folder or a dataset on the Hub in the schema's layout; see `rows.reading.ParquetRows`.
 
     `label_kinds` keeps the rows of these kinds; empty keeps all.
     """
@@ -142,6 +92,10 @@ class RowsCorpus(Section):
     split: str = "train"
     label_kinds: tuple[str, ...] = ()
 
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        return LABEL_KINDS
+
     def load(self, download: bool = True, cache_bytes: int | None = None) -> ParquetRows:
         from ..rows.reading import CACHE_BYTES, ParquetRows, find_row_files
 
@@ -149,11 +103,11 @@ class RowsCorpus(Section):
         return ParquetRows(files, self.label_kinds, CACHE_BYTES if cache_bytes is None else cache_bytes)
 
 
-class RowsSource(RowsCorpus):
-    """Rows as a source: each kind of label has a recipe of its own, with its options.
+class _Sourced(Section):
+    """A corpus as a source: each kind of label has a recipe of its own, with its options.
 
-    A row is drawn in proportion to its sampling_weight (to its duration, where the corpus has no such column) times its
-    kind's `weight` times `weight`. "pseudo" rows are separation items whose vocals count as the row's
+    A recording is drawn in proportion to its duration (a row: to its sampling_weight, where the corpus has that column)
+    times its recipe's `weight` times `weight`. "pseudo" rows are separation items whose vocals count as the row's
     vocals_confidence says.
     """
 
@@ -168,12 +122,40 @@ class RowsSource(RowsCorpus):
     def options(self, recipe: str) -> Options:
         return getattr(self, recipe)
 
+    @property
+    def is_background(self) -> bool:
+        """Whether voices of other sources may stand over its recordings."""
+        return any(background_weight(self.options(recipe)) > 0 for recipe in self.recipes)
+
+
+class FolderSource(FolderCorpus, _Sourced):
+    """A folder as a source."""
+
+
+class RowsSource(RowsCorpus, _Sourced):
+    """A built corpus as a source."""
+
+
+def _reader_options(kind: str) -> dict[str, inspect.Parameter]:
+    _, *options = inspect.signature(find_corpus(kind).load).parameters.values()
+    return {option.name: option for option in options if option.name not in _OF_BUILDING}
+
+
+def _of_readers(base: type[FolderCorpus]) -> dict[str, type[FolderCorpus]]:
+    """A section for each corpus, with its reader's options as further fields of `base`."""
+    sections = {}
+    for kind, corpus in CORPORA.items():
+        types = get_type_hints(corpus.load)
+        options = {name: (types[name], option.default) for name, option in _reader_options(kind).items()}
+        sections[kind] = create_model(kind, __base__=base, kind=(Literal[kind], kind), **options)
+    return sections
+
 
 Options = FullOptions | SeparationOptions | VocalsOptions | AccompanimentOptions | PitchOptions
-RECIPES = {"mir1k": "full", "voices": "vocals", "stems": "separation", "music": "accompaniment"}
-"""The recipe of each kind of source, by the label kind of its tracks; rows have one each."""
-Corpus = Annotated[Mir1kCorpus | StemsCorpus | StemFileCorpus | RowsCorpus, Field(discriminator="kind")]
-Source = Annotated[Mir1kSource | VoicesSource | StemsSource | MusicSource | RowsSource, Field(discriminator="kind")]
+FOLDERS = _of_readers(FolderCorpus)
+"""The section of each kind of folder: `FOLDERS["mir1k"](folder="...", split_column=...)`."""
+Corpus = Annotated[Union[*FOLDERS.values(), RowsCorpus], Field(discriminator="kind")]
+Source = Annotated[Union[*_of_readers(FolderSource).values(), RowsSource], Field(discriminator="kind")]
 
 
 class MixingConfig(Section):
@@ -245,11 +227,11 @@ class MixingConfig(Section):
             raise ValueError(
                 f"Sources of kind {', '.join(kinds)} cannot be streamed; build them with `majl data build`."
             )
-        has_background = any(source.kind == "rows" or background_weight(source) > 0 for source in self.sources)
-        if any(source.kind == "voices" and source.weight > 0 for source in self.sources) and not has_background:
+        voices = any(source.weight > 0 and source.recipes == ("vocals",) for source in self.sources)
+        if voices and not any(source.is_background for source in self.sources):
             raise ValueError(
-                "A source of kind 'voices' needs something to stand over; add a source of kind 'music' or 'stems' "
-                "with a background_weight above 0 (its weight may be 0)."
+                "Solo voices need something to stand over; add a source of kind 'music' or 'stems' with a "
+                "background_weight above 0 (its weight may be 0)."
             )
         return self
 
@@ -273,8 +255,8 @@ class MixingConfig(Section):
         return self.num_frames or 1 + int(self.segment_s / self.hop_s + 1e-9)
 
 
-def background_weight(options: Source | Options) -> float:
-    """How often the source serves as background for others' voices, relative to the other backgrounds."""
+def background_weight(options: Options) -> float:
+    """How often such recordings serve as background for others' voices, relative to the other backgrounds."""
     weight = getattr(options, "background_weight", 0.0)
     if weight is None:
         return 1.0 if options.vocals_weight == 1.0 else 0.0

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from ..corpora.tracks import Track
 from ..errors import ConfigError
-from .config import RECIPES, MixingConfig, Options, RowsSource, Source, background_weight
+from .config import MixingConfig, Options, Source, background_weight
 from .segments import fade_edges, read_segment, rms_dbfs, to_channels
 from .transforms import (
     DoubleMelody,
@@ -356,26 +356,19 @@ class Mixtures:
             Of each recording the number of its group, its index in `tracks`, its song, its weight, its duration in
             seconds, and whether its vocals have a pitch label.
         """
-        if isinstance(source, RowsSource):
-            about = tracks.info
-            recipes = [info.recipe for info in about]
-            weights = [info.weight for info in about]
-            labelled = [info.has_labelled_vocals for info in about]
-        else:
-            about = tracks
-            recipes = [RECIPES[source.kind]] * len(tracks)
-            weights = [track.duration_s for track in tracks]
-            labelled = [track.label is not None and track.vocals is not None for track in tracks]
-        recipes, weights, found, recordings = np.array(recipes), np.array(weights), [], []
+        about = getattr(tracks, "info", tracks)  # of rows without opening them
+        recipes, weights = np.array([one.recipe for one in about]), np.array([one.weight for one in about])
+        found, recordings = [], []
         for recipe in sorted(set(recipes)):
             indices = np.flatnonzero(recipes == recipe)
             total = float(weights[indices].sum())
             if total > 0:
-                options = source.options(recipe) if isinstance(source, RowsSource) else source
+                options = source.options(recipe)
                 number = len(self._groups) + len(found)
                 found.append((recipe, options, options.weight * total))
                 recordings += [
-                    (number, i, about[i].song, weights[i], about[i].duration_s, labelled[i]) for i in indices
+                    (number, i, about[i].song, weights[i], about[i].duration_s, about[i].has_labelled_vocals)
+                    for i in indices
                 ]
         total = sum(share for _, _, share in found)
         if not found or (source.weight > 0 and total == 0):
