@@ -12,7 +12,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]
     return lines + [f"| {' | '.join(map(str, cells))} |" for cells in rows]
 
 
-def with_interval(mean: float, low: float | None, high: float | None, scale: float, form: str) -> str:
-    """`mean [low, high]`, times `scale` and formatted by `form`; the mean alone where there is no interval."""
-    text = f"{scale * mean:{form}}"
+def with_interval(
+    mean: float, low: float | None, high: float | None, scale: float = 1.0, form: str = ".1f", unit: str = ""
+) -> str:
+    """`mean unit [low, high]`, times `scale` and formatted by `form`; without the interval where there is none."""
+    text = f"{scale * mean:{form}}{unit}"
     return text if low is None else f"{text} [{scale * low:{form}}, {scale * high:{form}}]"
