@@ -77,9 +77,9 @@ def run(options: argparse.Namespace) -> None:
                 hours = spent["audio_s"] / 3600
                 print(f"{cell}: {steps} steps, {spent['items']} items, {hours:.2f} h of audio, {len(seeds)} seeds")
             return
-        busy = run_matrix(config, cells, seeds, options.test, lambda text: print(text, flush=True))
+        busy = run_matrix(config, cells, seeds, options.test)
         if busy:
-            print(f"not in the results yet: {'; '.join(busy)}", file=sys.stderr)
+            print(f"not in the results yet, since another process is at it: {'; '.join(busy)}", file=sys.stderr)
         print(write_results(config, options.results))
     write_atomically(options.card, make_card(read_all(options.results)))
     print(options.card)

@@ -21,7 +21,7 @@ from unittest import mock
 
 import torch
 from ablation.card import read_all
-from tables import table
+from markdown_tables import table
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, PreTrainedModel
 

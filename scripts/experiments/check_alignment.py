@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from tables import with_interval
+from markdown_tables import with_interval
 
 from majl_hf.corpora.tracks import Track
 from majl_hf.errors import MajlError

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from markdown_tables import table, with_interval
 from pseudo_label_calibration import (
     bins_of,
     calibration_curve,
@@ -28,7 +29,6 @@ from pseudo_label_calibration import (
     rank_correlation,
     ranking,
 )
-from tables import table, with_interval
 
 import majl_hf  # noqa: F401  (before transformers)
 from majl_hf.corpora.tracks import Track

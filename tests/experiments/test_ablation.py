@@ -238,7 +238,7 @@ def score(run, **scores: list[float]) -> None:
         | {name: values[number] for name, values in scores.items() if values[number] is not None}
         for number, song in enumerate("aab")
     ]
-    (run.folder / "run.json").write_text(json.dumps(read_record(run) | {"scores": {"validation": items}}))
+    run.file.write_text(json.dumps(read_record(run) | {"scores": {"validation": items}}))
 
 
 def test_figures_and_card_of_made_up_scores(values, tmp_path, load_script):
@@ -282,7 +282,7 @@ def test_figures_and_card_of_made_up_scores(values, tmp_path, load_script):
 
     run = plan_run(config, "full_majl", 2)
     score(run, sdr_db=[2.0, 3.0, 4.0], rpa=oa, oa=oa)
-    (run.folder / "run.json").write_text((run.folder / "run.json").read_text().replace("clip0", "clip7"))
+    run.file.write_text(run.file.read_text().replace("clip0", "clip7"))
     with pytest.raises(MajlError, match="full_majl, seed 2 was scored on other validation clips"):
         collect_results(config)
 

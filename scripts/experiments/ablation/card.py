@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tables import table, with_interval
+from markdown_tables import table, with_interval
 
 from majl_hf.errors import MajlError
 

@@ -144,6 +144,11 @@ class Run:
     stages: Mapping[str, TrainingConfig | PseudoLabelConfig]
     model: str
 
+    @property
+    def file(self) -> Path:
+        """Where what was done is written down."""
+        return self.folder / "run.json"
+
 
 def plan_run(config: AblationConfig, cell: str, seed: int) -> Run:
     """The stages of a row for a seed.

@@ -66,19 +66,12 @@ def collect_results(config: AblationConfig) -> dict:
     if not splits:
         raise MajlError(f"Nothing is scored in {config.out} yet; run the command without --report-only first.")
     model, start, plan = config.start.get("model"), config.start_config(), read_plan(Path(config.corpus.out))
+    settings = {"name", "title", "about", "seeds", "budget", "references", "main", "target"}
     return {
-        "name": config.name,
-        "title": config.title,
-        "about": config.about,
-        "seeds": list(config.seeds),
+        **config.model_dump(mode="json", include=settings),
         "start": Path(model).name if model else "random weights, other ones for each seed",
         "parts": [start.separator_config.model_type, start.pitch_estimator_config.model_type],
-        "budget": config.budget.model_dump(),
-        "corpus": config.corpus.model_dump(exclude={"rows", "out"})
-        | {name: plan[name] for name in ("counts", "songs")},
-        "references": list(config.references),
-        "main": config.main,
-        "target": config.target,
+        "corpus": config.corpus.model_dump(exclude={"rows", "out"}) | {n: plan[n] for n in ("counts", "songs")},
         "cluster": config.evaluate.cluster,
         "interval": f"{LEVEL:.0%} percentile bootstrap, {NUM_RESAMPLES} resamples of seeds and "
         f"{config.evaluate.cluster}s",

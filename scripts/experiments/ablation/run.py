@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -34,18 +34,11 @@ from .config import AblationConfig, Run, plan_run
 from .reduced import make_reduced_corpus
 
 
-def run_matrix(
-    config: AblationConfig,
-    cells: Sequence[str],
-    seeds: Sequence[int],
-    test: bool = False,
-    say: Callable[[str], None] = print,
-) -> list[str]:
-    """Train and score rows, seed by seed, so that a matrix that is stopped has whole columns.
+def run_matrix(config: AblationConfig, cells: Sequence[str], seeds: Sequence[int], test: bool = False) -> list[str]:
+    """Train and score rows, seed by seed, so that a matrix that is stopped has whole columns; print what begins.
 
     Args:
         test: score on the test corpus too.
-        say: is told what begins and ends.
 
     Returns:
         What was passed over since another process was at it.
@@ -65,13 +58,11 @@ def run_matrix(
     splits = {"validation": config.evaluate.validation} | ({"test": config.evaluate.test} if test else {})
     busy = []
     for run in runs:
-        name = f"{run.cell}, seed {run.seed}"
         with locked(run.folder) as free:
             if free:
-                _carry_out(run, splits, lambda text, name=name: say(f"{name}: {text}"))
+                _carry_out(run, splits)
             else:
-                busy.append(name)
-                say(f"{name}: another process is at it")
+                busy.append(f"{run.cell}, seed {run.seed}")
     return busy
 
 
@@ -83,10 +74,9 @@ def read_record(run: Run) -> dict:
     """
     stages = {name: stage.model_dump(mode="json") for name, stage in run.stages.items()}
     settings = {"model": run.model, "stages": stages}
-    path = _record_path(run)
-    if not path.is_file():
+    if not run.file.is_file():
         return {"settings": settings, "stages": {}, "scores": {}}
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = json.loads(run.file.read_text(encoding="utf-8"))
     if record.get("settings") != settings:
         raise ConfigError(
             f"{run.folder} was made with other settings than the configuration has now. Delete that folder to train "
@@ -95,24 +85,22 @@ def read_record(run: Run) -> dict:
     return record
 
 
-def _record_path(run: Run) -> Path:
-    return run.folder / "run.json"
-
-
-def _carry_out(run: Run, splits: dict[str, Corpus | None], say: Callable[[str], None]) -> None:
+def _carry_out(run: Run, splits: dict[str, Corpus | None]) -> None:
     """All of a run that is not done yet."""
     record = read_record(run)
-    write_json(_record_path(run), record)
+    write_json(run.file, record)
     for name, stage in run.stages.items():
         if name not in record["stages"]:
-            say(f"stage {name}")
+            print(f"{run.cell}, seed {run.seed}: stage {name}", flush=True)
             record["stages"][name] = _label(stage) if isinstance(stage, PseudoLabelConfig) else _train(stage)
-            write_json(_record_path(run), record)
+            write_json(run.file, record)
+            for checkpoint in Path(stage.out).glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
     for split, corpus in splits.items():
         if corpus is not None and split not in record["scores"]:
+            print(f"{run.cell}, seed {run.seed}: scores on {split}", flush=True)
             record["scores"][split] = _score(run, corpus)
-            write_json(_record_path(run), record)
-            say(f"scored on {split}")
+            write_json(run.file, record)
 
 
 def _label(stage: PseudoLabelConfig) -> dict:
@@ -129,8 +117,6 @@ def _train(stage: TrainingConfig) -> dict:
     trainer.save_state()  # with the log
     del trainer
     gc.collect()  # the Trainer and its callbacks hold each other
-    for folder in Path(stage.out).glob("checkpoint-*"):
-        shutil.rmtree(folder)
     # A session that resumed a checkpoint measured its own steps only.
     training_s = None if checkpoint else time.perf_counter() - start_s
     return {"training_s": training_s, "resumed_from": checkpoint and Path(checkpoint).name, "revision": code_revision()}
