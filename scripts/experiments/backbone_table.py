@@ -4,8 +4,9 @@
     python scripts/experiments/backbone_table.py --speed  # with the real-time factor of a forward pass here
 
 Work is in GMAC per second of audio: billions of multiply-adds of a forward pass over ten seconds, divided by ten,
-without the Fourier transforms. Speed is measured anew for all parts or kept from the last time; run it on an idle
-machine. Quality is that of the pairs that ablations trained, from `results/ablation_*.json`.
+without the Fourier transforms. Speed is measured anew for all parts or kept from the last time; measure it on an idle
+machine, with torch's own number of threads. Quality is that of the pairs that ablations trained, from
+`results/ablation_*.json`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from unittest import mock
 
 import torch
 from ablation.card import read_all
+from markdown_tables import table
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, PreTrainedModel
 
 from majl_hf.cli.models import describe_presets, part_without_memory
 from majl_hf.models.presets_majl import preset_config
-from majl_hf.system.files import write_atomically
+from majl_hf.system.files import write_atomically, write_json
 
 SECONDS = 10  # of audio that work and speed are measured on
 ROOT = Path(__file__).parents[2]
@@ -121,8 +123,8 @@ def _input_shape(part: PreTrainedModel) -> tuple[int, ...]:
     return (1, *channels, SECONDS * config.sampling_rate)
 
 
-def table(results: dict) -> str:
-    """The page."""
+def parts_page(results: dict) -> list[str]:
+    """Lines of the page: a table of separators and one of pitch estimators."""
     lines = [
         "# Separators and pitch estimators",
         "",
@@ -132,72 +134,60 @@ def table(results: dict) -> str:
         "transforms. Context: what a",
         "part sees to each side.",
     ]
-    has_speed = any(fact["real_time_factor"] is not None for fact in results["presets"])
-    if has_speed:
+    if results["speed_measured_on"]:
         lines += ["", f"Real-time factor of a forward pass: {results['speed_measured_on']}."]
     for kind, title in TITLES.items():
+        facts = [fact for fact in results["presets"] if fact["kind"] == kind]
         own = ["Hz", "channels"] if kind == "separator" else ["hop, ms", "bins", "first bin, Hz"]
-        columns = ["preset", "parameters, M", "GMAC/s", *own, "context, s"] + ["real-time factor"] * has_speed
-        lines += ["", f"## {title}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-        for fact in results["presets"]:
-            if fact["kind"] != kind:
-                continue
-            if kind == "separator":
-                own = [str(fact["sampling_rate"]), str(fact["num_channels"])]
-            else:
-                hop_ms = 1000 * fact["hop_length"] / fact["sampling_rate"]
-                own = [f"{hop_ms:g}", f"{fact['num_bins']} of {fact['bin_cents']:.4g} cents"]
-                own += [f"{fact['first_bin_hz']:.2f}"]
-            context = "unbounded" if fact["context_s"] is None else f"{fact['context_s']:.2f}"
-            cells = [f"`{fact['name']}`", f"{fact['num_parameters'] / 1e6:.2f}", f"{fact['gmac_per_second']:.3g}"]
-            cells += [*own, context]
-            if has_speed:
-                factor = fact["real_time_factor"]
-                cells.append("" if factor is None else f"{factor:.4f}")
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        columns = ["preset", "parameters, M", "GMAC/s", *own, "context, s", "real-time factor"]
+        lines += ["", f"## {title}", "", *table(columns, map(part_cells, facts))]
+    return lines
 
 
-def quality(ablations: list[dict]) -> str:
-    """The pairs of parts that ablations trained, with naive joint training and with full MAJL, on validation clips."""
-    lines = [
+def part_cells(fact: dict) -> list[str]:
+    if fact["kind"] == "separator":
+        own = [fact["sampling_rate"], fact["num_channels"]]
+    else:
+        hop_ms = 1000 * fact["hop_length"] / fact["sampling_rate"]
+        own = [f"{hop_ms:g}", f"{fact['num_bins']} of {fact['bin_cents']:.4g} cents", f"{fact['first_bin_hz']:.2f}"]
+    context = "unbounded" if fact["context_s"] is None else f"{fact['context_s']:.2f}"
+    factor = "" if fact["real_time_factor"] is None else f"{fact['real_time_factor']:.4f}"
+    work = [f"{fact['num_parameters'] / 1e6:.2f}", f"{fact['gmac_per_second']:.3g}"]
+    return [f"`{fact['name']}`", *work, *own, context, factor]
+
+
+def pairs_page(ablations: list[dict]) -> list[str]:
+    """Lines on the pairs of parts that ablations trained, with naive joint training and with full MAJL, on validation
+    clips."""
+    rows = []
+    for results in ablations:
+        cells = results["splits"].get("validation", {"cells": {}})["cells"]
+        for name in (results["references"][0], results["main"]):
+            if name in cells:
+                sdr_db, *shares = (cells[name]["metrics"][metric]["mean"] for metric in ("sdr_db", "rpa", "oa"))
+                pair = [results["title"], *(f"`{part}`" for part in results["parts"])]
+                figures = [f"{sdr_db:.2f}", *(f"{100 * share:.1f}" for share in shares)]
+                rows.append([*pair, results["cells"][name]["title"], len(cells[name]["seeds"]), *figures])
+    return [
         "## Trained pairs",
         "",
         "Means over seeds and whole validation clips, the same for all, after budgets that a pair's rows share;",
         "budgets, intervals and other rows are in [ablations.md](ablations.md).",
         "",
-        "| pair | separator | pitch estimator | training | seeds | SDR, dB | RPA, % | OA, % |",
-        f"|{'---|' * 8}",
+        *table(["pair", "separator", "pitch estimator", "training", "seeds", "SDR, dB", "RPA, %", "OA, %"], rows),
     ]
-    for results in ablations:
-        cells = results["splits"].get("validation", {"cells": {}})["cells"]
-        for name in (results["references"][0], results["main"]):
-            if name not in cells:
-                continue
-            figures = [cells[name]["metrics"][metric]["mean"] for metric in ("sdr_db", "rpa", "oa")]
-            facts = [results["title"], *(f"`{part}`" for part in results["parts"]), results["cells"][name]["title"]]
-            facts += [str(len(cells[name]["seeds"])), f"{figures[0]:.2f}", *(f"{100 * f:.1f}" for f in figures[1:])]
-            lines.append(f"| {' | '.join(facts)} |")
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speed", action="store_true", help="measure real-time factors, on an idle machine")
-    parser.add_argument("--threads", type=int, help="threads to compute with")
     parser.add_argument("--folder", type=Path, default=ROOT / "model_cards", help="where the table is written")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    path = arguments.folder / "results" / "backbones.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    results = measure(arguments.speed, before)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(results, indent=1) + "\n")
-    page = table(results)
-    if any(path.parent.glob("ablation_*.json")):
-        page += "\n" + quality(read_all(path.parent))
-    write_atomically(arguments.folder / "backbones.md", page)
+    options = parser.parse_args()
+    path = options.folder / "results" / "backbones.json"
+    results = measure(options.speed, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+    write_json(path, results)
+    lines = [*parts_page(results), "", *pairs_page(read_all(path.parent))]
+    write_atomically(options.folder / "backbones.md", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

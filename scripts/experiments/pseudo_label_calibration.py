@@ -3,7 +3,7 @@
 Conventions
     Frames (or seconds) of all recordings stand one after the other: `confidence`, `value` (1 for right and 0 for wrong,
     or a level in dB) and `song`, each of shape (n,). Frames of one song are not independent: intervals are percentile
-    bootstraps over songs (`metrics.statistics.bootstrap_interval`).
+    bootstraps over songs (`metrics.statistics.bootstrap_interval`), and None for a single song.
 """
 
 from __future__ import annotations
@@ -15,36 +15,28 @@ from scipy.stats import mannwhitneyu, spearmanr
 
 from majl_hf.metrics.statistics import bootstrap_interval
 
-NUM_BINS = 10
+NUM_BINS = 10  # of confidence, equal ones of [0, 1]
 
 
-def calibration_curve(
-    confidence: np.ndarray, value: np.ndarray, song: np.ndarray, edges: Sequence[float] | None = None
-) -> list[dict]:
-    """One dict a bin of confidence that holds anything: `low`, `high`, `count`, `num_songs`, `mean_confidence`, `mean`
-    (of the values) and its `interval` (two values, None for a single song).
+def bins_of(confidence: np.ndarray) -> np.ndarray:
+    """The number of the bin that each confidence is in; 1 is in the last one."""
+    return np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
 
-    Args:
-        edges: of the bins, increasing; the last bin includes its upper edge. None for `NUM_BINS` equal ones of [0, 1].
-    """
-    edges = np.linspace(0.0, 1.0, NUM_BINS + 1) if edges is None else np.asarray(edges, dtype=np.float64)
-    numbers = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, len(edges) - 2)
-    inside = (confidence >= edges[0]) & (confidence <= edges[-1])
+
+def calibration_curve(confidence: np.ndarray, value: np.ndarray, song: np.ndarray) -> list[dict]:
+    """One dict a bin that is not empty: `low`, `high`, `count`, `num_songs`, `mean_confidence`, `mean` (of the values)
+    and its `interval`."""
     curve = []
-    for number in range(len(edges) - 1):
-        chosen = inside & (numbers == number)
-        if not chosen.any():
-            continue
-        mean, interval, num_songs = _mean(value[chosen], song[chosen])
+    for number in np.unique(bins_of(confidence)):
+        chosen = bins_of(confidence) == number
         curve.append(
             {
-                "low": float(edges[number]),
-                "high": float(edges[number + 1]),
+                "low": float(number / NUM_BINS),
+                "high": float((number + 1) / NUM_BINS),
                 "count": int(chosen.sum()),
-                "num_songs": num_songs,
+                "num_songs": len(np.unique(song[chosen])),
                 "mean_confidence": float(confidence[chosen].mean()),
-                "mean": mean,
-                "interval": interval,
+                **_mean(value[chosen], song[chosen]),
             }
         )
     return curve
@@ -52,23 +44,19 @@ def calibration_curve(
 
 def kept_above(confidence: np.ndarray, value: np.ndarray, song: np.ndarray, thresholds: Sequence[float]) -> list[dict]:
     """What a threshold keeps: `threshold`, `share` of the frames, `mean` of their values and its `interval`."""
-    rows = []
-    for threshold in thresholds:
-        chosen = confidence >= threshold
-        if chosen.any():
-            mean, interval, _ = _mean(value[chosen], song[chosen])
-            rows.append(
-                {"threshold": float(threshold), "share": float(chosen.mean()), "mean": mean, "interval": interval}
-            )
-    return rows
+    chosen = {threshold: confidence >= threshold for threshold in thresholds}
+    return [
+        {"threshold": float(threshold), "share": float(kept.mean()), **_mean(value[kept], song[kept])}
+        for threshold, kept in chosen.items()
+        if kept.any()
+    ]
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error (Naeini et al., 2015): mean over frames of |accuracy - mean confidence| of their bin,
-    `NUM_BINS` equal bins."""
-    number = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    gaps = [abs(float(right[number == n].sum()) - float(confidence[number == n].sum())) for n in range(NUM_BINS)]
-    return sum(gaps) / len(confidence)
+    """Expected calibration error (Naeini et al., 2015): mean over frames of |accuracy - mean confidence| of their
+    bin."""
+    gaps = np.bincount(bins_of(confidence), weights=right - confidence)
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def ranking(confidence: np.ndarray, right: np.ndarray) -> float | None:
@@ -88,9 +76,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     return float(spearmanr(first, second).statistic)
 
 
-def _mean(value: np.ndarray, song: np.ndarray) -> tuple[float, list[float] | None, int]:
+def _mean(value: np.ndarray, song: np.ndarray) -> dict:
     songs, number = np.unique(song, return_inverse=True)
-    if len(songs) < 2:
-        return float(value.mean()), None, len(songs)
     sums, counts = np.bincount(number, weights=value), np.bincount(number)
-    return float(value.mean()), list(bootstrap_interval(sums, counts)), len(songs)
+    interval = list(bootstrap_interval(sums, counts)) if len(songs) > 1 else None
+    return {"mean": float(value.mean()), "interval": interval}

@@ -43,7 +43,7 @@ def build(folder, label_error_s):
 @pytest.mark.parametrize(("label_error_s", "best", "code"), [(0.0, "+0", 0), (0.02, "-1", 1), (-0.04, "+2", 1)])
 def test_the_best_shift_is_found(load_script, tmp_path, monkeypatch, capsys, label_error_s, best, code):
     script = load_script("experiments/check_alignment")
-    monkeypatch.setitem(script.TRACKERS, "swift-f0", ExactTracker)
+    monkeypatch.setattr(script, "SwiftTracker", ExactTracker)
     folder = build(tmp_path, label_error_s)
     assert script.main([str(folder), "--output", str(tmp_path / "out.json")]) == code
     result = json.loads((tmp_path / "out.json").read_text())
@@ -55,7 +55,7 @@ def test_the_best_shift_is_found(load_script, tmp_path, monkeypatch, capsys, lab
 
 def test_a_corpus_without_labels_is_refused(load_script, tmp_path, monkeypatch, capsys):
     script = load_script("experiments/check_alignment")
-    monkeypatch.setitem(script.TRACKERS, "swift-f0", ExactTracker)
+    monkeypatch.setattr(script, "SwiftTracker", ExactTracker)
     path = tmp_path / "voice.wav"
     soundfile.write(path, np.full(RATE, 0.1), RATE)
     built = write_built(tmp_path / "built", [Track("c/a", "c", "a", "", 1.0, RATE, vocals=AudioPart.open(path))])

@@ -60,9 +60,9 @@ def test_truth_by_hand(load_script, pitch_teacher, vocals_teacher, corpus):
     """A tracker that is right, and vocals whose SDR is known: 0.3 (v + a) of tones v and a."""
     script = load_script("experiments/measure_pseudo_labels")
     (track,) = script.choose_tracks(str(corpus), "train", None)
-    pitch = script.measure_pitch([track], pitch_teacher, script.LabellingConfig())
+    pitch = script.measure_pitch([track], pitch_teacher)
     assert pitch["overall_accuracy"][-1]["mean"] > 0.95 and pitch["scores"]["rpa"]["mean"] > 0.95
-    vocals = script.measure_vocals([track], vocals_teacher, pitch_teacher, script.LabellingConfig())
+    vocals = script.measure_vocals([track], vocals_teacher, pitch_teacher)
     expected_db = 10 * np.log10(0.3**2 / ((0.7 * 0.3) ** 2 + (0.3 * 0.1) ** 2))
     (row,) = vocals["sdr_of_seconds_db"]
     assert [row["mean"], row["pooled_sdr_db"], vocals["clip_sdr_db"]["mean"]] == pytest.approx(

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from markdown_tables import table, with_interval
+
 from majl_hf.errors import MajlError
-from majl_hf.system.files import write_atomically
 
 _UNITS = {"sdr_db": ("SDR, dB", 1.0), "rpa": ("RPA, %", 100.0), "oa": ("OA, %", 100.0)}
 _POINTS = {"sdr_db": "dB", "rpa": "points", "oa": "points"}
@@ -24,26 +25,14 @@ the same for all rows and calibrated for none.
 """
 
 
-def write_card(results_folder: str | Path, path: str | Path) -> Path:
-    """Write the card of all results files of a folder.
+def read_all(folder: Path) -> list[dict]:
+    """The content of all results files of a folder, in one order whatever the folder's.
 
     Raises:
         MajlError: there is none, or one that cannot be read.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, make_card(read_all(results_folder)))
-    return path
-
-
-def read_all(folder: str | Path) -> list[dict]:
-    """The content of all results files, in one order whatever the folder's.
-
-    Raises:
-        MajlError: see `write_card`.
-    """
     results = []
-    for path in sorted(Path(folder).glob("ablation_*.json"), reverse=True):
+    for path in sorted(folder.glob("ablation_*.json"), reverse=True):
         try:
             results.append(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
@@ -52,7 +41,7 @@ def read_all(folder: str | Path) -> list[dict]:
             ) from error
     if not results:
         raise MajlError(
-            f"{folder} holds no ablation_*.json; run scripts/experiments/ablate.py with a configuration first."
+            f"{folder} has no ablation_*.json; run scripts/experiments/ablate.py with a configuration first."
         )
     return results
 
@@ -105,28 +94,27 @@ def _split(results: Mapping, content: Mapping) -> list[str]:
         f"{content['num_clips']} whole clips of {content['num_songs']} songs and {content['num_singers']} singers, "
         f"{content['minutes']:.1f} min.",
         "",
-        f"| row | seeds | {' | '.join(name for name, _ in _UNITS.values())} |",
-        "|---|---:|---:|---:|---:|",
+        *table(
+            ["row", "seeds:", *(f"{name}:" for name, _ in _UNITS.values())],
+            [[titles[cell], len(f["seeds"]), *_figures(f["metrics"], ".2f")] for cell, f in cells.items()],
+        ),
     ]
-    for cell, figures in cells.items():
-        values = [_with_interval(figures["metrics"][metric], scale) for metric, (_, scale) in _UNITS.items()]
-        lines.append(f"| {titles[cell]} | {len(figures['seeds'])} | {' | '.join(values)} |")
     for reference in results["references"]:
-        rows = [(cell, f["differences"][reference]) for cell, f in cells.items() if reference in f["differences"]]
-        if rows:
-            lines += [
-                "",
-                f"Differences to {titles[reference]}, paired over seeds and clips:",
-                "",
-                "| row | SDR, dB | RPA, points | OA, points |",
-                "|---|---:|---:|---:|",
-            ]
-        for cell, difference in rows:
-            values = [_with_interval(difference[metric], scale, "+") for metric, (_, scale) in _UNITS.items()]
-            lines.append(f"| {titles[cell]} | {' | '.join(values)} |")
+        rows = [(titles[cell], f["differences"].get(reference)) for cell, f in cells.items()]
+        if rows := [[title, *_figures(difference, "+.2f")] for title, difference in rows if difference]:
+            lines += ["", f"Differences to {titles[reference]}, paired over seeds and clips:", ""]
+            lines += table(["row", "SDR, dB:", "RPA, points:", "OA, points:"], rows)
     if content["verdict"] is not None:
         lines += ["", _verdict(content["verdict"], titles[results["main"]], titles[first])]
     return lines
+
+
+def _figures(figures: Mapping, form: str) -> list[str]:
+    """A row's means with their intervals."""
+    return [
+        with_interval(*(figures[metric][key] for key in ("mean", "low", "high")), scale, form)
+        for metric, (_, scale) in _UNITS.items()
+    ]
 
 
 def _verdict(verdict: Mapping, main: str, reference: str) -> str:
@@ -145,19 +133,15 @@ def _verdict(verdict: Mapping, main: str, reference: str) -> str:
 
 
 def _costs(results: Mapping) -> list[str]:
-    lines = ["| row | steps | items | training, min | pseudo labels, min | code |", "|---|---:|---:|---:|---:|---|"]
+    rows = []
     for facts in results["cells"].values():
         steps = " + ".join(map(str, facts["stage_steps"])) or "0"
         minutes = ["" if facts[name] is None else f"{facts[name] / 60:.1f}" for name in ("training_s", "labelling_s")]
-        revisions = ", ".join(
-            f"`{revision[:8]}{'-dirty' * revision.endswith('-dirty')}`" for revision in facts["revisions"]
-        )
-        lines.append(f"| {facts['title']} | {steps} | {facts['items']} | {' | '.join(minutes)} | {revisions} |")
-    return [*lines, "", "Minutes are means over the seeds on a machine that other work may have shared."]
-
-
-def _with_interval(figures: Mapping, scale: float, sign: str = "") -> str:
-    text = f"{scale * figures['mean']:{sign}.2f}"
-    if figures["low"] is None:
-        return text
-    return f"{text} [{scale * figures['low']:{sign}.2f}, {scale * figures['high']:{sign}.2f}]"
+        revisions = [f"`{name[:8]}{'-dirty' * name.endswith('-dirty')}`" for name in facts["revisions"]]
+        rows.append([facts["title"], steps, facts["items"], *minutes, ", ".join(revisions)])
+    columns = ["row", "steps:", "items:", "training, min:", "pseudo labels, min:", "code"]
+    return [
+        *table(columns, rows),
+        "",
+        "Minutes are means over the seeds on a machine that other work may have shared.",
+    ]

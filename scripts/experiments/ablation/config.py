@@ -1,61 +1,33 @@
-"""The YAML file of an ablation: one corpus, one budget, some seeds, and rows that differ in what the file says."""
+"""The YAML file of an ablation: one corpus, one budget, some seeds, and rows that differ in what the file says.
+
+A row for one seed is a recipe: stages that train or label, each in a folder `OUT/ROW/seed-SEED/STAGE` of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from majl_hf.checkpoints import find_checkpoint
+from majl_hf.errors import ConfigError
 from majl_hf.mixing.config import Corpus
-from majl_hf.system.settings import Section, extension_chain, load_settings, merged
+from majl_hf.models.configuration_majl import MajlConfig
+from majl_hf.pseudo_labels import PseudoLabelConfig
+from majl_hf.system.settings import Section, extension_chain, merged, validated
+from majl_hf.training.config import TrainingConfig
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+from .reduced import ReducedConfig
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # of a folder and of a file
 
-# What is the same for all rows, or decided for each run; a section `train` must not say it.
-_OF_THE_BUDGET = {
-    "arguments": ("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps",
-                  "output_dir", "seed", "data_seed", "load_best_model_at_end"),
-    "data": ("length", "seed", "segment_samples", "sampling_rate", "num_channels", "streaming"),
-}  # fmt: skip
-_OF_THE_RUN = ("model", "early_stopping_evaluations", "validation")
-
-
-class StartConfig(Section):
-    """What every row starts from: either a trained model, or parts with random weights, other ones for each seed.
-
-    Args:
-        model: folder, Hub id or shipped name.
-        parts: fields of `MajlConfig`, its `separator_config` and `pitch_estimator_config` with their `model_type`.
-    """
-
-    model: str | None = None
-    parts: dict[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _check_one(self) -> StartConfig:
-        if (self.model is None) == (self.parts is None):
-            raise ValueError("start needs either `model` or `parts`.")
-        return self
-
-
-class ReducedConfig(Section):
-    """How labels are taken from a corpus of "full" rows.
-
-    Args:
-        rows: folder of a built corpus; its split `split` is used.
-        full_share: of the songs, which keep everything.
-        separation_share: of the other songs, which keep their stems and lose the pitch; what is left keeps the mixture
-            and the pitch.
-        seed: of the assignment of songs, which all rows and seeds of the matrix share.
-    """
-
-    rows: str
-    split: str = "train"
-    full_share: Share = 0.25
-    separation_share: Share = 0.5
-    seed: int = Field(default=0, ge=0)
+# Between the seeds of two stages, so that the second one does not draw the items of the first again.
+SEED_STEP = 1_000_003
 
 
 class BudgetConfig(Section):
@@ -66,21 +38,6 @@ class BudgetConfig(Section):
     segment_samples: int = Field(gt=0)
 
 
-class StageConfig(Section):
-    """A part of a row's training.
-
-    Args:
-        share: of the budget's steps; those of a row add up to 1.
-        pseudo_labels: fields of `PseudoLabelConfig`; where they are given, the model of the stage before labels the
-            reduced corpus first. Who labels, what and to where is not said here.
-        train: fields of `TrainingConfig` that differ from the row's.
-    """
-
-    share: float = Field(default=1.0, gt=0, le=1)
-    pseudo_labels: dict[str, Any] | None = None
-    train: dict[str, Any] = {}
-
-
 class CellConfig(Section):
     """A row of the table.
 
@@ -89,14 +46,16 @@ class CellConfig(Section):
         extends: name of a row whose `train` this one's comes on top of.
         enabled: whether it is trained when the command names no rows.
         train: fields of `TrainingConfig` that differ from the matrix's `train`.
-        stages: empty for the starting point as it is.
+        stages: name -> settings. Stages that train (fields of `TrainingConfig` that differ from the row's) divide the
+            budget's steps evenly and start from the one before. With `kind: label` (and fields of `PseudoLabelConfig`)
+            the model of the stage before labels the reduced corpus. Empty for the starting point as it is.
     """
 
     title: str
     extends: str | None = None
     enabled: bool = True
     train: dict[str, Any] = {}
-    stages: tuple[StageConfig, ...] = (StageConfig(),)
+    stages: dict[Name, dict[str, Any]] = {"train": {}}
 
 
 class EvaluateConfig(Section):
@@ -115,15 +74,15 @@ class EvaluateConfig(Section):
 class AblationConfig(Section):
     """A matrix of rows and seeds.
 
-    In `train` and in the rows, a folder may be `@reduced` (the corpus with labels taken away), `@complete` (the corpus
-    as it was) or `@pseudo` (what the row's own model of the stage before has labelled).
-
     Args:
         name: of its section in the card and of its results file.
         title, about: heading and text of that section.
         out: folder of everything that is trained.
         seeds: of initial weights (where they are random), items and order; equal for all rows.
-        train: fields of `TrainingConfig` that all rows share.
+        start: what every row starts from: `model`, or `separator` and `pitch_estimator`, as in a `TrainingConfig`.
+        corpus: made before anything is trained.
+        train: fields of `TrainingConfig` that all rows share. As the folder of a source, `@NAME` is that of the stage
+            NAME of the same run.
         pseudo_labels: fields of `PseudoLabelConfig` that all stages with pseudo labels share.
         references: rows that the others are compared with, clip by clip and seed by seed; the target is over the first.
         main: the row that has to reach the target.
@@ -135,7 +94,7 @@ class AblationConfig(Section):
     about: str = ""
     out: str
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
-    start: StartConfig
+    start: dict[Literal["model", "separator", "pitch_estimator"], Any]
     corpus: ReducedConfig
     budget: BudgetConfig
     train: dict[str, Any]
@@ -146,75 +105,117 @@ class AblationConfig(Section):
     main: str
     target: dict[Literal["sdr_db", "rpa", "oa"], float] = {}
 
-    @field_validator("seeds")
-    @classmethod
-    def _check_seeds(cls, seeds):
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"the seeds {list(seeds)} name one twice.")
-        return seeds
-
     @model_validator(mode="after")
     def _check_names(self) -> AblationConfig:
-        for name in (*self.references, self.main, *(c.extends for c in self.cells.values() if c.extends)):
-            if name not in self.cells:
-                raise ValueError(f"there is no row {name!r}; the rows are {', '.join(self.cells)}.")
+        if unknown := [name for name in (*self.references, self.main) if name not in self.cells]:
+            raise ValueError(f"there is no row {unknown[0]!r}; the rows are {', '.join(self.cells)}.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"the seeds {list(self.seeds)} name one twice.")
         return self
 
-    @model_validator(mode="after")
-    def _check_budgets(self) -> AblationConfig:
-        sections = {"train": self.train}
-        for name, cell in self.cells.items():
-            sections[f"cells.{name}.train"] = cell.train
-            for number, stage in enumerate(cell.stages, start=1):
-                sections[f"cells.{name}.stages, {number}, train"] = stage.train
-            self.stage_steps(name)
-        for where, section in sections.items():
-            found = [key for key in _OF_THE_RUN if key in section]
-            for part, keys in _OF_THE_BUDGET.items():
-                found += [f"{part}.{key}" for key in keys if key in (section.get(part) or {})]
-            if found:
-                raise ValueError(
-                    f"{where} sets {', '.join(found)}; this is one for all rows. Use `budget`, `start` and `seeds`."
-                )
-        for name, cell in self.cells.items():
-            for number, stage in enumerate(cell.stages):
-                if stage.pseudo_labels is not None and number == 0:
-                    raise ValueError(f"the first stage of {name} has pseudo labels, but no model that could make them.")
-        return self
+    def start_config(self) -> MajlConfig:
+        """The config of what every row starts from."""
+        if "model" in self.start:
+            return MajlConfig.from_pretrained(find_checkpoint(self.start["model"]))
+        parts = ("separator", "pitch_estimator")
+        return MajlConfig(**{f"{part}_config": self.start.get(part) for part in parts})
 
-    def stage_steps(self, name: str) -> list[int]:
-        """Optimiser steps of each stage of a row, which add up to the budget (none for a row without stages).
+    def stage_steps(self, cell: str) -> list[int]:
+        """Optimiser steps of each stage of a row that trains; they add up to the budget."""
+        count = sum(not _is_label(stage) for stage in self.cells[cell].stages.values())
+        return [end - begin for begin, end in pairwise(self.budget.steps * n // (count or 1) for n in range(count + 1))]
 
-        Raises:
-            ValueError: the shares do not add up to 1, or a stage is left without a step.
-        """
-        shares = [stage.share for stage in self.cells[name].stages]
-        if not shares:
-            return []
-        if abs(sum(shares) - 1.0) > 1e-6:
-            raise ValueError(
-                f"the stages of {name} share {sum(shares):g} of the budget; all rows need to spend the same, so the "
-                "shares of a row need to add up to 1."
-            )
-        ends = [round(sum(shares[: number + 1]) * self.budget.steps) for number in range(len(shares))]
-        steps = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
-        if min(steps) < 1:
-            raise ValueError(f"the stages of {name} get {steps} steps; each needs at least one.")
-        return steps
-
-    def train_section(self, name: str, stage: StageConfig) -> dict[str, Any]:
-        """Fields of `TrainingConfig` of a stage of a row: the matrix's, those of the rows it extends, its own."""
-        extends = {cell: section.extends for cell, section in self.cells.items()}
-        section: dict[str, Any] = dict(self.train)
-        for cell in reversed(extension_chain(name, extends, f"cells.{name}")):
-            section = merged(section, self.cells[cell].train)
-        return merged(section, stage.train)
+    def spent(self, cell: str, sampling_rate: int) -> dict[str, Any]:
+        """What a row spends in a run, which is the same for all rows that train: steps, those of each stage, items, and
+        seconds of audio with models of this rate."""
+        steps = self.stage_steps(cell)
+        items = sum(steps) * self.budget.batch_size
+        audio_s = items * self.budget.segment_samples / sampling_rate
+        return {"steps": sum(steps), "stage_steps": steps, "items": items, "audio_s": audio_s}
 
 
-def load_ablation_config(path: str | Path) -> AblationConfig:
-    """The YAML file of an ablation.
+@dataclass(frozen=True)
+class Run:
+    """A row of the matrix for one seed: its stages by name, and the folder, or the name, of the model it ends with."""
+
+    cell: str
+    seed: int
+    folder: Path
+    stages: Mapping[str, TrainingConfig | PseudoLabelConfig]
+    model: str
+
+    @property
+    def file(self) -> Path:
+        """Where what was done is written down."""
+        return self.folder / "run.json"
+
+
+def plan_run(config: AblationConfig, cell: str, seed: int) -> Run:
+    """The stages of a row for a seed.
 
     Raises:
-        ConfigError: not readable, an unknown key, a value that does not fit, rows that do not spend the same.
+        ConfigError: sections that do not make a `TrainingConfig` or a `PseudoLabelConfig`, or that set what is one for
+            all rows; the message names the row and the stage.
     """
-    return load_settings(path, AblationConfig)
+    extends = {name: section.extends for name, section in config.cells.items()}
+    chain = reversed(extension_chain(cell, extends, f"cells.{cell}"))
+    of_row = reduce(merged, (config.cells[name].train for name in chain), config.train)
+    folder, stages, start = Path(config.out) / cell / f"seed-{seed}", {}, config.start
+    training = enumerate(config.stage_steps(cell))
+    for name, section in config.cells[cell].stages.items():
+        where, out = f"row {cell!r}, stage {name!r}", str(folder / name)
+        if _is_label(section):
+            teachers = dict.fromkeys(("pitch_teacher", "vocals_teacher"), start.get("model"))
+            own = {key: value for key, value in section.items() if key != "kind"}
+            values = {**teachers, **config.pseudo_labels, **own, "rows": config.corpus.out, "out": out}
+            stages[name] = validated(PseudoLabelConfig, values, where)
+            continue
+        number, num_steps = next(training)
+        of_run = {
+            **start,
+            "early_stopping_evaluations": None,
+            "data": {"seed": seed + SEED_STEP * number, "segment_samples": config.budget.segment_samples},
+            "arguments": {
+                "output_dir": out,
+                "max_steps": num_steps,
+                "per_device_train_batch_size": config.budget.batch_size,
+                "gradient_accumulation_steps": 1,
+                "load_best_model_at_end": False,
+                "seed": seed + SEED_STEP * number,
+            },
+        }
+        values = merged(of_row, section)
+        _refuse_both(values, of_run, where)
+        values = merged(values, of_run)
+        sources = values["data"].get("sources", ())
+        values["data"]["sources"] = [_with_folder(source, folder, stages, where) for source in sources]
+        stages[name] = validated(TrainingConfig, values, where)
+        start = {"model": out}
+    if start.get("model") is None:
+        raise ConfigError(f"row {cell!r} trains nothing, and there is no `start.model` to score.")
+    return Run(cell, seed, folder, stages, start["model"])
+
+
+def _refuse_both(values: Mapping, of_run: Mapping, where: str) -> None:
+    """Refuse what a row sets and the run as well."""
+    parts = ("data", "arguments")
+    both = [key for key in of_run if key in values and key not in parts]
+    both += [f"{part}.{key}" for part in parts for key in of_run[part] if key in values.get(part, {})]
+    if both:
+        raise ConfigError(
+            f"{where} sets {', '.join(both)}, which is one for all rows. Use `budget`, `start` and `seeds`."
+        )
+
+
+def _is_label(stage: Mapping) -> bool:
+    return stage.get("kind") == "label"
+
+
+def _with_folder(source: Mapping, folder: Path, stages: Mapping, where: str) -> dict:
+    """A source with the folder of the stage NAME, of those before, where it says `@NAME`."""
+    name = source.get("folder", "")
+    if not name.startswith("@"):
+        return dict(source)
+    if name[1:] not in stages:
+        raise ConfigError(f"{where} reads the folder {name!r}; the stages before it are {', '.join(stages) or 'none'}.")
+    return {**source, "folder": str(folder / name[1:])}

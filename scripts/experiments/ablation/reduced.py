@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from majl_hf.corpora.tracks import SumPart
 from majl_hf.errors import ConfigError, CorpusError
@@ -19,12 +21,32 @@ from majl_hf.rows.convert import row_to_track, track_to_row
 from majl_hf.rows.index import RowRef, scan
 from majl_hf.rows.reading import RowReader, find_row_files
 from majl_hf.rows.shards import file_facts
-from majl_hf.rows.writing import SHARD_MINUTES, Made, Plan, plan_shards, read_plan, read_splits_by, write_corpus
-
-from .config import ReducedConfig
+from majl_hf.rows.writing import SHARD_MINUTES, Made, Plan, plan_shards, read_splits_by, write_corpus
+from majl_hf.system.settings import Section
 
 KINDS = ("full", "separation", "pitch")
+Share = Annotated[float, Field(gt=0, lt=1)]
 _PITCH_COLUMNS = ("f0_hz", "f0_hop_s", "f0_offset_s", "f0_octave_reliable", "pitch_confidence", "notes")
+
+
+class ReducedConfig(Section):
+    """How labels are taken from a corpus of "full" rows.
+
+    Args:
+        rows: folder of a built corpus; its split `split` is used.
+        out: folder of the result.
+        full_share: of the songs, which keep everything.
+        separation_share: of the other songs, which keep their stems and lose the pitch; what is left keeps the mixture
+            and the pitch.
+        seed: of the assignment of songs, which all rows and seeds of a matrix share.
+    """
+
+    rows: str
+    out: str
+    split: str = "train"
+    full_share: Share = 0.25
+    separation_share: Share = 0.5
+    seed: int = Field(default=0, ge=0)
 
 
 def assign_songs(songs: Sequence[str], full_share: float, separation_share: float, seed: int) -> dict[str, str]:
@@ -67,19 +89,17 @@ def reduce_row(row: Mapping, kind: str) -> dict:
     return reduced
 
 
-def make_reduced_corpus(config: ReducedConfig, out: str | Path) -> dict:
-    """Write the reduced corpus, or finish it, and return what its plan says: made_from, songs and counts.
+def make_reduced_corpus(config: ReducedConfig) -> dict:
+    """Write the reduced corpus, or finish it.
+
+    Returns:
+        `songs` (song -> kind) and `counts` (kind -> songs, rows and minutes).
 
     Raises:
         ConfigError: `out` has a corpus that was made otherwise.
         CorpusError: rows that are not "full", or that cannot be read.
     """
-    out = Path(out)
     files = find_row_files(config.rows, config.split)
-    made_from = {
-        **config.model_dump(mode="json", exclude={"rows"}),
-        "files": [file_facts(file)[:2] for file in files],  # a copy of the same files makes the same corpus
-    }
     rows = scan(files)
     if others := [row for row in rows if row.label_kind != "full"]:
         raise CorpusError(
@@ -87,32 +107,28 @@ def make_reduced_corpus(config: ReducedConfig, out: str | Path) -> dict:
             f"({others[0].label_kind}); labels can only be taken from rows that have all of them."
         )
     kinds = assign_songs([row.song for row in rows], config.full_share, config.separation_share, config.seed)
-    facts = {"made_from": made_from, "songs": kinds, "counts": {kind: _count(rows, kinds, kind) for kind in KINDS}}
+    counts = {}
+    for kind in KINDS:
+        durations_s = [row.duration_s for row in rows if kinds[row.song] == kind]
+        num_songs = list(kinds.values()).count(kind)
+        counts[kind] = {"songs": num_songs, "rows": len(durations_s), "minutes": round(sum(durations_s) / 60, 2)}
+    made_from = {
+        **config.model_dump(mode="json", exclude={"rows", "out"}),
+        "files": [file_facts(file)[:2] for file in files],  # a copy of the same files makes the same corpus
+    }
 
     def make_plan(earlier: Mapping | None) -> Plan:
         if earlier is not None and earlier.get("made_from") != made_from:
-            raise ConfigError(
-                f"{out} was made from other rows, shares or seed than the configuration says; what was trained on it "
-                "cannot be compared with what would be trained now. Choose another `out`."
-            )
+            raise ConfigError(f"{config.out} was made from other rows, shares or seed. Choose another `corpus.out`.")
         shards = plan_shards({"train": rows}, SHARD_MINUTES, lambda row: row.id, made_from)
         stated = read_splits_by(Path(config.rows))
-        return Plan("reduced", shards, {row.corpus: stated[row.corpus] for row in rows}, facts)
+        splits_by = {row.corpus: stated[row.corpus] for row in rows}
+        return Plan("reduced", shards, splits_by, {"made_from": made_from, "songs": kinds, "counts": counts})
 
     def produce(plan: Plan, rows: Sequence[RowRef], tick: Callable[[], None]) -> Iterator[Made]:
         with RowReader() as reader:
             for row in rows:
                 yield Made(reduce_row(reader.row(row), kinds[row.song]))
 
-    write_corpus(out, make_plan, produce, wait=True)  # of the same command twice one makes it
-    plan = read_plan(out)
-    return {name: plan[name] for name in facts}
-
-
-def _count(rows: Sequence[RowRef], kinds: Mapping[str, str], kind: str) -> dict:
-    chosen = [row for row in rows if kinds[row.song] == kind]
-    return {
-        "songs": sum(value == kind for value in kinds.values()),
-        "rows": len(chosen),
-        "minutes": round(sum(row.duration_s for row in chosen) / 60, 2),
-    }
+    write_corpus(Path(config.out), make_plan, produce, wait=True)  # of the same command twice one makes it
+    return {"songs": kinds, "counts": counts}

@@ -1,7 +1,7 @@
 """What the runs of a matrix came to, as one JSON file: every figure of the card, and the scores that it is made from.
 
     {"name", "title", "about", "seeds", "budget", "corpus", "target", "interval", ...,
-     "cells": {CELL: {"title", "stages", "steps", "items", "audio_s", "training_s", "labelling_s", ...}},
+     "cells": {CELL: {"title", "stage_steps", "steps", "items", "audio_s", "training_s", "labelling_s", ...}},
      "splits": {SPLIT: {"protocol", "clips", "cells": {CELL: {"seeds", "metrics", "differences", "scores"}},
                         "verdict"}}}
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,51 +22,56 @@ import numpy as np
 
 from majl_hf.errors import MajlError
 from majl_hf.metrics.statistics import LEVEL, NUM_RESAMPLES, estimate
-from majl_hf.models.configuration_majl import MajlConfig
 from majl_hf.rows.writing import read_plan
 from majl_hf.system.files import write_atomically
 from majl_hf.system.provenance import code_revision, package_versions
 
-from .config import AblationConfig
-from .plan import Run, budgets, corpus_folder, plan_run, start_folder
-from .run import STAGE_FILE
+from .config import AblationConfig, plan_run
+from .run import read_record
 
 METRICS = ("sdr_db", "rpa", "oa")
-SPLITS = ("validation", "test")
 _DECIMALS = 4  # of kept scores
 
+Scores = Mapping[str, Mapping[int, list[dict]]]
+"""Row -> seed -> what each clip scored."""
 
-def results_path(folder: str | Path, name: str) -> Path:
-    return Path(folder) / f"ablation_{name}.json"
+
+def write_results(config: AblationConfig, folder: Path) -> Path:
+    """Write `collect_results` to `ablation_NAME.json` in a folder, lists of numbers on one line each."""
+    text = json.dumps(collect_results(config), indent=1, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"\[\s*((?:(?:-?[\d.e+-]+|null),?\s*)+)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"ablation_{config.name}.json"
+    write_atomically(path, text + "\n")
+    return path
 
 
 def collect_results(config: AblationConfig) -> dict:
     """The results of all runs that are scored.
 
     Raises:
-        MajlError: nothing is scored yet, or runs that were scored on different clips.
+        MajlError: nothing is scored yet, or runs that were scored on different clips, or made with other settings.
     """
-    runs = {cell: [plan_run(config, cell, seed) for seed in config.seeds] for cell in config.cells}
-    splits = {split: _split(config, runs, split) for split in SPLITS}
-    splits = {split: content for split, content in splits.items() if content["cells"]}
+    records = {
+        cell: {seed: read_record(plan_run(config, cell, seed)) for seed in config.seeds} for cell in config.cells
+    }
+    splits = {}
+    for split in ("validation", "test"):
+        scores = {
+            cell: {seed: record["scores"][split] for seed, record in of_cell.items() if split in record["scores"]}
+            for cell, of_cell in records.items()
+        }
+        if scores := {cell: of_cell for cell, of_cell in scores.items() if of_cell}:
+            splits[split] = _split(config, scores, split)
     if not splits:
-        raise MajlError(f"Nothing is scored in {config.out} yet; give the command without --report-only first.")
-    scored = [cell for cell in config.cells if any(cell in content["cells"] for content in splits.values())]
-    start = MajlConfig.from_pretrained(_config_folder(start_folder(config, config.seeds[0])))
-    spent = budgets(config, start.sampling_rate)
-    facts = read_plan(corpus_folder(config))
+        raise MajlError(f"Nothing is scored in {config.out} yet; run the command without --report-only first.")
+    model, start, plan = config.start.get("model"), config.start_config(), read_plan(Path(config.corpus.out))
+    settings = {"name", "title", "about", "seeds", "budget", "references", "main", "target"}
     return {
-        "name": config.name,
-        "title": config.title,
-        "about": config.about,
-        "seeds": list(config.seeds),
-        "start": "random weights, other ones for each seed" if config.start.parts else Path(config.start.model).name,
+        **config.model_dump(mode="json", include=settings),
+        "start": Path(model).name if model else "random weights, other ones for each seed",
         "parts": [start.separator_config.model_type, start.pitch_estimator_config.model_type],
-        "budget": config.budget.model_dump(),
-        "corpus": {**config.corpus.model_dump(exclude={"rows"}), "counts": facts["counts"], "songs": facts["songs"]},
-        "references": list(config.references),
-        "main": config.main,
-        "target": config.target,
+        "corpus": config.corpus.model_dump(exclude={"rows", "out"}) | {n: plan[n] for n in ("counts", "songs")},
         "cluster": config.evaluate.cluster,
         "interval": f"{LEVEL:.0%} percentile bootstrap, {NUM_RESAMPLES} resamples of seeds and "
         f"{config.evaluate.cluster}s",
@@ -74,118 +79,89 @@ def collect_results(config: AblationConfig) -> dict:
         "code_revision": code_revision(),
         "packages": package_versions(),
         "cells": {
-            cell: {"title": config.cells[cell].title, **asdict(spent[cell]), "steps": spent[cell].steps,
-                   **_costs(runs[cell])}
-            for cell in scored
+            cell: {
+                "title": config.cells[cell].title,
+                **config.spent(cell, start.sampling_rate),
+                **_costs([record for record in of_cell.values() if record["scores"]]),
+            }
+            for cell, of_cell in records.items()
+            if any(cell in content["cells"] for content in splits.values())
         },
         "splits": splits,
-    }  # fmt: skip
+    }
 
 
-def write_results(path: Path, results: Mapping) -> None:
-    """Write results as JSON, lists of numbers on one line each."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
-    text = re.sub(r"\[\s*((?:(?:-?[\d.e+-]+|null),?\s*)+)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-    write_atomically(path, text + "\n")
+def _costs(records: Sequence[Mapping]) -> dict:
+    """Mean seconds of the seeds that were trained without a break, revisions, and rows that got pseudo labels."""
+    runs = [list(record["stages"].values()) for record in records]
 
-
-def _config_folder(name: str) -> str:
-    from majl_hf.checkpoints import find_checkpoint
-
-    return find_checkpoint(name)
-
-
-def _costs(runs: list[Run]) -> dict:
-    """Means over the seeds that are trained, with the revisions they were trained by; losses at start and end."""
-    stages = [
-        [json.loads((stage.folder / STAGE_FILE).read_text(encoding="utf-8")) for stage in run.stages]
-        for run in runs
-        if all((stage.folder / STAGE_FILE).is_file() for stage in run.stages)
-    ]
-
-    def mean(name: str) -> float | None:
-        totals = [sum(stage[name] for stage in of_run) for of_run in stages if all(s[name] is not None for s in of_run)]
+    def mean_s(name: str) -> float | None:
+        seconds = [[stage.get(name, 0.0) for stage in run] for run in runs]
+        totals = [sum(of_run) for of_run in seconds if None not in of_run]
         return round(float(np.mean(totals)), 1) if totals else None
 
     return {
-        "training_s": mean("training_s"),
-        "labelling_s": mean("labelling_s"),
-        "threads": sorted({stage["threads"] for of_run in stages for stage in of_run}),
-        "revisions": sorted({str(stage["code_revision"]) for of_run in stages for stage in of_run}),
-        "losses": [[stage["losses"] for stage in of_run] for of_run in stages],
-        "pseudo_rows": [[stage["pseudo_rows"] for stage in of_run] for of_run in stages],
+        "training_s": mean_s("training_s"),
+        "labelling_s": mean_s("labelling_s"),
+        "revisions": sorted({str(stage["revision"]) for run in runs for stage in run}),
+        "pseudo_rows": [[stage["pseudo_rows"] for stage in run if "pseudo_rows" in stage] for run in runs],
     }
 
 
-def _split(config: AblationConfig, runs: Mapping[str, list[Run]], split: str) -> dict:
-    """Figures of a split: `cells` is empty where nothing is scored on it."""
-    items: dict[str, dict[int, list[dict]]] = {}
-    for cell, of_cell in runs.items():
-        for run in of_cell:
-            path = run.scores_file(split)
-            if path.is_file():
-                content = json.loads(path.read_text(encoding="utf-8"))
-                if content["digest"] != run.digest:
-                    raise MajlError(f"{path} is of a run with other settings; delete {run.folder} and train it again.")
-                items.setdefault(cell, {})[run.seed] = content["items"]
-    if not items:
-        return {"cells": {}}
-    ids = [item["id"] for item in next(iter(next(iter(items.values())).values()))]
-    for cell, by_seed in items.items():
-        for seed, of_run in by_seed.items():
-            if [item["id"] for item in of_run] != ids:
+def _split(config: AblationConfig, scores: Scores, split: str) -> dict:
+    """Figures of a split."""
+    clips = next(iter(next(iter(scores.values())).values()))
+    for cell, by_seed in scores.items():
+        for seed, items in by_seed.items():
+            if [item["id"] for item in items] != [clip["id"] for clip in clips]:
                 raise MajlError(
-                    f"{cell}, seed {seed} was scored on other {split} clips than {next(iter(items))}; delete its "
-                    f"scores_{split}.json and give the command again."
+                    f"{cell}, seed {seed} was scored on other {split} clips than {next(iter(scores))}; remove these "
+                    "scores from its run.json and run the command again."
                 )
-    first = next(iter(next(iter(items.values())).values()))
-    clusters = [item["id"] if config.evaluate.cluster == "clip" else item[config.evaluate.cluster] for item in first]
-    cells = {cell: _cell(config, items, cell, clusters) for cell in items}
+    cluster = config.evaluate.cluster
+    clusters = [clip["id" if cluster == "clip" else cluster] for clip in clips]
+    cells = {cell: _cell(config, scores, cell, clusters) for cell in scores}
     corpus = getattr(config.evaluate, split)
     return {
-        "protocol": {**corpus.model_dump(mode="json", exclude={"folder"}), "folder": Path(corpus.folder).name},
-        "num_clips": len(first),
-        "minutes": round(sum(item["duration_s"] for item in first) / 60, 2),
-        "num_songs": len({item["song"] for item in first}),
-        "num_singers": len({item["singer"] for item in first}),
-        "clips": [{"id": item["id"], "song": item["song"], "singer": item["singer"]} for item in first],
+        "protocol": {**corpus.model_dump(mode="json"), "folder": Path(corpus.folder).name},
+        "num_clips": len(clips),
+        "minutes": round(sum(clip["duration_s"] for clip in clips) / 60, 2),
+        "num_songs": len({clip["song"] for clip in clips}),
+        "num_singers": len({clip["singer"] for clip in clips}),
+        "clips": [{name: clip[name] for name in ("id", "song", "singer")} for clip in clips],
         "cells": cells,
-        "verdict": judge(config, cells),
+        "verdict": _verdict(config, cells),
     }
 
 
-def _cell(config: AblationConfig, items: Mapping[str, Mapping[int, list[dict]]], cell: str, clusters) -> dict:
-    seeds = [seed for seed in config.seeds if seed in items[cell]]
+def _cell(config: AblationConfig, scores: Scores, cell: str, clusters: Sequence[str]) -> dict:
+    def values(cell: str, seeds: Collection[int], metric: str) -> np.ndarray:
+        """(num_seeds, num_clips), NaN where a clip has no score."""
+        return np.array([[item.get(metric, np.nan) for item in scores[cell][seed]] for seed in seeds], dtype=np.float64)
+
     differences = {}
     for reference in config.references:
-        common = [seed for seed in seeds if seed in items.get(reference, {})]
-        if reference != cell and common:
-            differences[reference] = {"seeds": common} | {
-                metric: asdict(
-                    estimate(matrix(items[cell], common, metric) - matrix(items[reference], common, metric), clusters)
-                )
+        seeds = [seed for seed in scores[cell] if seed in scores.get(reference, {})]
+        if reference != cell and seeds:
+            differences[reference] = {"seeds": seeds} | {
+                metric: asdict(estimate(values(cell, seeds, metric) - values(reference, seeds, metric), clusters))
                 for metric in METRICS
             }
+    own = {metric: values(cell, scores[cell], metric) for metric in METRICS}
     return {
-        "seeds": seeds,
-        "metrics": {metric: asdict(estimate(matrix(items[cell], seeds, metric), clusters)) for metric in METRICS},
+        "seeds": list(scores[cell]),
+        "metrics": {metric: asdict(estimate(of_metric, clusters)) for metric, of_metric in own.items()},
         "differences": differences,
-        "scores": {metric: _kept(matrix(items[cell], seeds, metric)) for metric in METRICS},
+        "scores": {
+            metric: [
+                [None if np.isnan(value) else round(value, _DECIMALS) for value in row] for row in of_metric.tolist()
+            ]
+            for metric, of_metric in own.items()
+        },
     }
 
 
-def matrix(by_seed: Mapping[int, list[dict]], seeds: list[int], metric: str) -> np.ndarray:
-    """Scores (num_seeds, num_clips), NaN where a clip has none."""
-    return np.array([[item.get(metric, np.nan) for item in by_seed[seed]] for seed in seeds], dtype=np.float64)
-
-
-def _kept(scores: np.ndarray) -> list[list[float | None]]:
-    """Scores for JSON, None where a clip has none."""
-    return [[None if np.isnan(value) else round(float(value), _DECIMALS) for value in row] for row in scores]
-
-
-def judge(config: AblationConfig, cells: Mapping[str, Mapping]) -> dict | None:
+def _verdict(config: AblationConfig, cells: Mapping[str, Mapping]) -> dict | None:
     """Whether `main` reaches the target over the first reference: for each metric the difference, the margin and
     whether it is `met`; `is_sure` where the interval's lower end reaches it too. None where one is not scored."""
     difference = cells.get(config.main, {}).get("differences", {}).get(config.references[0])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ..corpora.labels import PitchLabel
 from ..corpora.tracks import Track
 from .config import Corpus
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +48,10 @@ def whole_clip(track: Track) -> ValidationClip:
     audio = {name: track.part(name).read(0, round(track.duration_s * track.sampling_rate)) for name in parts}
     mixture, vocals = sum(audio.values()), audio.get("vocals")
     return ValidationClip(track.id, track.song, track.singer, track.sampling_rate, mixture, vocals, track.label)
+
+
+def evenly_spread(items: Sequence[T], count: int | None) -> list[T]:
+    """`count` items, evenly spread from the first to the last; all where that is None or there are no more."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[number] for number in np.linspace(0, len(items) - 1, count).round().astype(int)]

@@ -12,7 +12,7 @@ import torch
 from ..errors import ConfigError
 from ..evaluation.runner import score_clip
 from ..evaluation.systems import MajlSystem
-from ..mixing.clips import ValidationClip, whole_clip
+from ..mixing.clips import ValidationClip, evenly_spread, whole_clip
 from ..mixing.streaming import process_rank
 from .config import ValidationConfig
 
@@ -42,10 +42,7 @@ class Validation:
         return self._clips
 
     def _selection(self, corpus) -> list[ValidationClip]:
-        tracks = list(corpus.load())
-        if self.config.max_clips is not None and self.config.max_clips < len(tracks):
-            chosen = np.linspace(0, len(tracks) - 1, self.config.max_clips).round().astype(int)
-            tracks = [tracks[index] for index in chosen]
+        tracks = evenly_spread(corpus.load(), self.config.max_clips)
         rank, world_size = process_rank()
         return [_shortened(whole_clip(track), self.config.max_clip_s) for track in tracks[rank::world_size]]
 

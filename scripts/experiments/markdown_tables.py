@@ -1,0 +1,20 @@
+"""Markdown that the studies' cards share: tables, and means with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of a table; a column whose name ends in a colon is right-aligned."""
+    lines = [f"| {' | '.join(name.removesuffix(':') for name in columns)} |"]
+    lines.append(f"|{'|'.join('---:' if name.endswith(':') else '---' for name in columns)}|")
+    return lines + [f"| {' | '.join(map(str, cells))} |" for cells in rows]
+
+
+def with_interval(
+    mean: float, low: float | None, high: float | None, scale: float = 1.0, form: str = ".1f", unit: str = ""
+) -> str:
+    """`mean unit [low, high]`, times `scale` and formatted by `form`; without the interval where there is none."""
+    text = f"{scale * mean:{form}}{unit}"
+    return text if low is None else f"{text} [{scale * low:{form}}, {scale * high:{form}}]"
