@@ -1,6 +1,7 @@
 """The engine of pipeline, command and demo: blocks of a song in, vocals, accompaniment and pitch out, in order.
 
-    blocks at the file's rate -> separator's windows -> vocals -> pitch estimator's windows -> logits -> decoder
+    blocks at the file's rate -> model's rate, level and balance -> separator's windows -> vocals
+    vocals -> pitch estimator's windows -> logits -> decoder
 
 A refiner comes behind both, where there is one: mixture, vocals, logits -> its windows -> vocals.
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from .conditioning_majl import Conditioner, VoiceMix, polarity
 from .decoding_majl import PitchDecoder, PitchFrames
 from .modeling_majl import MajlModel, nearest_pitch_frames
 from .pitch_majl import likeliest_pitch
@@ -97,11 +99,12 @@ class _PitchStream:
         self.model = model
         part = model.config.pitch_estimator_config
         self.hop_length = part.hop_length
+        self.mix = VoiceMix(model.config.sampling_rate)
         self.resampler = ResampleStream(model.config.sampling_rate, part.sampling_rate)
         self.windows = _BatchedWindows(WindowGrid.for_part(model.config, part), batch_size, self._forward)
 
     def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
-        voice = self.resampler.push(vocals.mean(dim=0), last)
+        voice = self.resampler.push(self.mix.push(vocals, last), last)
         parts = [torch.zeros(0, self.model.config.pitch_estimator_config.num_bins)]
         for window, logits in self.windows.push(voice, last):
             # A frame belongs to the core that its centre lies in; one on the very end of the file to the last core.
@@ -153,10 +156,12 @@ class _RefinerStream:
         self.f0_hz, self.confidence = self.f0_hz[passed:], self.confidence[passed:]
         self.first_frame += passed
         frames = (numbers - self.first_frame).clamp(max=len(self.f0_hz) - 1)
-        mixture, vocals = window.samples.to(self.model.device, self.model.dtype).chunk(2)
+        signs = polarity(window.samples.chunk(2)[1])  # the refiner sees the mean of the channels
+        samples = window.samples * signs.repeat(2, 1)
+        mixture, vocals = samples.to(self.model.device, self.model.dtype).chunk(2)
         pitch = (values[frames].to(vocals.device, vocals.dtype)[None] for values in (self.f0_hz, self.confidence))
         refined = self.model.refiner(mixture[None], vocals[None], *pitch)[0].float().cpu()
-        return refined[:, window.start : window.stop]
+        return refined[:, window.start : window.stop] * signs
 
 
 class _Fifo:
@@ -270,18 +275,20 @@ def separate_stream(
     logits = torch.zeros(0, model.config.pitch_estimator_config.num_bins)
     undecided = logits.numpy()  # logits of frames that are not final yet
     frames = PitchFrames.concatenate([])
-    into = out_of = waiting = None
+    into = out_of = waiting = conditioner = None
 
     for block, following in itertools.pairwise(itertools.chain(_checked(blocks, sampling_rate), [None])):
         last = following is None
         if waiting is None:
             waiting = _Fifo(block.shape[0])
+            conditioner = Conditioner(model_rate, block.shape[0])
             if sampling_rate != model_rate:
                 into = make_resampler(sampling_rate, model_rate, block.shape[0])
                 out_of = make_resampler(model_rate, sampling_rate, block.shape[0])
         waiting.push(block)
         mixture = block if into is None else into.push(block, last)
         mixture = torch.from_numpy(np.ascontiguousarray(mixture, dtype=np.float32))
+        mixture = conditioner.push(mixture, last)
         vocals = separator.push(mixture, last) if separate else mixture
         if pitch is not None:
             logits = pitch.push(vocals, last)
@@ -290,7 +297,7 @@ def separate_stream(
             frames = decoder.push(logits.numpy(), last)
         if refiner is not None:
             vocals = refiner.push(mixture, vocals, logits, last)
-        vocals = vocals.numpy() if separate else block
+        vocals = conditioner.restore(vocals).numpy() if separate else block
         if separate and out_of is not None:
             vocals = out_of.push(vocals, last)
         if last:  # two conversions of the rate may round the length by a sample

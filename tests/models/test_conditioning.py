@@ -1,0 +1,134 @@
+"""Level, balance, offset and polarity of a recording: what the model gets, and what comes back."""
+
+import numpy as np
+import pytest
+import torch
+
+from majl_hf.models.conditioning_majl import REFERENCE_DB, Conditioner, LowBand, VoiceMix, polarity
+
+RATE = 8_000
+
+
+@pytest.fixture(scope="module")
+def song():
+    """Eight seconds of stereo noise with little below 50 Hz: four quiet ones, then four 20 dB louder."""
+    noise = torch.randn(2, 8 * RATE, generator=torch.Generator().manual_seed(0)) / 10
+    stream = LowBand(RATE).push(noise, True)
+    audio = stream[:2] - stream[2:]
+    audio[:, : 4 * RATE] *= 0.1
+    return audio
+
+
+def condition(audio, sizes=(5_000,)):
+    """What the model gets, and what comes back of it."""
+    conditioner, parts, position = Conditioner(RATE, audio.shape[0]), [], 0
+    while position < audio.shape[1]:
+        size = sizes[len(parts) % len(sizes)]
+        parts.append(conditioner.push(audio[:, position : position + size], position + size >= audio.shape[1]))
+        position += size
+    conditioned = torch.cat(parts, dim=1)
+    return conditioned, conditioner.restore(conditioned)
+
+
+def level_db(audio):
+    return 10 * np.log10(float(audio.square().mean()))
+
+
+def tone(hz, amplitude=1.0, seconds=8):
+    return amplitude * torch.cos(2 * np.pi * hz / RATE * torch.arange(seconds * RATE))
+
+
+@pytest.mark.parametrize("num_samples", [1, 100, 4_000, 4_001, 40_000])
+@pytest.mark.parametrize("num_channels", [1, 2])
+def test_blocks_change_nothing_and_lengths_stay(song, num_samples, num_channels):
+    audio = song[:num_channels, :num_samples]
+    whole, restored = condition(audio, (1 << 20,))
+    for blocks in ((1_000,), (7, 12_345)):
+        assert all(map(torch.equal, condition(audio, blocks), (whole, restored)))
+    assert whole.shape == restored.shape == audio.shape
+
+
+def test_what_comes_back_is_the_recording(song):
+    conditioned, restored = condition(song)
+    torch.testing.assert_close(restored, song, rtol=0, atol=1e-7)
+    assert not torch.equal(conditioned, song)
+
+
+@pytest.mark.parametrize("gain_db", [-70, -40, 30, 90])
+def test_the_model_gets_every_level_alike(song, gain_db):
+    gain = 10 ** (gain_db / 20)
+    expected, _ = condition(song)
+    conditioned, restored = condition(gain * song)
+    torch.testing.assert_close(conditioned, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(restored / gain, song, rtol=0, atol=1e-6)
+
+
+def test_the_gain_falls_before_a_louder_passage_and_stays_in_a_pause(song):
+    conditioned, _ = condition(song)
+    assert level_db(conditioned[:, :RATE]) == pytest.approx(REFERENCE_DB, abs=0.5)
+    assert level_db(conditioned[:, 4 * RATE : 4 * RATE + 800]) == pytest.approx(REFERENCE_DB, abs=0.5)
+    with_pause, _ = condition(song.flip(1))
+    assert level_db(with_pause[:, -RATE:]) < REFERENCE_DB - 15
+
+
+def test_a_click_moves_no_level(song):
+    clicked = song.clone()
+    clicked[:, 5 * RATE] = 30.0
+    expected, conditioned = condition(song)[0], condition(clicked)[0]
+    torch.testing.assert_close(conditioned[:, : 5 * RATE], expected[:, : 5 * RATE], rtol=0, atol=0.05)
+
+
+def test_silence_stays_silence(song):
+    audio = torch.cat([torch.zeros(2, 5 * RATE), song[:, 4 * RATE :], torch.zeros(2, 5 * RATE)], dim=1)
+    for silent in (audio, torch.zeros(2, RATE), torch.zeros(1, 1)):
+        for result in condition(silent):
+            assert not result[silent == 0].any() and result.isfinite().all()
+
+
+@pytest.mark.parametrize(("hz", "amplitude"), [(0, 0.1), (8, 0.1), (20, 0.1), (0, 3.0)])
+def test_offset_and_rumble_reach_neither_model_nor_vocals(song, hz, amplitude):
+    for result, plain in zip(condition(song + tone(hz, amplitude)), condition(song), strict=True):
+        left = ((result - plain) @ tone(hz)) / tone(hz).square().sum()
+        assert left.abs().max() < 3e-3 * amplitude
+        assert level_db(result - plain) < level_db(plain) - 15  # the song's own low end is all that goes with it
+
+
+def test_notes_and_faint_low_sounds_stay(song):
+    for low in (tone(60, 0.1), tone(8, 1e-4)):
+        _, restored = condition(song + low)
+        torch.testing.assert_close(restored, song + low, rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize("balance_db", [10, 18])
+def test_channels_are_brought_together(song, balance_db):
+    panned = song * torch.tensor([[1.0], [10 ** (-balance_db / 20)]])
+    conditioned, restored = condition(panned)
+    assert level_db(conditioned[0]) - level_db(conditioned[1]) == pytest.approx(6, abs=0.5)
+    torch.testing.assert_close(restored, panned, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-3, -1e-2])
+def test_an_empty_channel_is_filled_and_gets_its_share_back(song, share):
+    one_sided = torch.stack([song[0], share * song[0]])
+    for audio in (one_sided, one_sided.flip(0)):
+        conditioned, restored = condition(audio)
+        torch.testing.assert_close(conditioned[0], conditioned[1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(restored, audio, rtol=0, atol=1e-6)
+
+
+def test_hiss_on_the_other_channel_is_no_voice(song):
+    _, restored = condition(torch.stack([song[0], 1e-3 * song[1]]))
+    assert level_db(restored[1]) < level_db(1e-3 * song[1]) - 15
+
+
+def test_a_voice_of_opposite_polarity_does_not_cancel(song):
+    voice = song[0]
+    assert polarity(torch.stack([voice, voice])).flatten().tolist() == [1, 1]
+    assert polarity(torch.stack([voice, -0.5 * voice])).flatten().tolist() == [1, -1]
+    assert polarity(voice[None]).tolist() == [[1]]
+    for right, expected in ((voice, voice), (-voice, voice), (0 * voice, voice / 2), (song[1], song.mean(dim=0))):
+        stereo, mix = torch.stack([voice, right]), VoiceMix(RATE)
+        mixed = torch.cat([mix.push(stereo[:, :5_000], False), mix.push(stereo[:, 5_000:], True)])
+        assert torch.equal(mixed, expected) and torch.equal(VoiceMix(RATE).push(stereo, True), expected)
+    changing = VoiceMix(RATE).push(torch.stack([voice, torch.cat([voice[: 4 * RATE], -voice[4 * RATE :]])]), True)
+    torch.testing.assert_close(changing[-RATE:], voice[-RATE:])
