@@ -26,8 +26,9 @@ WINDOW_S = 1.0
 FRAME_S = 0.5
 LOOKAHEAD = 4  # frames in which the gain falls before a louder passage
 RELEASE_DB = 0.25  # by which the level falls in a frame: pauses are not turned up
-REFERENCE_DB = -17.0  # level of the louder channel's loud frames, as the model gets them
+REFERENCE_DB = -18.0  # level of the louder channel's loud frames, as the model gets them
 SILENCE_DB = -120.0  # levels below count as this
+VOICE_DB = 5.0  # by which the voice is raised before its pitch is read: pitch estimators know it without music
 BALANCE_DB = 6.0  # up to which channels may differ; the weaker one is brought this near to the other
 ONE_SIDED_DB = (20.0, 26.0)  # a channel this much weaker is more and more replaced by the other one
 TINY = 1e-30  # power beside which silence is nothing
@@ -251,8 +252,8 @@ def polarity(vocals: torch.Tensor) -> torch.Tensor:
 
 
 class VoiceMix:
-    """One channel to read the pitch from: the mean of the vocals' channels, or half their difference while most of the
-    voice cancels in the mean, as one of opposite polarity on both sides does."""
+    """One channel to read the pitch from, `VOICE_DB` louder: the mean of the vocals' channels, or half their difference
+    while most of the voice cancels in the mean, as one of opposite polarity on both sides does."""
 
     def __init__(self, sampling_rate: int):
         self.frames = _Frames(sampling_rate)
@@ -261,6 +262,7 @@ class VoiceMix:
 
     def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
         """`(num_channels, num_samples)` to `(num_samples,)`, delayed by up to a frame."""
+        vocals = 10 ** (VOICE_DB / 20) * vocals
         if vocals.shape[0] == 1:
             return vocals[0]
         parts = [vocals[0, :0]]
