@@ -1,6 +1,6 @@
 import numpy as np
+from built_corpora import TONE_RATE, make_rows, write_built
 from corpus_files import steady_clip, tone, write, write_mir1k
-from row_files import RATE, make_rows, write_built
 
 from majl_hf.evaluation.runner import score_clip
 from majl_hf.evaluation.systems import SystemOutput
@@ -30,12 +30,12 @@ def test_stems_keep_rate_and_channels(tmp_path):
 
 
 def test_of_rows_with_a_mixture_alone_the_pitch_is_judged_without_its_octave(tmp_path):
-    rows = make_rows(tmp_path / "audio", {"pitch": 1, "separation": 1}, duration_s=1.0)
+    rows = make_rows({"pitch": 1, "separation": 1}, duration_s=1.0)
     clips = list(iter_validation_clips(RowsCorpus(folder=str(write_built(tmp_path / "built", rows)))))
     by_id = {clip.id: clip for clip in clips}
     pitch, stems = by_id["c/pitch0"], by_id["c/separation0"]
-    assert pitch.vocals is None and pitch.mixture.shape == (1, RATE) and not pitch.label.octave_reliable
-    assert stems.vocals.shape == stems.mixture.shape == (1, RATE) and stems.label is None
+    assert pitch.vocals is None and pitch.mixture.shape == (1, TONE_RATE) and not pitch.label.octave_reliable
+    assert stems.vocals.shape == stems.mixture.shape == (1, TONE_RATE) and stems.label is None
 
     class OctaveDown:
         name = "an octave down"

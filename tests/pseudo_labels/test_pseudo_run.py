@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from built_corpora import contents, read_rows
+from built_corpora import contents, make_rows, read_rows, write_built
 from datasets import load_dataset
-from row_files import make_rows, write_built
 
 from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import CorpusError, MajlError
@@ -161,7 +160,7 @@ def test_other_settings_do_not_mix_with_what_is_there(corpus, pitch_teacher, tmp
     assert "rows under 0.6 left out" in read_rows(second.out)["c/vocals0"]["provenance"]
 
     before = contents(corpus)
-    with pytest.raises(MajlError, match=r"contains README\.md but no build\.json"):
+    with pytest.raises(MajlError, match=r"contains data/train-00000-of-00002\.parquet but no build\.json"):
         run_pseudo_labels(make_config(corpus, corpus, vocals_teacher=None), pitch_teacher=pitch_teacher, overwrite=True)
     assert contents(corpus) == before
 
@@ -236,13 +235,13 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
 
 def test_a_corpus_that_lacks_nothing(corpus, tmp_path):
     row = {name: value for name, value in read_rows(corpus)["c/full0"].items() if name != "split"}
-    full = write_built(tmp_path / "full", [row], num_shards=1)
+    full = write_built(tmp_path / "full", [row])
     with pytest.raises(CorpusError, match=r"has no row to label in train: it needs rows of kind pitch, and has {'full"):
         run_pseudo_labels(make_config(full, tmp_path / "out", label_kinds=("pitch",)))
 
 
 def test_a_separation_that_kept_the_voice_in_the_accompaniment_is_dropped(tmp_path, pitch_teacher):
-    rows = make_rows(tmp_path / "audio", {"pitch": 2}, duration_s=1.0)
+    rows = make_rows({"pitch": 2}, duration_s=1.0)
     rows[0]["f0_octave_reliable"] = True  # the other one's octave is not, so nothing can be told there
     noise = VocalsTeacher(
         lambda mixture, rate: np.random.default_rng(0).uniform(-0.01, 0.01, mixture.shape).astype(np.float32),
