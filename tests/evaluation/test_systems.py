@@ -5,7 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from evaluation_signals import RATE, sung_note
+from corpus_files import MIR1K_RATE as RATE
+from corpus_files import sung_note
 
 from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import EvaluationError
@@ -20,6 +21,7 @@ from majl_hf.evaluation import (
     packages,
 )
 from majl_hf.metrics.separation import sdr_db
+from majl_hf.models.modeling_majl import MajlModel
 
 
 def installed(*modules):
@@ -37,15 +39,8 @@ def parts():
 
 
 @pytest.fixture(scope="module")
-def tiny_model():
-    from majl_hf.models.modeling_majl import MajlModel
-    from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
-    from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
-
-    torch.manual_seed(0)
-    return MajlModel.from_parts(
-        TinySeparator(TinySeparatorConfig()), TinyPitchEstimator(TinyPitchEstimatorConfig())
-    ).eval()
+def tiny_model(tiny_model_folder):
+    return MajlModel.from_pretrained(tiny_model_folder).eval()
 
 
 def test_mixture_is_returned_as_it_is(parts):

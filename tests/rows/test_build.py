@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from built_corpora import contents
+from corpus_files import write
 from killed import forks, run_and_kill
 from processes import environment
 
@@ -30,20 +31,16 @@ RATE = 8_000
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")
 
 
-def make_tracks(folder: Path, count: int = 6, seconds: float = 1.0) -> list[Track]:
-    """Noise; the last one is for validation. Files that exist are left as they are."""
+def make_tracks(folder: Path) -> list[Track]:
+    """Six seconds of noise, a track each; the last one is for validation. Files that exist are left as they are."""
     tracks = []
-    for number in range(count):
+    for number in range(6):
         path = folder / f"{number}.wav"
         if not path.exists():
-            rng = np.random.default_rng(number)
-            folder.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, rng.uniform(-0.5, 0.5, round(seconds * RATE)), RATE, subtype="PCM_16")
-        part = AudioPart.open(path)
-        label = PitchLabel(np.full(round(seconds * 100), 100.0 + number), 0.01)
-        split = "validation" if number == count - 1 else "train"
-        tracks.append(Track(f"c/{number}", "c", str(number), f"s{number}", part.duration_s, RATE, vocals=part,
-                            label=label, split=split, licence="CC0-1.0", provenance="Noise."))  # fmt: skip
+            write(path, np.random.default_rng(number).uniform(-0.5, 0.5, RATE), RATE)
+        fields = {"singer": f"s{number}", "split": "validation" if number == 5 else "train", "licence": "CC0-1.0"}
+        label = PitchLabel(np.full(100, 100.0 + number), 0.01)
+        tracks.append(Track.of("c", str(number), vocals=AudioPart.open(path), label=label, **fields))
     return tracks
 
 
