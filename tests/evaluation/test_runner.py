@@ -9,6 +9,7 @@ from majl_hf.errors import CorpusError, EvaluationError
 from majl_hf.evaluation import (
     MixtureSystem,
     OracleMaskSystem,
+    PitchTrack,
     SystemOutput,
     evaluate,
 )
@@ -29,7 +30,7 @@ class Perfect:
         times_s = np.arange(101) * 0.01
         label_s = times_s - self.delay_s
         # Labels are voiced at 0.32 ... 0.68 s, 20 ms apart.
-        return SystemOutput(vocals, times_s, np.full(101, 220.0), (label_s > 0.311) & (label_s < 0.699))
+        return SystemOutput(vocals, PitchTrack(times_s, np.full(101, 220.0), (label_s > 0.311) & (label_s < 0.699)))
 
 
 def mir1k(folder) -> Mir1kCorpus:
@@ -126,7 +127,7 @@ def test_only_the_metrics_that_are_asked_for(mir1k_folder):
         (SystemOutput(), "neither vocals nor pitch"),
         (SystemOutput(vocals=np.zeros((1, 5), dtype=np.float32)), r"\(1, 5\)"),
         (SystemOutput(vocals=np.full((1, RATE), np.nan)), "NaN"),
-        (SystemOutput(times_s=np.arange(2.0), f0_hz=np.array([0.0, 1.0]), voiced=np.ones(2)), "0 Hz"),
+        (SystemOutput(pitch=PitchTrack(np.arange(2.0), np.array([0.0, 1.0]), np.ones(2))), "0 Hz"),
     ],
 )
 def test_a_system_that_fails_stops_the_run_by_name(mir1k_folder, output, words):

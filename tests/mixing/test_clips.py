@@ -3,7 +3,7 @@ from built_corpora import TONE_RATE, make_rows, write_built
 from corpus_files import steady_clip, tone, write, write_mir1k
 
 from majl_hf.evaluation.runner import score_clip
-from majl_hf.evaluation.systems import SystemOutput
+from majl_hf.evaluation.systems import PitchTrack, SystemOutput
 from majl_hf.mixing.clips import iter_validation_clips
 from majl_hf.mixing.config import Mir1kCorpus, RowsCorpus, StemsCorpus
 
@@ -42,7 +42,7 @@ def test_of_rows_with_a_mixture_alone_the_pitch_is_judged_without_its_octave(tmp
 
         def __call__(self, mixture, sampling_rate):
             times_s = np.arange(101) * 0.01
-            return SystemOutput(mixture, times_s, np.full(101, 110.0), np.ones(101, dtype=bool))
+            return SystemOutput(mixture, PitchTrack(times_s, np.full(101, 110.0), np.ones(101, dtype=bool)))
 
     scores = score_clip(OctaveDown(), pitch).scores
     assert scores.keys() == {"rca", "vr", "vfa"} and scores["rca"] > 0.98
