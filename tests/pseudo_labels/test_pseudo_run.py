@@ -38,7 +38,8 @@ def test_rows_get_what_they_lack(corpus, pitch_teacher, vocals_teacher, tmp_path
         progress=lambda done_s, total_s: seconds.append((done_s, total_s)),
     )
     assert seconds == [(done_s, 5.0) for done_s in (1.0, 2.0, 3.0, 4.0, 5.0)]
-    assert (result.num_rows, result.duration_s, result.dropped, result.messages) == (5, 5.0, {}, ())
+    assert [result.report[name] for name in ("num_rows", "duration_s", "dropped")] == [5, 5.0, {}]
+    assert result.messages == ()
     assert check_dataset(result.out).problems == []
     loaded = load_dataset(str(result.out), split="train")
     assert set(loaded["label_kind"]) == {"pseudo"} and len(loaded) == 5
@@ -125,8 +126,8 @@ def test_thresholds_drop_rows_and_silence_frames(corpus, vocals_teacher, tmp_pat
     # c/pitch0 is 220 Hz and its label agrees; c/pitch1 is 230 Hz, 77 cents away. It alone is in its file.
     config = make_config(corpus, tmp_path / "vocals", label_kinds=("pitch",), shard_minutes=0.01)
     result = run_pseudo_labels(config, pitch_teacher=teacher, vocals_teacher=vocals_teacher)
-    assert sorted(read_rows(result.out)) == ["c/pitch0"] and sorted(result.dropped) == ["c/pitch1"]
-    assert result.dropped["c/pitch1"] == "its confidence is 0.000, under 0.5"
+    assert sorted(read_rows(result.out)) == ["c/pitch0"] and sorted(result.report["dropped"]) == ["c/pitch1"]
+    assert result.report["dropped"]["c/pitch1"] == "its confidence is 0.000, under 0.5"
     assert check_dataset(result.out).problems == [] and load_dataset(str(result.out))["train"].num_rows == 1
     assert len(list((result.out / "data").iterdir())) == 2
 
@@ -251,5 +252,6 @@ def test_a_separation_that_kept_the_voice_in_the_accompaniment_is_dropped(tmp_pa
         rows=str(write_built(tmp_path / "rows", rows)), out=str(tmp_path / "out"), min_row_confidence=0.0
     )
     result = run_pseudo_labels(config, pitch_teacher=pitch_teacher, vocals_teacher=noise)
-    assert result.num_rows == 1
-    assert result.dropped["c/pitch0"].startswith("the separation failed: the accompaniment fits the pitch label")
+    ((id, reason),) = result.report["dropped"].items()
+    assert id == "c/pitch0" and reason.startswith("the separation failed: the accompaniment fits the pitch label")
+    assert result.report["num_rows"] == 1
