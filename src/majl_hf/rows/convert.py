@@ -96,7 +96,8 @@ def row_to_track(row: Mapping) -> Track:
     parts: dict[str, Part | None] = dict.fromkeys(AUDIO_COLUMNS)
     for column in AUDIO_COLUMNS:
         if row[column] is not None:
-            parts[column] = AudioPart.from_bytes(row[column]["bytes"], f"{column} of row {row['id']}")
+            data = row[column]["bytes"] or b""
+            parts[column] = AudioPart.open(f"{column} of row {row['id']}", data=data)
     label = None
     if row["f0_hz"] is not None:
         label = PitchLabel(
