@@ -139,12 +139,7 @@ def refused(folder, match, **options):
     from majl_hf.publish.hub import Target
 
     with pytest.raises(PushError, match=match):
-        push_dataset(folder, Target(options.pop("repo_id", "tester/songs"), dry_run=True), **options)
-
-
-def test_nothing_left_is_an_error(tmp_path):
-    folder = write_built(tmp_path / "built", [make_track("mir1k/x"), make_track("ssvd/x", "vocals")])
-    refused(folder, r"Nothing is left to upload: all 2 rows are from \['mir1k', 'ssvd'\]")
+        push_dataset(folder, Target("tester/songs", dry_run=True), **options)
 
 
 def test_unknown_licences_need_a_word(tmp_path):
@@ -159,15 +154,12 @@ def test_unknown_licences_need_a_word(tmp_path):
     refused(folder, r"allow names \['other'\]", allow=["other"])
 
 
-def test_renamed_corpora_keep_their_licence(tmp_path):
+def test_nothing_left_is_an_error_and_renamed_corpora_keep_their_licence(tmp_path):
+    folder = write_built(tmp_path / "forbidden", [make_track("mir1k/x"), make_track("ssvd/x", "vocals")])
+    refused(folder, r"Nothing is left to upload: all 2 rows are from \['mir1k', 'ssvd'\]")
     renamed = make_track("mine/x", licence="research only, no redistribution")
     refused(write_built(tmp_path / "built", [renamed]), "Nothing is left")
     refused(tmp_path / "built", r"\['mine'\] must not be redistributed", allow=["mine"])
-
-
-def test_repository_needs_owner_and_name(tmp_path):
-    folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
-    refused(folder, "repository is 'songs'; it must be OWNER/NAME", repo_id="songs")
 
 
 def test_command_line_says_what_is_left_out(tmp_path):
