@@ -218,6 +218,10 @@ def test_a_broken_shard_is_redone_and_the_others_stay(tracks, tmp_path):
     assert build(tracks, out).num_kept == 3
     assert contents(out) == good
     assert {path: identity(path) for path in names[1:]} == kept
+    (out / "README.md").unlink()  # killed after the last shard
+    plan = json.loads((out / "build.json").read_text())
+    (out / "build.json").write_text(json.dumps({**plan, "finished": False}))
+    assert build(tracks, out).num_kept == 4 and contents(out) == good
 
 
 def test_another_plan_is_refused(tracks, tmp_path):
