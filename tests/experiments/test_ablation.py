@@ -147,7 +147,7 @@ def test_labels_are_taken_away(corpora, tmp_path):
         else:
             assert stems == [None, None] and row["f0_hz"] == old["f0_hz"]
             mixture, *parts = (
-                AudioPart.open(id, data=audio["bytes"]).read(0, 24000)
+                AudioPart.from_bytes(audio["bytes"], id).read(0, 24000)
                 for audio in (row["mixture"], old["vocals"], old["accompaniment"])
             )
             assert np.array_equal(mixture, sum(parts))

@@ -40,7 +40,7 @@ def part(audio: np.ndarray, sampling_rate: int = RATE) -> AudioPart:
     """`audio` (num_samples,) or (num_channels, num_samples)."""
     file = io.BytesIO()
     soundfile.write(file, audio.T, sampling_rate, format="FLAC", subtype="PCM_16")
-    return AudioPart.open("made up", data=file.getvalue())
+    return AudioPart.from_bytes(file.getvalue(), "made up")
 
 
 def make_track(id: str, kind: str = "full", *, seed: int | None = None, **fields) -> Track:

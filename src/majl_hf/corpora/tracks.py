@@ -29,10 +29,7 @@ def _bits(subtype: str) -> int:
     return 24 if subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE") else 16
 
 
-def _source(path: str | Path, data: bytes | Callable[[], BinaryIO] | None) -> str | BinaryIO:
-    """What soundfile opens: a path, or content that is there already."""
-    if data is None:
-        return str(path)
+def _content(data: bytes | Callable[[], BinaryIO]) -> BinaryIO:
     return data() if callable(data) else io.BytesIO(data)
 
 
@@ -88,31 +85,43 @@ class AudioPart(Part):
     bits: int = 16
 
     @classmethod
-    def open(
-        cls, path: str | Path, channel: int | None = None, data: bytes | Callable[[], BinaryIO] | None = None
-    ) -> AudioPart:
-        """Read the header of a file, or of its content `data`; messages call it `path`.
+    def open(cls, path: Path, channel: int | None = None) -> AudioPart:
+        """Read the header of `path`.
 
         Raises:
             CorpusError: not readable as audio, empty, or without the asked channel.
         """
-        advice = "Repair or remove it, or exclude it in the configuration."
-        if data is not None:
-            advice = "Build the dataset again."
         try:
-            info = soundfile.info(_source(path, data))
+            info = soundfile.info(str(path))
         except (soundfile.LibsndfileError, OSError) as error:
-            raise CorpusError(f"{path} cannot be read as audio ({error}). {advice}") from error
+            raise CorpusError(
+                f"{path} cannot be read as audio ({error}). Repair or remove it, or exclude it in the configuration."
+            ) from error
         if info.frames <= 0:
-            raise CorpusError(f"{path} has no samples. {advice}")
+            raise CorpusError(f"{path} has no samples. Remove it or exclude it in the configuration.")
         if channel is not None and channel >= info.channels:
             raise CorpusError(f"{path} has {info.channels} channel(s), but channel {channel} (from 0) is needed.")
         num_channels = info.channels if channel is None else 1
-        return cls(Path(path), info.samplerate, info.frames, num_channels, channel, data, _bits(info.subtype))
+        return cls(path, info.samplerate, info.frames, num_channels, channel, bits=_bits(info.subtype))
+
+    @classmethod
+    def from_bytes(cls, data: bytes | Callable[[], BinaryIO], name: str) -> AudioPart:
+        """Read the header of a file's content; messages call it `name`.
+
+        Raises:
+            CorpusError: not readable as audio, or empty.
+        """
+        try:
+            info = soundfile.info(_content(data))
+        except soundfile.LibsndfileError as error:
+            raise CorpusError(f"{name} cannot be read as audio ({error}). Build the dataset again.") from error
+        if info.frames <= 0:
+            raise CorpusError(f"{name} has no samples. Build the dataset again.")
+        return cls(Path(name), info.samplerate, info.frames, info.channels, data=data, bits=_bits(info.subtype))
 
     def _read_within(self, begin: int, end: int) -> np.ndarray:
         try:
-            with soundfile.SoundFile(_source(self.path, self.data)) as file:
+            with soundfile.SoundFile(str(self.path) if self.data is None else _content(self.data)) as file:
                 file.seek(begin)
                 block = file.read(end - begin, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:

@@ -233,7 +233,7 @@ def _check_audio(row: Mapping, audio: dict[str, np.ndarray]) -> Iterator[str]:
         if row[column] is None:
             continue
         try:
-            part = AudioPart.open(column, data=row[column]["bytes"] or b"")
+            part = AudioPart.from_bytes(row[column]["bytes"] or b"", column)
             samples = part.read(0, part.num_samples)
         except CorpusError as error:
             yield str(error)

@@ -96,8 +96,7 @@ def row_to_track(row: Mapping) -> Track:
     parts: dict[str, Part | None] = dict.fromkeys(AUDIO_COLUMNS)
     for column in AUDIO_COLUMNS:
         if row[column] is not None:
-            data = row[column]["bytes"] or b""
-            parts[column] = AudioPart.open(f"{column} of row {row['id']}", data=data)
+            parts[column] = AudioPart.from_bytes(row[column]["bytes"], f"{column} of row {row['id']}")
     label = None
     if row["f0_hz"] is not None:
         label = PitchLabel(
