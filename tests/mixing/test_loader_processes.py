@@ -12,8 +12,8 @@ import pytest
 import soundfile
 import torch
 import yaml
+from built_corpora import TONE_RATE, make_rows, write_built
 from processes import run_two_processes
-from row_files import RATE, make_rows, write_built
 from safetensors.torch import load_file
 from training_runs import rows_of, run_values
 
@@ -26,8 +26,7 @@ COUNTS = {"full": 3, "separation": 2, "pitch": 3, "vocals": 2, "accompaniment": 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    rows = make_rows(tmp_path_factory.mktemp("audio"), COUNTS, duration_s=1.0)
-    return write_built(tmp_path_factory.mktemp("corpus") / "built", rows)
+    return write_built(tmp_path_factory.mktemp("built"), make_rows(COUNTS, duration_s=1.0), num_shards=2)
 
 
 def values(built, model, output, streaming=True, **arguments) -> dict:
@@ -110,15 +109,14 @@ def test_two_training_processes_see_other_rows(built, tiny_model_folder, tmp_pat
 @pytest.mark.parametrize("streaming", [False, True])
 def test_the_benchmark_measures_flat_memory(tmp_path, streaming):
     """24 songs of two times 4 MB of FLAC, read more than once: memory grows by less than two of them."""
-    (tmp_path / "audio").mkdir()
-    row = make_rows(tmp_path / "audio", {"full": 1})[0]
-    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 120 * RATE)
+    row = make_rows({"full": 1})[0]
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 120 * TONE_RATE)
     file = io.BytesIO()
-    soundfile.write(file, noise, RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, noise, TONE_RATE, format="FLAC", subtype="PCM_16")
     assert len(file.getvalue()) > 3_000_000
     parts = {name: {"bytes": file.getvalue(), "path": "x.flac"} for name in ("vocals", "accompaniment")}
     songs = [{**row, **parts, "id": f"c/song{number}", "duration_s": 120.0} for number in range(24)]
-    built = write_built(tmp_path / "built", songs, num_shards=1)
+    built = write_built(tmp_path / "built", songs)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values(built, "unread", tmp_path / "out", streaming)))
     script = ROOT / "scripts/experiments/benchmark_loader.py"
     command = [sys.executable, script, tmp_path / "run.yaml", "--items", "40", "--warmup-items", "8", "--workers", "0"]

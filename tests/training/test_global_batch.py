@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
+from built_corpora import make_rows, write_built
 from processes import run_two_processes
-from row_files import make_rows, write_built
 from safetensors.torch import load_file, save_file
 from training_runs import rows_of, run_values
 from transformers import TrainerCallback
@@ -60,14 +60,13 @@ def validation_scores(model, validation: dict) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Every kind of row, with labels by hand, weak ones, and pseudo labels with confidences on both sides."""
-    folder = tmp_path_factory.mktemp("global-batch")
-    rows = make_rows(folder / "audio", {"full": 4, "separation": 2, "pitch": 3, "accompaniment": 1}, duration_s=1.0)
+    rows = make_rows({"full": 4, "separation": 2, "pitch": 3, "accompaniment": 1}, duration_s=1.0)
     for number, row in enumerate(row for row in rows if row["label_kind"] == "full"):
         if number % 2:
             frames = len(row["f0_hz"])
             row |= {"label_kind": "pseudo", "id": f"c/pseudo{number}"}
             row |= {"pitch_confidence": [0.3] * frames, "vocals_confidence": [0.2, 0.9] * (frames // 2)}
-    return write_built(folder / "built", rows)
+    return write_built(tmp_path_factory.mktemp("built"), rows, num_shards=2)
 
 
 def values(built, model, output, strategy, balance, **arguments) -> dict:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from built_corpora import make_rows, write_built
 from datasets import load_dataset
 from processes import environment
-from row_files import make_rows, write_built
 from training_runs import mir1k_of, rows_of, run_values, write_singers
 from typer.testing import CliRunner
 
@@ -100,7 +100,7 @@ def losses(path: Path, stage: str, model: str | Path) -> torch.Tensor:
 def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     counts = {"full": 3, "separation": 2, "pitch": 2, "vocals": 1, "accompaniment": 2}
-    rows = write_built(tmp_path / "rows", make_rows(tmp_path / "audio", counts, duration_s=1.0))
+    rows = write_built(tmp_path / "rows", make_rows(counts, duration_s=1.0))
     path = write(tmp_path / "majl.yaml", config(tmp_path, tiny_model_folder, str(rows)))
 
     # Stopped in stage 1, it says how to resume, and resumes.
