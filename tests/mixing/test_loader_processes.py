@@ -13,7 +13,7 @@ import soundfile
 import torch
 import yaml
 from built_corpora import TONE_RATE, make_rows, write_built
-from processes import run_two_processes
+from processes import in_two_processes
 from safetensors.torch import load_file
 from training_runs import rows_of, run_values
 
@@ -67,35 +67,23 @@ def test_a_resumed_streaming_run_is_the_uninterrupted_one(built, tiny_model_fold
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-TWO = """
-import json, os, sys
-import majl_hf
-import torch
-from majl_hf.training import TrainingConfig, make_trainer
-trainer = make_trainer(TrainingConfig.model_validate(json.loads(sys.argv[1])))
-used = []
-step = trainer.compute_loss
-def recording(model, inputs, *args, **kwargs):
-    used.extend(inputs["ids"])
-    return step(model, inputs, *args, **kwargs)
-trainer.compute_loss = recording
-trainer.train()
-gathered = [None] * torch.distributed.get_world_size()
-torch.distributed.all_gather_object(gathered, (trainer.args.world_size, trainer.state.global_step, used))
-if torch.distributed.get_rank() == 0:
-    print("RESULT", json.dumps(gathered), flush=True)
-torch.distributed.barrier()
-os._exit(0)  # what was to be seen was seen; a busy machine takes long to tear torch down
-"""
+def train_and_record(config: dict) -> tuple[int, int, list[str]]:
+    """Number of processes, number of steps, and the items that this one was given."""
+    trainer = make_trainer(TrainingConfig.model_validate(config))
+    compute_loss, used = trainer.compute_loss, []
+
+    def recording(model, inputs, *args, **kwargs):
+        used.extend(inputs["ids"])
+        return compute_loss(model, inputs, *args, **kwargs)
+
+    trainer.compute_loss = recording
+    trainer.train()
+    return trainer.args.world_size, trainer.state.global_step, used
 
 
-@pytest.mark.timeout(600)
 def test_two_training_processes_see_other_rows(built, tiny_model_folder, tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
     config = values(built, tiny_model_folder, tmp_path / "run", max_steps=3, save_strategy="no")
-    output = run_two_processes(script, [json.dumps(config)])
-    results = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
+    results = in_two_processes(train_and_record, config)
     assert [(world_size, steps) for world_size, steps, _ in results] == [(2, 3), (2, 3)]
     rows = [
         [id.removeprefix("unknown+").removeprefix("silence+").split("@")[0] for id in used] for _, _, used in results

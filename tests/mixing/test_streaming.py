@@ -2,7 +2,6 @@
 and processes, resumed anywhere."""
 
 import gc
-import json
 import tracemalloc
 from collections import Counter
 
@@ -12,14 +11,14 @@ import pytest
 import torch
 from built_corpora import TONE_RATE, make_rows, write_built
 from corpus_files import cents, dominant_hz, tone, write
-from processes import run_two_processes
+from processes import in_two_processes
 from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
 from majl_hf.errors import CorpusError
 from majl_hf.mixing.config import MixingConfig
 from majl_hf.mixing.items import JointMixtureDataset, collate
-from majl_hf.mixing.streaming import StreamingMixtureDataset
+from majl_hf.mixing.streaming import StreamingMixtureDataset, process_rank
 from majl_hf.rows.reading import ParquetRows
 
 COUNTS = {"full": 3, "separation": 3, "pitch": 3, "vocals": 3, "accompaniment": 3}
@@ -156,35 +155,18 @@ def test_ranks_are_disjoint_and_lose_nothing(built):
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-PROCESS = """
-import json
-import torch
-from torch.utils.data import DataLoader
-from test_streaming import make, primary
-from majl_hf.mixing.items import collate
-torch.distributed.init_process_group("gloo")
-from majl_hf.mixing.streaming import process_rank
-dataset = make({folder!r}, rank=None, world_size=None)
-assert (dataset.rank, dataset.world_size) == process_rank()
-loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=collate)
-ids = [primary(dict(id=id)) for batch in loader for id in batch["ids"]]
-gathered = [None] * torch.distributed.get_world_size()
-torch.distributed.all_gather_object(gathered, ids)
-if torch.distributed.get_rank() == 0:
-    print("RESULT", json.dumps(gathered))
-torch.distributed.destroy_process_group()
-"""
+def ids_of_this_process(folder: str) -> list[str]:
+    torch.distributed.init_process_group("gloo")
+    dataset = make(folder, rank=None, world_size=None)
+    assert (dataset.rank, dataset.world_size) == process_rank()
+    loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=collate)
+    return [primary({"id": id}) for batch in loader for id in batch["ids"]]
 
 
-@pytest.mark.timeout(600)
-def test_two_processes_share_the_rows(built, tmp_path):
-    script = tmp_path / "process.py"
-    script.write_text(PROCESS.format(folder=str(built)))
-    output = run_two_processes(script, [])
-    shares = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
-    assert len(shares) == 2  # the world size
-    assert not set(shares[0]) & set(shares[1])
-    assert sorted(shares[0] + shares[1]) == sorted(ids(make(built)))
+def test_two_processes_share_the_rows(built):
+    first, second = in_two_processes(ids_of_this_process, str(built))
+    assert first and second and not set(first) & set(second)
+    assert sorted(first + second) == sorted(ids(make(built)))
 
 
 def test_partners_come_from_the_rows_nearby(built):
