@@ -18,6 +18,12 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
 
 
+def in_a_process(work: Callable, *arguments):
+    """What `work(*arguments)`, a function of a test module, returns in a process that did nothing before."""
+    with ProcessPoolExecutor(1, _START) as pool:
+        return pool.submit(work, *arguments).result()
+
+
 def in_two_processes(work: Callable, *arguments) -> list:
     """What `work(*arguments)`, a function of a test module, returns in two processes with the variables that torch's
     launcher sets, by rank."""
