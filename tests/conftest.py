@@ -9,7 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Read when the libraries are imported, so they are set first.
+# Read when the libraries are imported, so they are set first. Models of tests are so small that a second thread makes
+# them slower, several times where other programs run beside them.
 _hub_cache = tempfile.mkdtemp(prefix="majl-tests-")
 atexit.register(shutil.rmtree, _hub_cache, ignore_errors=True)
 os.environ.update(
@@ -18,6 +19,7 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     GRADIO_ANALYTICS_ENABLED="False",
     MPLBACKEND="Agg",
+    OMP_NUM_THREADS="1",
 )
 
 import majl_hf  # noqa: F401, E402, I001  (before transformers, evaluate and torchaudio)
@@ -46,17 +48,17 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
-def _seed():
-    """Each test starts from the same random state, whatever ran before it."""
+def _start():
+    """Each test starts from the same random state and with one thread, whatever ran before it."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def load_script():
-    """`load_script("demo")`: scripts/demo.py as a module. By its path: `scripts` on the import path would put its
-    evaluate.py before the library of that name."""
+    """`load_script("demo")`: scripts/demo.py as a module."""
 
     def load(name: str):
         path = Path(__file__).parents[1] / "scripts" / f"{name}.py"

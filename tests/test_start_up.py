@@ -13,8 +13,7 @@ import torch
 import majl_hf
 
 HEAVY = {"torch", "transformers", "numpy", "rich", "soundfile", "av", "soxr", "pydantic", "gradio", "datasets"}
-# Orders of imports beside the plain ones of models/test_doors.py; each takes a process of its own, and `found` shows
-# that it worked.
+# Orders of imports; each takes a process of its own, and `found` shows that it worked.
 FIRST_USES = {
     "transformers before the package, then several threads": """
 from transformers import AutoConfig
@@ -42,9 +41,10 @@ copies = pickle.loads(pickle.dumps(copy.deepcopy(specs)))
 assert copies[0].loader.path == specs[0].origin and "transformers" not in sys.modules
 importlib.reload(majl_hf)
 import evaluate
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoFeatureExtractor, AutoModel, pipeline
 assert AutoFeatureExtractor.from_pretrained(folder)
-found = AutoModel.from_pretrained(folder)
+assert type(AutoModel.from_pretrained(folder)) is majl_hf.MajlModel
+found = pipeline("majl-separation-pitch", model=folder)
 from transformers.models.auto import configuration_auto
 importlib.reload(sys.modules["transformers.models"])
 assert "majl_hf" not in type(configuration_auto.__loader__).__module__""",

@@ -1,10 +1,10 @@
-"""Anyone's own folder of songs."""
+"""Anyone's own folders: songs, stems, voices, music."""
 
 import numpy as np
 import pytest
 from corpus_files import tone, write
 
-from majl_hf.corpora.folder import load_folder, read_f0
+from majl_hf.corpora.folder import load_folder, load_music, load_stems, load_voices, read_f0
 from majl_hf.corpora.labels import Note
 from majl_hf.errors import CorpusError
 from majl_hf.rows.convert import row_to_track, track_to_row
@@ -58,7 +58,6 @@ def test_what_a_song_is_good_for_follows_from_its_files(tmp_path):
         (["a.mixture.wav", "a.vocals.wav"], r"a.mixture.wav has no accompaniment beside it"),
         (["a/mixture.wav", "a/accompaniment.wav"], r"has no vocals beside it"),
         (["a.vocals.wav", "a.vocals.flac"], r"both the vocals of 'a'"),
-        ([], r"No SONG/vocals"),
     ],
 )
 def test_files_that_are_good_for_nothing_are_refused(tmp_path, files, message):
@@ -67,12 +66,35 @@ def test_files_that_are_good_for_nothing_are_refused(tmp_path, files, message):
         load_folder(tmp_path)
 
 
-def test_parts_that_differ_and_notes_twice(tmp_path):
-    write_parts(tmp_path, "a.vocals.wav")
-    write_parts(tmp_path, "a.accompaniment.wav", duration_s=1.5)
-    with pytest.raises(CorpusError, match=r"a.vocals.wav lasts 1.000 s .*1.500 s"):
-        load_folder(tmp_path)
-    write_parts(tmp_path, "a.accompaniment.wav")
+@pytest.mark.parametrize(("load", "alone"), [(load_folder, "is the only file"), (load_stems, "has no accompaniment")])
+def test_songs_of_stems(tmp_path, load, alone):
+    """In both layouts; what does not belong together is refused."""
+    write_parts(tmp_path, "Ähre/vocals.wav", "Ähre/accompaniment.flac", "b.c.vocals.wav", "b.c.accompaniment.wav")
+    tracks = load(tmp_path)
+    assert [(track.song, track.label_kind) for track in tracks] == [("b.c", "separation"), ("Ähre", "separation")]
+    assert all(track.label is None and track.accompaniment.read(4_000, 2_000).shape == (1, 2000) for track in tracks)
+    assert [track.song for track in load(tmp_path, include=["Ähre"])] == ["Ähre"]
+    assert [track.song for track in load(tmp_path, exclude=["Ähre"])] == ["b.c"]
+    with pytest.raises(CorpusError, match="no song 'nope'"):
+        load(tmp_path, include=["nope"])
+    with pytest.raises(CorpusError, match="leave none of the 2 songs"):
+        load(tmp_path, exclude=["Ähre", "b.c"])
+    write_parts(tmp_path, "b.c.accompaniment.wav", duration_s=1.5)
+    with pytest.raises(CorpusError, match=r"b\.c\.vocals\.wav lasts 1\.000 s .*1\.500 s"):
+        load(tmp_path)
+    write(tmp_path / "b.c.accompaniment.wav", tone(300, 1.0, 16000), 16000)
+    with pytest.raises(CorpusError, match=r"b\.c\.vocals\.wav is at 8000 Hz .*16000 Hz"):
+        load(tmp_path)
+    (tmp_path / "b.c.accompaniment.wav").unlink()
+    with pytest.raises(CorpusError, match=rf"b\.c\.vocals\.wav {alone}"):
+        load(tmp_path)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(CorpusError, match="No SONG/vocals"):
+        load(tmp_path / "none")
+
+
+def test_notes_twice_are_refused(tmp_path):
+    write_parts(tmp_path, "a.vocals.wav", "a.accompaniment.wav")
     for name in ("a.notes.csv", "a.notes.txt"):
         (tmp_path / name).write_text("0.1 0.9 57\n")
     with pytest.raises(CorpusError, match=r"a\.notes\.csv and .*a\.notes\.txt are both"):
@@ -121,3 +143,29 @@ def test_f0_of_another_length_is_refused(tmp_path, frames):
     path = write_f0(tmp_path / "f0.csv", [220.0] * frames)
     with pytest.raises(CorpusError, match=r"f0.csv (lasts from|has \d frames)"):
         read_f0(path, 1.0)
+
+
+def test_voices_by_globs(tmp_path):
+    (tmp_path / "notes.txt").write_text("no audio")
+    for name in ("a_1.wav", "a_2.ogg", "deep/b_1.flac"):
+        write(tmp_path / name, tone(300, 0.5, 16000), 16000)
+    assert [t.song for t in load_voices(tmp_path)] == ["a_1", "a_2", "deep/b_1"]
+    assert [t.song for t in load_voices(tmp_path, include=["a_*"], exclude=["*_2"])] == ["a_1"]
+    assert [t.song for t in load_voices(tmp_path, exclude=["deep/*"])] == ["a_1", "a_2"]
+    with pytest.raises(CorpusError, match="No audio file"):
+        load_voices(tmp_path, include=["z*"])
+    (tmp_path / "a_1.wav").write_text("text, not audio")
+    with pytest.raises(CorpusError, match=r"a_1\.wav cannot be read as audio"):
+        load_voices(tmp_path)
+
+
+def test_music_leaves_out_short_files(tmp_path):
+    write(tmp_path / "x" / "long.wav", np.zeros(21 * 1000, np.float32), 1000)
+    write(tmp_path / "x" / "effect.wav", np.zeros(2 * 1000, np.float32), 1000)
+    tracks = load_music(tmp_path)
+    assert [(t.id, t.duration_s) for t in tracks] == [("music/x/long", 21.0)]
+    assert len(load_music(tmp_path, min_duration_s=1.0)) == 2
+    with pytest.raises(CorpusError, match=r"No piece of at least 20\.0 s in .*1 audio files there, exclude \[.long.\]"):
+        load_music(tmp_path, exclude=["long"])
+    with pytest.raises(CorpusError, match="x/long has no vocals"):
+        tracks[0].part("vocals")

@@ -2,34 +2,26 @@
 
 import importlib.util
 import os
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from audio_files import RATE, write_aac
 from corpus_files import tone, write
 
 from majl_hf.corpora.musdb18 import STREAMS, VALIDATION_TRACKS, load_musdb18, load_musdb18_hq, open_streams
 from majl_hf.errors import CorpusError
 from majl_hf.rows.convert import row_to_track, track_to_row
 
-RATE = 44100
 HZ = {"mixture": 1000.0, "drums": 3000.0, "bass": 110.0, "other": 700.0, "vocals": 440.0}
 VALIDATION = "James May - On The Line"
 
 
-def write_stem_mp4(path: Path, streams=STREAMS, duration_s=0.5) -> Path:
-    """Stereo AAC streams of a tone each; the right channel is half as loud."""
+def write_stem_mp4(path: Path, names=STREAMS) -> Path:
+    """Half a second of stereo AAC, a tone a stream; the right channel is half as loud."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format="mp4") as container:
-        encoders = [container.add_stream("aac", rate=RATE, layout="stereo", bit_rate=192000) for _ in streams]
-        for encoder, name in zip(encoders, streams, strict=True):
-            audio = tone(HZ[name], duration_s, RATE)
-            frame = av.AudioFrame.from_ndarray(np.stack([audio, audio / 2]), format="fltp", layout="stereo")
-            frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-            container.mux(encoder.encode(frame))
-            container.mux(encoder.encode(None))
+    tones = [tone(HZ[name], 0.5, RATE) for name in names]
+    write_aac(path, [np.stack([audio, audio / 2]) for audio in tones], bit_rate=192_000)
     return path
 
 

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from corpus_files import steady_clip, tone, write, write_mir1k
+from corpus_files import tone, write
 
 from majl_hf.corpora.registry import CORPORA
 from majl_hf.corpora.tracks import LABEL_KINDS
@@ -47,15 +47,3 @@ def test_folders_of_a_kind_carry_their_licence_into_rows(tmp_path):
         rows = [track_to_row(track) for track in tracks]
         assert len(rows) == count and {row["label_kind"] for row in rows} == {kind}
         assert all(row["licence"] == "CC0-1.0" and row["provenance"] and row["corpus"] == "mine" for row in rows)
-
-
-def test_mir1k_takes_its_split_from_the_column_asked_for(tmp_path):
-    write_mir1k(tmp_path, {"amy_1_01": steady_clip(1.0)})
-    assert CORPORA["mir1k"].load(tmp_path)[0].split == ""
-    (tmp_path / "clips.csv").write_text("clip,singer,song,clip_split,singer_split\namy_1_01,amy,amy_1,test,train\n")
-    assert CORPORA["mir1k"].load(tmp_path)[0].split == "train"
-    assert CORPORA["mir1k"].load(tmp_path, split_from="clip_split")[0].split == "test"
-    with pytest.raises(CorpusError, match="no column 'fold'"):
-        CORPORA["mir1k"].load(tmp_path, split_from="fold")
-    row = track_to_row(CORPORA["mir1k"].load(tmp_path)[0])
-    assert row["label_kind"] == "full" and "by hand" in row["provenance"]

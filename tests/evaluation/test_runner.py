@@ -1,15 +1,15 @@
 """From folders to scores."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
-from evaluation_signals import RATE
+from audio_files import write_aac
+from corpus_files import MIR1K_RATE as RATE
 
 from majl_hf.errors import CorpusError, EvaluationError
 from majl_hf.evaluation import (
     MixtureSystem,
     OracleMaskSystem,
+    PitchTrack,
     SystemOutput,
     evaluate,
 )
@@ -30,7 +30,7 @@ class Perfect:
         times_s = np.arange(101) * 0.01
         label_s = times_s - self.delay_s
         # Labels are voiced at 0.32 ... 0.68 s, 20 ms apart.
-        return SystemOutput(vocals, times_s, np.full(101, 220.0), (label_s > 0.311) & (label_s < 0.699))
+        return SystemOutput(vocals, PitchTrack(times_s, np.full(101, 220.0), (label_s > 0.311) & (label_s < 0.699)))
 
 
 def mir1k(folder) -> FolderCorpus:
@@ -127,7 +127,7 @@ def test_only_the_metrics_that_are_asked_for(mir1k_folder):
         (SystemOutput(), "neither vocals nor pitch"),
         (SystemOutput(vocals=np.zeros((1, 5), dtype=np.float32)), r"\(1, 5\)"),
         (SystemOutput(vocals=np.full((1, RATE), np.nan)), "NaN"),
-        (SystemOutput(times_s=np.arange(2.0), f0_hz=np.array([0.0, 1.0]), voiced=np.ones(2)), "0 Hz"),
+        (SystemOutput(pitch=PitchTrack(np.arange(2.0), np.array([0.0, 1.0]), np.ones(2))), "0 Hz"),
     ],
 )
 def test_a_system_that_fails_stops_the_run_by_name(mir1k_folder, output, words):
@@ -141,34 +141,19 @@ def test_a_system_that_fails_stops_the_run_by_name(mir1k_folder, output, words):
         evaluate(Broken(), FOLDERS["mir1k"](folder=str(mir1k_folder)))
 
 
-@pytest.fixture
-def write_stem_file(tmp_path):
-    """Write a `.stem.mp4` with one second of noise in each of the given number of stereo streams, at these levels."""
-    import av
-
-    def write(levels):
-        path = tmp_path / "Some Band - Söng.stem.mp4"
-        generator = np.random.default_rng(1)
-        with av.open(str(path), "w", format="mp4") as container:
-            streams = [container.add_stream("aac", rate=44100, layout="stereo") for _ in levels]
-            for stream, level in zip(streams, levels, strict=True):
-                stream.bit_rate = 256_000
-                samples = (level * generator.standard_normal((2, 44100))).astype(np.float32)
-                for start in range(0, 44100, 1024):
-                    block = np.ascontiguousarray(samples[:, start : start + 1024])
-                    frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-                    frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
-                    container.mux(stream.encode(frame))
-                container.mux(stream.encode(None))
-        return path
-
-    return write
+def write_stem_file(folder, levels) -> str:
+    """A `.stem.mp4` with one second of noise in each of the given number of stereo streams, at these levels."""
+    generator = np.random.default_rng(1)
+    path = folder / "Some Band - Söng.stem.mp4"
+    streams = [(level * generator.standard_normal((2, 44100))).astype(np.float32) for level in levels]
+    write_aac(path, streams, bit_rate=256_000)
+    return str(path)
 
 
-def test_stem_file_sums_its_stems_and_takes_the_fifth_as_vocals(write_stem_file):
+def test_stem_file_sums_its_stems_and_takes_the_fifth_as_vocals(tmp_path):
     # The mix stream (0.5) is none of them. Vocals 0.1 against drums + bass + other at 0.02, 0.04, 0.04.
     evaluation = evaluate(
-        MixtureSystem(), FOLDERS["stem-file"](folder=str(write_stem_file([0.5, 0.02, 0.04, 0.04, 0.1])))
+        MixtureSystem(), FOLDERS["stem-file"](folder=write_stem_file(tmp_path, [0.5, 0.02, 0.04, 0.04, 0.1]))
     )
     (item,) = evaluation.items
     assert item.id == "stem-file/Some Band - Söng" and evaluation.split == "Some Band - Söng"
@@ -177,9 +162,9 @@ def test_stem_file_sums_its_stems_and_takes_the_fifth_as_vocals(write_stem_file)
     assert item.scores["sdr_db"] == pytest.approx(expected, abs=0.6)  # the codec takes some of the noise
 
 
-def test_stem_file_needs_five_streams(write_stem_file):
+def test_stem_file_needs_five_streams(tmp_path):
     with pytest.raises(CorpusError, match=r"has 2 audio stream\(s\); a stem file has 5"):
-        evaluate(MixtureSystem(), FOLDERS["stem-file"](folder=str(write_stem_file([0.1, 0.1]))))
+        evaluate(MixtureSystem(), FOLDERS["stem-file"](folder=write_stem_file(tmp_path, [0.1, 0.1])))
 
 
 def test_stem_file_that_is_none(tmp_path):

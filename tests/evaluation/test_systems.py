@@ -5,7 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from evaluation_signals import RATE, sung_note
+from corpus_files import MIR1K_RATE as RATE
+from corpus_files import sung_note
 
 from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import EvaluationError
@@ -20,6 +21,7 @@ from majl_hf.evaluation import (
     packages,
 )
 from majl_hf.metrics.separation import sdr_db
+from majl_hf.models.modeling_majl import MajlModel
 
 
 def installed(*modules):
@@ -37,22 +39,15 @@ def parts():
 
 
 @pytest.fixture(scope="module")
-def tiny_model():
-    from majl_hf.models.modeling_majl import MajlModel
-    from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
-    from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
-
-    torch.manual_seed(0)
-    return MajlModel.from_parts(
-        TinySeparator(TinySeparatorConfig()), TinyPitchEstimator(TinyPitchEstimatorConfig())
-    ).eval()
+def tiny_model(tiny_model_folder):
+    return MajlModel.from_pretrained(tiny_model_folder).eval()
 
 
 def test_mixture_is_returned_as_it_is(parts):
     vocals, accompaniment = parts
     output = MixtureSystem()(vocals + accompaniment, RATE)
     np.testing.assert_array_equal(output.vocals, vocals + accompaniment)
-    assert output.f0_hz is None
+    assert output.pitch is None
 
 
 @pytest.mark.parametrize("num_samples", [1, 100, 2 * RATE + 137])
@@ -88,7 +83,7 @@ def test_cascade_feeds_the_tracker_with_the_mean_of_the_separated_channels():
     np.testing.assert_array_equal(output.vocals, mixture / 2)
     np.testing.assert_array_equal(heard[0][0], [1.5, 3.0])
     assert heard[0][1] == 8000
-    assert output.f0_hz.tolist() == [100.0, 100.0]
+    assert output.pitch.f0_hz.tolist() == [100.0, 100.0]
     assert CascadeSystem("tracker", None, tracker)(mixture, 8000).vocals is None
     np.testing.assert_array_equal(heard[1][0], [3.0, 6.0])
 
@@ -106,16 +101,17 @@ def test_majl_system_runs_the_engine(tiny_model, num_channels, sampling_rate):
     assert isinstance(output, SystemOutput)
     assert output.vocals.shape == mixture.shape
     hop_s = tiny_model.config.frame_hop_s
-    assert len(output.times_s) == len(output.f0_hz) == len(output.voiced) == 1 + int(1.3 / hop_s)
-    np.testing.assert_allclose(np.diff(output.times_s), hop_s, atol=1e-9)
-    assert (output.f0_hz > 0).all()
-    assert output.voiced.dtype == bool
+    pitch = output.pitch
+    assert len(pitch.times_s) == len(pitch.f0_hz) == len(pitch.voiced) == 1 + int(1.3 / hop_s)
+    np.testing.assert_allclose(np.diff(pitch.times_s), hop_s, atol=1e-9)
+    assert (pitch.f0_hz > 0).all()
+    assert pitch.voiced.dtype == bool
 
 
 def test_majl_system_passes_the_voicing_threshold_on(tiny_model):
     mixture = np.random.default_rng(0).standard_normal((1, RATE)).astype(np.float32) * 0.1
-    assert MajlSystem(tiny_model, policy="threshold", threshold=1e-9)(mixture, RATE).voiced.all()
-    assert not MajlSystem(tiny_model, policy="threshold", threshold=1 - 1e-9)(mixture, RATE).voiced.any()
+    assert MajlSystem(tiny_model, policy="threshold", threshold=1e-9)(mixture, RATE).pitch.voiced.all()
+    assert not MajlSystem(tiny_model, policy="threshold", threshold=1 - 1e-9)(mixture, RATE).pitch.voiced.any()
 
 
 def test_provenance_tells_which_checkpoint(tiny_model, tmp_path):
@@ -158,19 +154,20 @@ def test_trackers_give_a_pitch_everywhere_and_voicing_apart(name, hop_s):
     audio = np.concatenate([note, noise])[None]
     output = build_system(name)(audio, RATE)
     assert output.vocals is None
-    np.testing.assert_allclose(np.diff(output.times_s), hop_s, atol=1e-9)
-    assert (output.f0_hz > 0).all()
-    inside = (output.times_s > 0.2) & (output.times_s < 1.8)
-    assert output.voiced[inside].all()
-    assert not output.voiced[output.times_s > 2.2].any()
-    assert np.abs(1200 * np.log2(output.f0_hz[inside] / 220.0)).max() < 10
+    pitch = output.pitch
+    np.testing.assert_allclose(np.diff(pitch.times_s), hop_s, atol=1e-9)
+    assert (pitch.f0_hz > 0).all()
+    inside = (pitch.times_s > 0.2) & (pitch.times_s < 1.8)
+    assert pitch.voiced[inside].all()
+    assert not pitch.voiced[pitch.times_s > 2.2].any()
+    assert np.abs(1200 * np.log2(pitch.f0_hz[inside] / 220.0)).max() < 10
 
 
 @installed("swift_f0")
 def test_true_vocals_are_what_the_tracker_hears(parts):
     vocals, _ = parts
     output = build_system("vocals-swift")(np.zeros_like(vocals), RATE, vocals=vocals)
-    assert np.abs(1200 * np.log2(np.median(output.f0_hz) / 220.0)) < 10
+    assert np.abs(1200 * np.log2(np.median(output.pitch.f0_hz) / 220.0)) < 10
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch):

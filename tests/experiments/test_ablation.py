@@ -12,8 +12,7 @@ from ablation.config import AblationConfig, plan_run
 from ablation.reduced import ReducedConfig, assign_songs, make_reduced_corpus
 from ablation.results import collect_results, write_results
 from ablation.run import read_record, run_matrix
-from built_corpora import read_rows
-from row_files import make_rows, write_built
+from built_corpora import make_rows, read_rows, write_built
 from safetensors.torch import load_file
 
 from majl_hf.corpora.tracks import AudioPart
@@ -29,10 +28,10 @@ SAVE_STEPS = 2
 def corpora(tmp_path_factory) -> tuple[str, str]:
     """Eight songs of tones with everything known, and two other ones to judge by."""
     folder = tmp_path_factory.mktemp("corpora")
-    rows = make_rows(folder / "audio", {"full": 10}, duration_s=1.5)
+    rows = make_rows({"full": 10}, duration_s=1.5)
     for row in rows:  # too few voiced frames to tell swapped stems, as which an untrained separator's would be refused
         row["f0_hz"] = np.where(np.arange(len(row["f0_hz"])) % 10 == 5, row["f0_hz"], 0.0).astype(np.float32)
-    return str(write_built(folder / "songs", rows[:8])), str(write_built(folder / "judged", rows[8:], num_shards=1))
+    return str(write_built(folder / "songs", rows[:8], num_shards=2)), str(write_built(folder / "judged", rows[8:]))
 
 
 def values_of(corpora, out) -> dict:
@@ -145,7 +144,7 @@ def test_labels_are_taken_away(corpora, tmp_path):
 
 
 def test_a_corpus_without_all_labels_is_refused(tmp_path):
-    rows = make_rows(tmp_path / "audio", {"full": 2, "separation": 1}, duration_s=0.5)
+    rows = make_rows({"full": 2, "separation": 1}, duration_s=0.5)
     config = ReducedConfig(rows=str(write_built(tmp_path / "rows", rows)), out=str(tmp_path / "reduced"))
     with pytest.raises(MajlError, match=r"1 of 3 rows .*c/separation0 \(separation\)"):
         make_reduced_corpus(config)

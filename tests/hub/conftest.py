@@ -1,5 +1,8 @@
 """A Hub of our own, and a process that talks to it."""
 
+import os
+import sys
+
 import pytest
 from hub_client import Client
 from local_hub import LocalHub
@@ -22,6 +25,7 @@ def hub(_hub_server):
 def hub_client(_hub_server, tmp_path_factory):
     """A `Client` of the local Hub, logged in; its cache stays for the session."""
     folder = tmp_path_factory.mktemp("hub-client")
-    client = Client(_hub_server.environment(folder / "home"), folder)
+    modules = os.pathsep.join(filter(None, sys.path))  # it can import what this process can
+    client = Client(_hub_server.environment(folder / "home") | {"PYTHONPATH": modules}, folder)
     yield client
     client.close()

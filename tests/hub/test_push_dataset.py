@@ -5,15 +5,9 @@ import json
 
 import pytest
 from built_corpora import make_track, read_rows, write_built
-from hub_client import ClientError
+from hub_client import ClientError, push, refused
 from local_hub import TOKEN
 
-PUSH = """
-from majl_hf.publish.dataset import push_dataset
-from majl_hf.publish.hub import Target
-folder, allow = arguments.pop("folder"), arguments.pop("allow", ())
-result = vars(push_dataset(folder, Target(**arguments), allow))
-"""
 LOAD = """
 import hashlib
 from datasets import load_dataset
@@ -35,8 +29,8 @@ def tracks():
     ]
 
 
-def push(client, folder, repo_id="tester/songs", **options):
-    return client.run(PUSH, folder=str(folder), repo_id=repo_id, **options)
+def push_songs(client, folder, repo_id="tester/songs", **options):
+    return client.push("dataset", folder, repo_id, **options)
 
 
 def facts(rows, *ids):
@@ -45,7 +39,7 @@ def facts(rows, *ids):
 
 def test_rows_that_may_be_passed_on_arrive_with_their_card(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", tracks())
-    report = push(hub_client, folder)
+    report = push_songs(hub_client, folder)
     assert TOKEN not in hub_client.output
     assert report["left_out"] == {"mir1k": 1} and report["num_rows"] == 2
     repository = hub.repositories["datasets", "tester/songs"]
@@ -67,7 +61,7 @@ def test_reports_stay_here_and_the_card_says_what_they_say(hub, hub_client, tmp_
     pseudo = write_built(tmp_path / "pseudo", tracks())
     (pseudo / "pseudo_labels.json").write_text(json.dumps({"card": "Made by a teacher.", "dropped": {"mir1k/z": 0.1}}))
     (pseudo / "confidences.png").write_bytes(b"picture")
-    report = push(hub_client, pseudo, "tester/pseudo")
+    report = push_songs(hub_client, pseudo, "tester/pseudo")
     assert sorted(report["files"])[:2] == ["README.md", "confidences.png"] and len(report["files"]) == 4
     files = hub.files("datasets", "tester/pseudo")
     card = files["README.md"].decode()
@@ -78,7 +72,7 @@ def test_reports_stay_here_and_the_card_says_what_they_say(hub, hub_client, tmp_
     combined = write_built(tmp_path / "combined", tracks())
     facts = {"majl_hf": "0", "inputs": [{"corpora": ["own", "mir1k"]}], "dropped": [], "moved": [{"id": "mir1k/w"}]}
     (combined / "combine.json").write_text(json.dumps(facts))
-    push(hub_client, combined, "tester/combined")
+    push_songs(hub_client, combined, "tester/combined")
     card = hub.files("datasets", "tester/combined")["README.md"].decode()
     assert "Combined by `majl_hf` 0" in card and "The report named here stays with whoever made" in card
     for kind, id in hub.repositories:
@@ -87,9 +81,9 @@ def test_reports_stay_here_and_the_card_says_what_they_say(hub, hub_client, tmp_
 
 def test_load_by_id_stream_and_by_revision(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", tracks())
-    first = push(hub_client, folder, "tester/revised")["commit"]
+    first = push_songs(hub_client, folder, "tester/revised")["commit"]
     fewer = write_built(tmp_path / "fewer", [make_track("own/z", **FREE)])
-    push(hub_client, fewer, "tester/revised", revision="v2")
+    push_songs(hub_client, fewer, "tester/revised", revision="v2")
     on_branch = hub.files("datasets", "tester/revised", "v2")
     assert [path for path in on_branch if path.startswith("data/")] == ["data/train-00000-of-00001.parquet"]
     rows = read_rows(folder) | read_rows(fewer)
@@ -98,17 +92,17 @@ def test_load_by_id_stream_and_by_revision(hub, hub_client, tmp_path):
     assert hub_client.run(LOAD, path="tester/revised") == [of_main, of_main]
     assert hub_client.run(LOAD, path="tester/revised", revision="v2") == [of_branch, of_branch]
     # On the main branch, too, shards of an earlier upload are gone, but its revision still has them.
-    push(hub_client, fewer, "tester/revised")
+    push_songs(hub_client, fewer, "tester/revised")
     assert hub_client.run(LOAD, path="tester/revised", revision=first) == [of_main, of_main]
     assert hub_client.run(LOAD, path="tester/revised") == [of_branch, of_branch]
 
 
 def test_a_private_repository_needs_the_token(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
-    push(hub_client, folder, "tester/private")
+    push_songs(hub_client, folder, "tester/private")
     with pytest.raises(ClientError, match="tester/private"):
         hub_client.run(LOAD, path="tester/private", token=False)
-    push(hub_client, folder, "tester/public", private=False)
+    push_songs(hub_client, folder, "tester/public", private=False)
     assert [list(loaded) for loaded in hub_client.run(LOAD, path="tester/public", token=False)] == [
         ["train"],
         ["train"],
@@ -116,7 +110,7 @@ def test_a_private_repository_needs_the_token(hub, hub_client, tmp_path):
 
 
 def test_dry_run_touches_nothing(hub, hub_client, tmp_path):
-    report = push(hub_client, write_built(tmp_path / "built", tracks()), dry_run=True)
+    report = push_songs(hub_client, write_built(tmp_path / "built", tracks()), dry_run=True)
     assert report["commit"] is None and report["left_out"] == {"mir1k": 1} and len(report["files"]) == 3
     assert all(size > 0 for size in report["files"].values())
     assert hub.requests == []
@@ -125,49 +119,26 @@ def test_dry_run_touches_nothing(hub, hub_client, tmp_path):
 def test_a_hub_that_refuses_is_reported_without_the_token(hub, hub_client, tmp_path):
     folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
     with pytest.raises(ClientError, match=r"PushError: The upload to tester/songs failed\. The Hub answers 401"):
-        push(hub_client, folder, token="hf_wrong_secret")
+        push_songs(hub_client, folder, token="hf_wrong_secret")
     assert "PushError" in hub_client.output and "hf_wrong_secret" not in hub_client.output
     assert hub.repositories == {}
 
 
-# What is refused is refused before anything is sent, so these run right here.
-
-
-def refused(folder, match, **options):
-    from majl_hf.errors import PushError
-    from majl_hf.publish.dataset import push_dataset
-    from majl_hf.publish.hub import Target
-
-    with pytest.raises(PushError, match=match):
-        push_dataset(folder, Target(options.pop("repo_id", "tester/songs"), dry_run=True), **options)
-
-
-def test_nothing_left_is_an_error(tmp_path):
-    folder = write_built(tmp_path / "built", [make_track("mir1k/x"), make_track("ssvd/x", "vocals")])
-    refused(folder, r"Nothing is left to upload: all 2 rows are from \['mir1k', 'ssvd'\]")
-
-
 def test_unknown_licences_need_a_word(tmp_path):
-    from majl_hf.publish.dataset import push_dataset
-    from majl_hf.publish.hub import Target
-
     odd = make_track("own/x", licence="ask me")
     folder = write_built(tmp_path / "built", [odd, make_track("mir1k/x")])
-    refused(folder, r"rows of \['own'\] may be redistributed is not known \(licences: \['ask me'\]\)")
-    assert push_dataset(folder, Target("tester/songs", dry_run=True), ["own"]).num_rows == 1
-    refused(folder, r"\['mir1k'\] must not be redistributed", allow=["own", "mir1k"])
-    refused(folder, r"allow names \['other'\]", allow=["other"])
+    refused("dataset", folder, r"rows of \['own'\] may be redistributed is not known \(licences: \['ask me'\]\)")
+    assert push("dataset", folder, "tester/songs", dry_run=True, allow=["own"])["num_rows"] == 1
+    refused("dataset", folder, r"\['mir1k'\] must not be redistributed", allow=["own", "mir1k"])
+    refused("dataset", folder, r"allow names \['other'\]", allow=["other"])
 
 
-def test_renamed_corpora_keep_their_licence(tmp_path):
+def test_nothing_left_is_an_error_and_renamed_corpora_keep_their_licence(tmp_path):
+    folder = write_built(tmp_path / "forbidden", [make_track("mir1k/x"), make_track("ssvd/x", "vocals")])
+    refused("dataset", folder, r"Nothing is left to upload: all 2 rows are from \['mir1k', 'ssvd'\]")
     renamed = make_track("mine/x", licence="research only, no redistribution")
-    refused(write_built(tmp_path / "built", [renamed]), "Nothing is left")
-    refused(tmp_path / "built", r"\['mine'\] must not be redistributed", allow=["mine"])
-
-
-def test_repository_needs_owner_and_name(tmp_path):
-    folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
-    refused(folder, "repository is 'songs'; it must be OWNER/NAME", repo_id="songs")
+    refused("dataset", write_built(tmp_path / "built", [renamed]), "Nothing is left")
+    refused("dataset", tmp_path / "built", r"\['mine'\] must not be redistributed", allow=["mine"])
 
 
 def test_command_line_says_what_is_left_out(tmp_path):

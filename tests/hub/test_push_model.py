@@ -9,20 +9,11 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from hub_client import ClientError
+from hub_client import ClientError, refused
 from huggingface_hub import ModelCard
 from local_hub import TOKEN
 from without_package import WITHOUT_PACKAGE
 
-PUSH = """
-import time
-from majl_hf.publish.hub import Target
-from majl_hf.publish.model import push_model
-time.sleep = lambda seconds: None  # the Hub's client waits seconds between two tries
-options = {name: arguments.pop(name) for name in ("card", "licence", "results") if name in arguments}
-source = arguments.pop("source")
-result = vars(push_model(source, Target(**arguments), **options))
-"""
 # The sum of what a model computes on a fixed input, which tells one set of weights from another.
 FINGERPRINT = """
 import torch
@@ -34,16 +25,13 @@ with torch.no_grad():
 result = [output.vocals.double().sum().item(), output.pitch_logits.double().sum().item()]
 """
 LOAD = """
-import time
-time.sleep = lambda seconds: None
 from majl_hf import MajlModel
 MajlModel.from_pretrained(**arguments)
 """
 MAJL = """
-import os, time
+import os
 from typer.testing import CliRunner
 from majl_hf.cli import app
-time.sleep = lambda seconds: None
 os.environ.pop("HF_TOKEN") if arguments.get("logged_out") else None
 try:
     outcome = CliRunner().invoke(app, arguments["line"])
@@ -54,7 +42,7 @@ result = [outcome.exit_code, outcome.stdout, outcome.stderr]
 
 
 def push(client, source, repo_id="tester/model", licence="cc-by-nc-4.0", **options):
-    return client.run(PUSH, source=str(source), repo_id=repo_id, licence=licence, **options)
+    return client.push("model", source, repo_id, licence=licence, **options)
 
 
 def majl(client, *line, logged_out=False):
@@ -288,25 +276,13 @@ def test_pickled_weights_are_not_loaded(hub, hub_client, tiny_model_folder, song
     assert not [request for request in hub.requests if "pytorch_model" in request]
 
 
-# What is refused is refused before anything is sent, so these run right here.
-
-
-def refused(match, source, **options):
-    from majl_hf.errors import PushError
-    from majl_hf.publish.hub import Target
-    from majl_hf.publish.model import push_model
-
-    with pytest.raises(PushError, match=match):
-        push_model(source, Target(options.pop("repo_id", "me/model"), dry_run=True), **options)
-
-
 def test_what_is_no_model_is_refused(tiny_model_folder, tmp_path):
-    refused("nowhere is no shipped name", "nowhere", licence="mit")
-    refused("repository is 'model'; it must be OWNER/NAME", tiny_model_folder, repo_id="model", licence="mit")
-    refused("repository is 'me/a b', which the Hub does not allow", tiny_model_folder, repo_id="me/a b", licence="mit")
-    refused(r"There is no card .*README.md, and a model needs one. Give a licence", tiny_model_folder)
+    refused("model", "nowhere", "nowhere is no shipped name", licence="mit")
+    refused("model", tiny_model_folder, "is 'model'; it must be OWNER/NAME", repo_id="model", licence="mit")
+    refused("model", tiny_model_folder, "is 'me/a b', which the Hub does not allow", repo_id="me/a b", licence="mit")
+    refused("model", tiny_model_folder, r"There is no card .*README.md, and a model needs one. Give a licence")
     (tmp_path / "card.md").write_text("---\nlibrary_name: transformers\n---\n# A model")
-    refused("names no licence", tiny_model_folder, card=tmp_path / "card.md")
+    refused("model", tiny_model_folder, "names no licence", card=tmp_path / "card.md")
 
 
 def test_weights_that_are_not_whole_are_refused(tiny_model_folder, tmp_path):
@@ -317,6 +293,6 @@ def test_weights_that_are_not_whole_are_refused(tiny_model_folder, tmp_path):
     state = load_file(tmp_path / "model.safetensors")
     state.pop(next(name for name in state if name.endswith("weight")))
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    refused(r"do not fit its config.json: \{'missing_keys'", tmp_path, licence="mit")
+    refused("model", tmp_path, r"do not fit its config.json: \{'missing_keys'", licence="mit")
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
-    refused("cannot be loaded, so it is not uploaded", tmp_path, licence="mit")
+    refused("model", tmp_path, "cannot be loaded, so it is not uploaded", licence="mit")

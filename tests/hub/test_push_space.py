@@ -4,19 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from majl_hf.errors import PushError
-from majl_hf.publish.hub import Target
-from majl_hf.publish.space import push_space
+from hub_client import push, refused
 
 ROOT = Path(__file__).parents[2]
 WHEEL = "majl_hf-0.1.0-py3-none-any.whl"
-PUSH = """
-from majl_hf.publish.hub import Target
-from majl_hf.publish.space import push_space
-folder, wheel = arguments.pop("folder"), arguments.pop("wheel", None)
-result = vars(push_space(folder, Target(**arguments), wheel))
-"""
 PULL = """
 import hashlib, pathlib
 from huggingface_hub import HfApi, snapshot_download
@@ -48,8 +39,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_goes_and_comes_back(hub, hub_client, folder, tmp_path):
-    arguments = {"folder": str(folder), "repo_id": "tester/space", "wheel": str(tmp_path / WHEEL)}
-    report = hub_client.run(PUSH, **arguments)
+    report = hub_client.push("space", folder, "tester/space", wheel=str(tmp_path / WHEEL))
     assert hub.repositories["spaces", "tester/space"].private
     files, sdk = hub_client.run(PULL, repo_id="tester/space", repo_type="space")
     assert sdk == "gradio"
@@ -64,15 +54,15 @@ def test_goes_and_comes_back(hub, hub_client, folder, tmp_path):
     newer = tmp_path / "majl_hf-0.2.0-py3-none-any.whl"
     shutil.copy(tmp_path / WHEEL, newer)
     (folder / "requirements.txt").write_text(f"./{newer.name}\n")
-    hub_client.run(PUSH, **arguments | {"wheel": str(newer)})
+    hub_client.push("space", folder, "tester/space", wheel=str(newer))
     assert [path for path in hub.files("spaces", "tester/space") if path.endswith(".whl")] == [newer.name]
 
 
 def test_the_space_of_this_repository_with_a_wheel_built_for_it():
-    report = push_space(ROOT / "spaces/majl-separation-pitch", Target("me/space", dry_run=True))
-    wheel = next(path for path in report.files if path.endswith(".whl"))
-    assert wheel.startswith("majl_hf-") and report.files[wheel] > 1_000_000
-    assert {"README.md", "app.py", "requirements.txt"} < report.files.keys()
+    files = push("space", ROOT / "spaces/majl-separation-pitch", "me/space", dry_run=True)["files"]
+    wheel = next(path for path in files if path.endswith(".whl"))
+    assert wheel.startswith("majl_hf-") and files[wheel] > 1_000_000
+    assert {"README.md", "app.py", "requirements.txt"} < files.keys()
 
 
 @pytest.mark.parametrize(
@@ -90,17 +80,12 @@ def test_the_space_of_this_repository_with_a_wheel_built_for_it():
 def test_metadata_is_checked(folder, tmp_path, old, new, match):
     assert old in README
     (folder / "README.md").write_text(README.replace(old, new), encoding="utf-8")
-    refused(folder, tmp_path / WHEEL, match)
-
-
-def refused(folder, wheel, match):
-    with pytest.raises(PushError, match=match):
-        push_space(folder, Target("me/space", dry_run=True), wheel)
+    refused("space", folder, match, wheel=tmp_path / WHEEL)
 
 
 def test_another_wheel_is_refused(folder, tmp_path):
     (folder / "requirements.txt").write_text("./majl_hf-0.0.9-py3-none-any.whl\n")
-    refused(folder, tmp_path / WHEEL, r"requirements.txt names majl_hf-0.0.9-py3-none-any.whl, but the wheel is")
-    refused(folder, tmp_path / "absent.whl", r"absent.whl is not a wheel of this package")
+    refused("space", folder, r"names majl_hf-0.0.9-py3-none-any.whl, but the wheel is", wheel=tmp_path / WHEEL)
+    refused("space", folder, r"absent.whl is not a wheel of this package", wheel=tmp_path / "absent.whl")
     (folder / "README.md").unlink()
-    refused(folder, tmp_path / WHEEL, "has no README.md")
+    refused("space", folder, "has no README.md", wheel=tmp_path / WHEEL)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from built_corpora import make_rows, write_built
 from huggingface_hub import ModelCard
 from local_hub import TOKEN
-from row_files import make_rows, write_built
 from training_runs import rows_of, run_values
 
 ROOT = Path(__file__).parents[2]
@@ -22,9 +22,7 @@ result = [sum(p.double().sum().item() for p in model.parameters()),
 
 @pytest.mark.timeout(900)
 def test_two_steps_are_pushed(hub, hub_client, tiny_model_folder, tmp_path):
-    rows = write_built(
-        tmp_path / "rows", make_rows(tmp_path / "audio", {"full": 2, "accompaniment": 1}, duration_s=1.0)
-    )
+    rows = write_built(tmp_path / "rows", make_rows({"full": 2, "accompaniment": 1}, duration_s=1.0))
     pushed = {"push_to_hub": True, "hub_model_id": "tester/trained", "hub_private_repo": True}
     config = run_values(tiny_model_folder, tmp_path / "run", rows_of(rows), save_steps=1, **pushed)
     path = tmp_path / "run.yaml"

@@ -1,9 +1,9 @@
 import numpy as np
+from built_corpora import TONE_RATE, make_rows, write_built
 from corpus_files import steady_clip, tone, write, write_mir1k
-from row_files import RATE, make_rows, write_built
 
 from majl_hf.evaluation.runner import score_clip
-from majl_hf.evaluation.systems import SystemOutput
+from majl_hf.evaluation.systems import PitchTrack, SystemOutput
 from majl_hf.mixing.clips import iter_validation_clips
 from majl_hf.mixing.config import FOLDERS, RowsCorpus
 
@@ -30,19 +30,19 @@ def test_stems_keep_rate_and_channels(tmp_path):
 
 
 def test_of_rows_with_a_mixture_alone_the_pitch_is_judged_without_its_octave(tmp_path):
-    rows = make_rows(tmp_path / "audio", {"pitch": 1, "separation": 1}, duration_s=1.0)
+    rows = make_rows({"pitch": 1, "separation": 1}, duration_s=1.0)
     clips = list(iter_validation_clips(RowsCorpus(folder=str(write_built(tmp_path / "built", rows)))))
     by_id = {clip.id: clip for clip in clips}
     pitch, stems = by_id["c/pitch0"], by_id["c/separation0"]
-    assert pitch.vocals is None and pitch.mixture.shape == (1, RATE) and not pitch.label.octave_reliable
-    assert stems.vocals.shape == stems.mixture.shape == (1, RATE) and stems.label is None
+    assert pitch.vocals is None and pitch.mixture.shape == (1, TONE_RATE) and not pitch.label.octave_reliable
+    assert stems.vocals.shape == stems.mixture.shape == (1, TONE_RATE) and stems.label is None
 
     class OctaveDown:
         name = "an octave down"
 
         def __call__(self, mixture, sampling_rate):
             times_s = np.arange(101) * 0.01
-            return SystemOutput(mixture, times_s, np.full(101, 110.0), np.ones(101, dtype=bool))
+            return SystemOutput(mixture, PitchTrack(times_s, np.full(101, 110.0), np.ones(101, dtype=bool)))
 
     scores = score_clip(OctaveDown(), pitch).scores
     assert scores.keys() == {"rca", "vr", "vfa"} and scores["rca"] > 0.98

@@ -1,33 +1,30 @@
 """Training straight from rows: Trainer and Accelerate take each process's share as it is, resume, and stay small."""
 
 import io
-import json
-import os
-import subprocess
-import sys
+import re
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
-from processes import run_two_processes
-from row_files import RATE, make_rows, write_built
+from built_corpora import TONE_RATE, make_rows, write_built
+from processes import in_a_process, in_two_processes
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 from training_runs import rows_of, run_values
 
+from majl_hf.mixing.items import JointMixtureDataset, collate
 from majl_hf.mixing.streaming import StreamingMixtureDataset
 from majl_hf.training import TrainingConfig, make_trainer, train
 
-ROOT = Path(__file__).parents[2]
 COUNTS = {"full": 3, "separation": 2, "pitch": 3, "vocals": 2, "accompaniment": 2}
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    rows = make_rows(tmp_path_factory.mktemp("audio"), COUNTS, duration_s=1.0)
-    return write_built(tmp_path_factory.mktemp("corpus") / "built", rows)
+    return write_built(tmp_path_factory.mktemp("built"), make_rows(COUNTS, duration_s=1.0), num_shards=2)
 
 
 def values(built, model, output, streaming=True, **arguments) -> dict:
@@ -68,35 +65,23 @@ def test_a_resumed_streaming_run_is_the_uninterrupted_one(built, tiny_model_fold
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-TWO = """
-import json, os, sys
-import majl_hf
-import torch
-from majl_hf.training import TrainingConfig, make_trainer
-trainer = make_trainer(TrainingConfig.model_validate(json.loads(sys.argv[1])))
-used = []
-step = trainer.compute_loss
-def recording(model, inputs, *args, **kwargs):
-    used.extend(inputs["ids"])
-    return step(model, inputs, *args, **kwargs)
-trainer.compute_loss = recording
-trainer.train()
-gathered = [None] * torch.distributed.get_world_size()
-torch.distributed.all_gather_object(gathered, (trainer.args.world_size, trainer.state.global_step, used))
-if torch.distributed.get_rank() == 0:
-    print("RESULT", json.dumps(gathered), flush=True)
-torch.distributed.barrier()
-os._exit(0)  # what was to be seen was seen; a busy machine takes long to tear torch down
-"""
+def train_and_record(config: dict) -> tuple[int, int, list[str]]:
+    """Number of processes, number of steps, and the items that this one was given."""
+    trainer = make_trainer(TrainingConfig.model_validate(config))
+    compute_loss, used = trainer.compute_loss, []
+
+    def recording(model, inputs, *args, **kwargs):
+        used.extend(inputs["ids"])
+        return compute_loss(model, inputs, *args, **kwargs)
+
+    trainer.compute_loss = recording
+    trainer.train()
+    return trainer.args.world_size, trainer.state.global_step, used
 
 
-@pytest.mark.timeout(600)
 def test_two_training_processes_see_other_rows(built, tiny_model_folder, tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
     config = values(built, tiny_model_folder, tmp_path / "run", max_steps=3, save_strategy="no")
-    output = run_two_processes(script, [json.dumps(config)])
-    results = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
+    results = in_two_processes(train_and_record, config)
     assert [(world_size, steps) for world_size, steps, _ in results] == [(2, 3), (2, 3)]
     rows = [
         [id.removeprefix("unknown+").removeprefix("silence+").split("@")[0] for id in used] for _, _, used in results
@@ -106,25 +91,27 @@ def test_two_training_processes_see_other_rows(built, tiny_model_folder, tmp_pat
     assert sorted(rows[0] + rows[1]) == sorted(f"c/{kind}{n}" for kind, count in COUNTS.items() for n in range(count))
 
 
+def grown_mib(values: dict) -> float:
+    """By how much 40 items raise the resident memory of this process after the first 8."""
+    data = TrainingConfig.model_validate(values).data.model_copy(update={"length": 48})
+    dataset = StreamingMixtureDataset(data, 2, 0, 1) if data.streaming else JointMixtureDataset(data)
+    batches, memory = iter(DataLoader(dataset, batch_size=2, collate_fn=collate)), []
+    for count in (4, 20):
+        assert len([batch["ids"] for batch in islice(batches, count)]) == count
+        memory.append(int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
+    return memory[1] - memory[0]
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("streaming", [False, True])
-def test_the_benchmark_measures_flat_memory(tmp_path, streaming):
+def test_memory_stays_flat(tmp_path, streaming):
     """24 songs of two times 4 MB of FLAC, read more than once: memory grows by less than two of them."""
-    (tmp_path / "audio").mkdir()
-    row = make_rows(tmp_path / "audio", {"full": 1})[0]
-    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 120 * RATE)
+    row = make_rows({"full": 1})[0]
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 120 * TONE_RATE)
     file = io.BytesIO()
-    soundfile.write(file, noise, RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, noise, TONE_RATE, format="FLAC", subtype="PCM_16")
     assert len(file.getvalue()) > 3_000_000
     parts = {name: {"bytes": file.getvalue(), "path": "x.flac"} for name in ("vocals", "accompaniment")}
     songs = [{**row, **parts, "id": f"c/song{number}", "duration_s": 120.0} for number in range(24)]
-    built = write_built(tmp_path / "built", songs, num_shards=1)
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values(built, "unread", tmp_path / "out", streaming)))
-    script = ROOT / "scripts/experiments/benchmark_loader.py"
-    command = [sys.executable, script, tmp_path / "run.yaml", "--items", "40", "--warmup-items", "8", "--workers", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
-    assert process.returncode == 0, process.stderr[-3000:]
-    result = json.loads(process.stdout)
-    assert result["items"] == 40 and result["audio_s_per_s"] > 0
-    assert 0 < result["at_end"]["resident_mib"] < result["at_start"]["resident_mib"] + 16
+    built = write_built(tmp_path / "built", songs)
+    assert in_a_process(grown_mib, values(built, "unread", tmp_path / "out", streaming)) < 16

@@ -1,7 +1,7 @@
-"""Rows in the order of the epoch: each once, whatever the number of workers and processes, resumed anywhere."""
+"""Items of rows, map-style and streamed in the order of the epoch: there each row once, whatever the number of workers
+and processes, resumed anywhere."""
 
 import gc
-import json
 import tracemalloc
 from collections import Counter
 
@@ -9,14 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from processes import run_two_processes
-from row_files import RATE, make_rows, write_built
+from built_corpora import TONE_RATE, make_rows, write_built
+from corpus_files import cents, dominant_hz, tone, write
+from processes import in_two_processes
+from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
 from majl_hf.errors import CorpusError
 from majl_hf.mixing.config import MixingConfig
 from majl_hf.mixing.items import JointMixtureDataset, collate
-from majl_hf.mixing.streaming import StreamingMixtureDataset
+from majl_hf.mixing.streaming import StreamingMixtureDataset, process_rank
 from majl_hf.rows.reading import ParquetRows
 
 COUNTS = {"full": 3, "separation": 3, "pitch": 3, "vocals": 3, "accompaniment": 3}
@@ -24,21 +26,28 @@ NAMES = ("mixture", "vocals", "f0_hz", "pitch_weight", "octave_reliable", "vocal
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    return make_rows(tmp_path_factory.mktemp("audio"), COUNTS)
+def rows():
+    return make_rows(COUNTS)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, rows):
-    return write_built(tmp_path_factory.mktemp("corpus") / "built", rows)
+    return write_built(tmp_path_factory.mktemp("built"), rows, num_shards=2)
+
+
+def make_config(folder, source=None, **options) -> MixingConfig:
+    sources = [{"kind": "rows", "folder": str(folder), **(source or {})}]
+    return MixingConfig(**{"sources": sources, "sampling_rate": TONE_RATE, "segment_samples": 4000, **options})
+
+
+def make_direct(folder, **options) -> JointMixtureDataset:
+    return JointMixtureDataset(make_config(folder, **{"length": 24, "segment_samples": TONE_RATE, **options}))
 
 
 def make(folder, batch_size=2, rank=0, world_size=1, source=None, **options):
     """Solo voices are not replaced by labelled ones unless `source` says so."""
     source = {"vocals": {"labelled_probability": 0.0}, **(source or {})}
-    sources = [{"kind": "rows", "folder": str(folder), **source}]
-    values = {"sources": sources, "streaming": True, "sampling_rate": RATE, "segment_samples": 4000, **options}
-    return StreamingMixtureDataset(MixingConfig(**values), batch_size, rank, world_size)
+    return StreamingMixtureDataset(make_config(folder, source, streaming=True, **options), batch_size, rank, world_size)
 
 
 def primary(item) -> str:
@@ -67,7 +76,7 @@ def test_every_row_once_an_epoch_in_another_order(built):
 
 @pytest.mark.parametrize("plain", [True, False])  # read by seeking, or by row groups that are cached
 def test_nothing_is_kept_from_one_epoch_to_the_next(rows, tmp_path, plain):
-    dataset = make(write_built(tmp_path / "built", rows, plain=plain))
+    dataset = make(write_built(tmp_path, rows, num_shards=2, plain=plain))
     kept = []
     tracemalloc.start()
     try:
@@ -92,12 +101,13 @@ def test_a_given_length_goes_on_into_the_next_pass(built):
     assert ids(dataset)[5:20] == ids(make(built, length=60))[45:60]
 
 
+@pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
-def test_batches_do_not_depend_on_workers(built, num_workers):
-    dataset = make(built)
+def test_batches_do_not_depend_on_workers(built, num_workers, streaming):
+    dataset = make(built) if streaming else make_direct(built, length=15)
     for epoch in (0, 1):
         dataset.set_epoch(epoch)
-        expected = collate(list(dataset))
+        expected = collate(list(dataset) if streaming else [dataset[index] for index in range(15)])
         batches = list(DataLoader(dataset, batch_size=2, num_workers=num_workers, collate_fn=collate))
         assert [len(batch["ids"]) for batch in batches] == [2] * 7 + [1]
         assert [id for batch in batches for id in batch["ids"]] == expected["ids"]
@@ -145,35 +155,18 @@ def test_ranks_are_disjoint_and_lose_nothing(built):
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-PROCESS = """
-import json
-import torch
-from torch.utils.data import DataLoader
-from test_streaming import make, primary
-from majl_hf.mixing.items import collate
-torch.distributed.init_process_group("gloo")
-from majl_hf.mixing.streaming import process_rank
-dataset = make({folder!r}, rank=None, world_size=None)
-assert (dataset.rank, dataset.world_size) == process_rank()
-loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=collate)
-ids = [primary(dict(id=id)) for batch in loader for id in batch["ids"]]
-gathered = [None] * torch.distributed.get_world_size()
-torch.distributed.all_gather_object(gathered, ids)
-if torch.distributed.get_rank() == 0:
-    print("RESULT", json.dumps(gathered))
-torch.distributed.destroy_process_group()
-"""
+def ids_of_this_process(folder: str) -> list[str]:
+    torch.distributed.init_process_group("gloo")
+    dataset = make(folder, rank=None, world_size=None)
+    assert (dataset.rank, dataset.world_size) == process_rank()
+    loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=collate)
+    return [primary({"id": id}) for batch in loader for id in batch["ids"]]
 
 
-@pytest.mark.timeout(600)
-def test_two_processes_share_the_rows(built, tmp_path):
-    script = tmp_path / "process.py"
-    script.write_text(PROCESS.format(folder=str(built)))
-    output = run_two_processes(script, [])
-    shares = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
-    assert len(shares) == 2  # the world size
-    assert not set(shares[0]) & set(shares[1])
-    assert sorted(shares[0] + shares[1]) == sorted(ids(make(built)))
+def test_two_processes_share_the_rows(built):
+    first, second = in_two_processes(ids_of_this_process, str(built))
+    assert first and second and not set(first) & set(second)
+    assert sorted(first + second) == sorted(ids(make(built)))
 
 
 def test_partners_come_from_the_rows_nearby(built):
@@ -217,27 +210,84 @@ def test_streamed_and_direct_items_agree_in_distribution(built):
 
 def test_weighted_visits(tmp_path, rows):
     weighted = [{**row, "sampling_weight": 5.0 if row["id"] == "c/full1" else 0.5} for row in rows]
-    drawn = Counter(ids(make(write_built(tmp_path / "built", weighted), visits="weighted")))
+    drawn = Counter(ids(make(write_built(tmp_path, weighted, num_shards=2), visits="weighted")))
     assert sum(drawn.values()) == 15 and drawn["c/full1"] in (6, 7)  # 15 * 5 / 12
 
 
-def test_a_shard_cut_in_half_is_named(built, tmp_path, rows):
-    folder = write_built(tmp_path / "built", rows)
+def test_every_kind_has_its_recipe(built):
+    kinds = Counter()
+    dataset = make_direct(built, length=60, speed_probability=0.0, pan_probability=0.0)
+    for index in range(len(dataset)):
+        item, segment = dataset[index], dataset.draw(index)
+        kind = primary(item).rstrip("0123456789")
+        kinds[kind] += 1
+        assert torch.equal(item["mixture"], item["vocals"] + torch.from_numpy(segment.accompaniment))
+        assert item["vocals_weight"].unique().tolist() == [0.0 if kind == "c/pitch" else 1.0]
+        labelled = kind in ("c/pitch", "c/full", "c/accompaniment")
+        assert bool(item["pitch_weight"].any()) == labelled, item["id"]
+        assert (item["octave_reliable"] == 0).any() == (kind == "c/pitch")
+        if kind == "c/pitch":
+            assert not item["vocals"].any()
+            f0_hz = float(item["f0_hz"][item["f0_hz"] > 0].median())
+            assert abs(cents(dominant_hz(item["mixture"][0].numpy(), TONE_RATE), f0_hz)) < 10
+    assert kinds.keys() == {f"c/{kind}" for kind in COUNTS}
+
+
+def test_weights_decide_how_often_rows_come(tmp_path, rows):
+    weighted = [{**row, "sampling_weight": 6.0 if row["id"] == "c/pitch0" else 0.5} for row in rows]
+    dataset = make_direct(
+        write_built(tmp_path, weighted), length=300, segment_samples=2000, source={"vocals": {"weight": 0.0}}
+    )
+    drawn = Counter(primary(dataset[index]) for index in range(300))
+    total = 6.0 + 0.5 * 11  # of fifteen rows, three are vocals
+    assert drawn["c/pitch0"] == pytest.approx(300 * 6.0 / total, abs=30)
+    assert drawn["c/pitch1"] == pytest.approx(300 * 0.5 / total, abs=13)
+    assert not any(name.startswith("c/vocals") for name in drawn)
+
+
+def test_pseudo_rows_count_as_far_as_they_are_trusted(tmp_path, rows):
+    stems = [row for row in rows if row["label_kind"] == "separation"]
+    pseudo = [{**row, "label_kind": "pseudo", "vocals_confidence": [0.25, 0.75]} for row in stems]
+    item = make_direct(write_built(tmp_path, pseudo), source={"pseudo": {"vocals_weight": 0.5}})[0]
+    assert item["vocals_weight"].numpy() == pytest.approx(0.25)
+
+
+def test_rows_and_folders_mix(built, tmp_path):
+    write(tmp_path / "music" / "a.wav", tone(900.0, 3.0, TONE_RATE), TONE_RATE)
+    sources = [
+        {"kind": "rows", "folder": str(built), "label_kinds": ["vocals", "full"]},
+        {"kind": "music", "folder": str(tmp_path / "music"), "min_duration_s": 1.0, "weight": 0.0},
+    ]
+    dataset = make_direct(built, sources=sources, length=12)
+    assert any("+music/a@" in dataset[index]["id"] for index in range(12))
+
+
+def test_a_shard_cut_in_half_is_named(tmp_path, rows):
+    folder = write_built(tmp_path, rows, num_shards=2)
     shard = sorted((folder / "data").iterdir())[1]
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
-    with pytest.raises(CorpusError, match=shard.name):
+    with pytest.raises(CorpusError, match=f"{shard.name} cannot be read as Parquet"):
         make(folder)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rank": 2, "world_size": 2}, "The rank is 2"),
-        ({"rank": 20, "world_size": 21}, "15 rows cannot be shared by 21"),
-    ],
-)
-def test_refusals(built, options, message):
-    with pytest.raises(ValueError, match=message):
-        make(built, **options)
+def test_refusals(built, rows, tmp_path):
+    with pytest.raises(ValueError, match="The rank is 2"):
+        make(built, rank=2, world_size=2)
+    with pytest.raises(ValueError, match="15 rows cannot be shared by 21"):
+        make(built, rank=20, world_size=21)
     with pytest.raises(ValueError, match="an epoch has 15"):
         make(built).seek(16)
+    with pytest.raises(CorpusError, match=r"no split 'test'; its splits are \['train'\]"):
+        make_direct(built, source={"split": "test"})
+    with pytest.raises(CorpusError, match="neither a folder"):
+        make_direct(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="nothing for them to stand over"):
+        make_direct(built, source={"label_kinds": ["vocals"]})
+    with pytest.raises(CorpusError, match="No row of kind pseudo"):
+        make_direct(built, source={"label_kinds": ["pseudo"]})
+    with pytest.raises(ValidationError, match="cannot be streamed"):
+        MixingConfig(sources=[{"kind": "music", "folder": "x"}], streaming=True)
+    with pytest.raises(ValueError, match="length is missing"):
+        JointMixtureDataset(MixingConfig(sources=[{"kind": "music", "folder": "x"}]))
+    with pytest.raises(ValueError, match="have weight 0"):
+        make_direct(write_built(tmp_path, [{**row, "sampling_weight": 0.0} for row in rows]))

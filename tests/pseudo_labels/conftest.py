@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from row_files import make_rows, write_built
+from built_corpora import make_rows, write_built
 
 from majl_hf.evaluation.systems import PitchTrack
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher
@@ -42,8 +42,7 @@ def vocals_teacher() -> VocalsTeacher:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     """Tones of 220 and 230 Hz, 1 s each, labelled with these pitches where the kind has a label."""
-    rows = make_rows(tmp_path_factory.mktemp("tones"), COUNTS, duration_s=1.0)
-    return write_built(tmp_path_factory.mktemp("corpus") / "built", rows)
+    return write_built(tmp_path_factory.mktemp("corpus") / "built", make_rows(COUNTS, duration_s=1.0), num_shards=2)
 
 
 @pytest.fixture

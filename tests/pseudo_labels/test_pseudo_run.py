@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from built_corpora import contents, read_rows
+from built_corpora import contents, make_rows, read_rows, write_built
 from datasets import load_dataset
-from row_files import make_rows, write_built
 
 from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import CorpusError, MajlError
@@ -39,7 +38,8 @@ def test_rows_get_what_they_lack(corpus, pitch_teacher, vocals_teacher, tmp_path
         progress=lambda done_s, total_s: seconds.append((done_s, total_s)),
     )
     assert seconds == [(done_s, 5.0) for done_s in (1.0, 2.0, 3.0, 4.0, 5.0)]
-    assert (result.num_rows, result.duration_s, result.dropped, result.messages) == (5, 5.0, {}, ())
+    assert [result.report[name] for name in ("num_rows", "duration_s", "dropped")] == [5, 5.0, {}]
+    assert result.messages == ()
     assert check_dataset(result.out).problems == []
     loaded = load_dataset(str(result.out), split="train")
     assert set(loaded["label_kind"]) == {"pseudo"} and len(loaded) == 5
@@ -126,8 +126,8 @@ def test_thresholds_drop_rows_and_silence_frames(corpus, vocals_teacher, tmp_pat
     # c/pitch0 is 220 Hz and its label agrees; c/pitch1 is 230 Hz, 77 cents away. It alone is in its file.
     config = make_config(corpus, tmp_path / "vocals", label_kinds=("pitch",), shard_minutes=0.01)
     result = run_pseudo_labels(config, pitch_teacher=teacher, vocals_teacher=vocals_teacher)
-    assert sorted(read_rows(result.out)) == ["c/pitch0"] and sorted(result.dropped) == ["c/pitch1"]
-    assert result.dropped["c/pitch1"] == "its confidence is 0.000, under 0.5"
+    assert sorted(read_rows(result.out)) == ["c/pitch0"] and sorted(result.report["dropped"]) == ["c/pitch1"]
+    assert result.report["dropped"]["c/pitch1"] == "its confidence is 0.000, under 0.5"
     assert check_dataset(result.out).problems == [] and load_dataset(str(result.out))["train"].num_rows == 1
     assert len(list((result.out / "data").iterdir())) == 2
 
@@ -161,7 +161,7 @@ def test_other_settings_do_not_mix_with_what_is_there(corpus, pitch_teacher, tmp
     assert "rows under 0.6 left out" in read_rows(second.out)["c/vocals0"]["provenance"]
 
     before = contents(corpus)
-    with pytest.raises(MajlError, match=r"contains README\.md but no build\.json"):
+    with pytest.raises(MajlError, match=r"contains data/train-00000-of-00002\.parquet but no build\.json"):
         run_pseudo_labels(make_config(corpus, corpus, vocals_teacher=None), pitch_teacher=pitch_teacher, overwrite=True)
     assert contents(corpus) == before
 
@@ -236,13 +236,13 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
 
 def test_a_corpus_that_lacks_nothing(corpus, tmp_path):
     row = {name: value for name, value in read_rows(corpus)["c/full0"].items() if name != "split"}
-    full = write_built(tmp_path / "full", [row], num_shards=1)
+    full = write_built(tmp_path / "full", [row])
     with pytest.raises(CorpusError, match=r"has no row to label in train: it needs rows of kind pitch, and has {'full"):
         run_pseudo_labels(make_config(full, tmp_path / "out", label_kinds=("pitch",)))
 
 
 def test_a_separation_that_kept_the_voice_in_the_accompaniment_is_dropped(tmp_path, pitch_teacher):
-    rows = make_rows(tmp_path / "audio", {"pitch": 2}, duration_s=1.0)
+    rows = make_rows({"pitch": 2}, duration_s=1.0)
     rows[0]["f0_octave_reliable"] = True  # the other one's octave is not, so nothing can be told there
     noise = VocalsTeacher(
         lambda mixture, rate: np.random.default_rng(0).uniform(-0.01, 0.01, mixture.shape).astype(np.float32),
@@ -252,5 +252,6 @@ def test_a_separation_that_kept_the_voice_in_the_accompaniment_is_dropped(tmp_pa
         rows=str(write_built(tmp_path / "rows", rows)), out=str(tmp_path / "out"), min_row_confidence=0.0
     )
     result = run_pseudo_labels(config, pitch_teacher=pitch_teacher, vocals_teacher=noise)
-    assert result.num_rows == 1
-    assert result.dropped["c/pitch0"].startswith("the separation failed: the accompaniment fits the pitch label")
+    ((id, reason),) = result.report["dropped"].items()
+    assert id == "c/pitch0" and reason.startswith("the separation failed: the accompaniment fits the pitch label")
+    assert result.report["num_rows"] == 1

@@ -16,7 +16,7 @@ from majl_hf.pseudo_labels import teachers
 from majl_hf.pseudo_labels.teachers import (
     PitchTeacher,
     VocalsTeacher,
-    describe_pitch_teacher,
+    describe_teacher,
     load_pitch_teacher,
     load_vocals_teacher,
 )
@@ -67,10 +67,10 @@ def test_a_lone_separator_gives_the_cascades_vocals(tiny_model_folder, parts, au
 
 
 def test_a_checkpoint_is_known_by_its_weights_not_its_place(parts):
-    facts = describe_pitch_teacher(parts["pitch_estimator"])
+    facts = describe_teacher("pitch_teacher", parts["pitch_estimator"])
     sha256 = checkpoint_sha256(parts["pitch_estimator"])
     assert facts == {"id": "pitch_estimator", "kind": "checkpoint", "revision": None, "sha256": sha256}
-    assert len(sha256) == 64 and describe_pitch_teacher("majl-base")["sha256"] != sha256
+    assert len(sha256) == 64 and describe_teacher("pitch_teacher", "majl-base")["sha256"] != sha256
 
 
 def test_what_is_no_teacher_is_refused(parts, tmp_path):
@@ -78,7 +78,7 @@ def test_what_is_no_teacher_is_refused(parts, tmp_path):
         load_pitch_teacher("nobody")
     with pytest.raises(ConfigError, match=r"without config\.json"):
         load_vocals_teacher(str(tmp_path))
-    with pytest.raises(ConfigError, match="no grid of pitch bins"):
+    with pytest.raises(ConfigError, match=r"is no pitch estimator \(its config has no bin_cents\)"):
         load_pitch_teacher(parts["separator"])
     with pytest.raises(ConfigError, match="is no separator"):
         load_vocals_teacher(parts["pitch_estimator"])

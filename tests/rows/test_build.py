@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from built_corpora import contents
+from corpus_files import write
 from killed import forks, run_and_kill
 from processes import environment
 
@@ -30,20 +31,16 @@ RATE = 8_000
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")
 
 
-def make_tracks(folder: Path, count: int = 6, seconds: float = 1.0) -> list[Track]:
-    """Noise; the last one is for validation. Files that exist are left as they are."""
+def make_tracks(folder: Path) -> list[Track]:
+    """Six seconds of noise, a track each; the last one is for validation. Files that exist are left as they are."""
     tracks = []
-    for number in range(count):
+    for number in range(6):
         path = folder / f"{number}.wav"
         if not path.exists():
-            rng = np.random.default_rng(number)
-            folder.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, rng.uniform(-0.5, 0.5, round(seconds * RATE)), RATE, subtype="PCM_16")
-        part = AudioPart.open(path)
-        label = PitchLabel(np.full(round(seconds * 100), 100.0 + number), 0.01)
-        split = "validation" if number == count - 1 else "train"
-        tracks.append(Track(f"c/{number}", "c", str(number), f"s{number}", part.duration_s, RATE, vocals=part,
-                            label=label, split=split, licence="CC0-1.0", provenance="Noise."))  # fmt: skip
+            write(path, np.random.default_rng(number).uniform(-0.5, 0.5, RATE), RATE)
+        fields = {"singer": f"s{number}", "split": "validation" if number == 5 else "train", "licence": "CC0-1.0"}
+        label = PitchLabel(np.full(100, 100.0 + number), 0.01)
+        tracks.append(Track.of("c", str(number), vocals=AudioPart.open(path), label=label, **fields))
     return tracks
 
 
@@ -110,25 +107,37 @@ def test_what_changes_a_row_changes_the_digest(tracks):
     assert digest(track) != original
 
 
-@pytest.mark.parametrize("stop_after_s", [0, 1, 2, 3, 4, 5.5])
-def test_a_stopped_build_goes_on(tracks, tmp_path, stop_after_s):
+# Seconds of audio that are done when the build ends -> files that are there.
+ENDS = {0: 0, 1: 0, 2: 0, 3: 1, 4: 2, 5: 2, 5.5: 3}
+
+
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=forks)])
+@pytest.mark.parametrize("seconds", ENDS)
+def test_a_build_that_was_stopped_or_killed_goes_on(tracks, tmp_path, seconds, killed):
     whole, out = tmp_path / "whole", tmp_path / "out"
     build(tracks, whole)
 
-    def stop(done_s, total_s):
-        assert total_s == 6.0
-        if done_s >= stop_after_s:
-            raise KeyboardInterrupt
+    def until(end):
+        def progress(done_s, total_s):
+            assert total_s == 6.0
+            if done_s >= seconds:
+                end()
 
-    with pytest.raises(KeyboardInterrupt):
-        build(tracks, out, progress=stop)
-    left = contents(out)
-    assert not [name for name in left if ".part" in name] and "README.md" not in left
+        build(tracks, out, progress=progress)
+
+    if killed:
+        run_and_kill(until)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            until(_interrupt)
+    done = {path: identity(path) for path in (out / "data").glob("*.parquet")}
+    # Killed within a file, its hidden one is left over.
+    parts = list((out / "data").glob(".majl-*.part"))
+    assert len(parts) == (killed and seconds > 0) and not (out / "README.md").exists()
     assert json.loads((out / "build.json").read_text())["finished"] is False
-    done = {path: identity(path) for path in (out / "data").iterdir()}
     seen = []
     report = build(tracks, out, progress=lambda done_s, total_s: seen.append(done_s))
-    assert report.num_kept == len(done) == {0: 0, 1: 0, 2: 0, 3: 1, 4: 2, 5.5: 3}[stop_after_s]
+    assert report.num_kept == len(done) == ENDS[seconds]
     assert {path: identity(path) for path in done} == done
     assert contents(out) == contents(whole)
     assert seen[-1] == 6.0 and (not done or seen[0] > 0)
@@ -137,25 +146,8 @@ def test_a_stopped_build_goes_on(tracks, tmp_path, stop_after_s):
     assert {path: identity(path) for path in out.rglob("*") if path.is_file()} == before
 
 
-@forks
-@pytest.mark.parametrize("seconds", [0, 1, 3, 4, 5])
-def test_a_killed_build_goes_on(tracks, tmp_path, seconds):
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    build(tracks, whole)
-
-    def work(halt):
-        build(tracks, out, progress=lambda done_s, total_s: halt() if done_s >= seconds else None)
-
-    run_and_kill(work)
-    num_done = {0: 0, 1: 0, 3: 1, 4: 2, 5: 2}[seconds]
-    done = {path: identity(path) for path in (out / "data").glob("*.parquet")}
-    assert len(done) == num_done
-    # Within a shard, whose hidden file is left over, or before the first.
-    assert len(list((out / "data").glob(".majl-*.part"))) == (seconds > 0)
-    report = build(tracks, out)
-    assert report.num_kept == num_done
-    assert {path: identity(path) for path in done} == done
-    assert contents(out) == contents(whole)
+def _interrupt(*_):
+    raise KeyboardInterrupt
 
 
 WORKERS = """
@@ -226,6 +218,10 @@ def test_a_broken_shard_is_redone_and_the_others_stay(tracks, tmp_path):
     assert build(tracks, out).num_kept == 3
     assert contents(out) == good
     assert {path: identity(path) for path in names[1:]} == kept
+    (out / "README.md").unlink()  # killed after the last shard
+    plan = json.loads((out / "build.json").read_text())
+    (out / "build.json").write_text(json.dumps({**plan, "finished": False}))
+    assert build(tracks, out).num_kept == 4 and contents(out) == good
 
 
 def test_another_plan_is_refused(tracks, tmp_path):
@@ -258,12 +254,8 @@ def test_a_folder_of_something_else_is_refused(tracks, tmp_path):
 
 def test_a_build_of_another_format_or_origin_is_refused(tracks, tmp_path):
     out = tmp_path / "out"
-
-    def stop(done_s, total_s):
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        build(tracks, out, progress=stop)
+        build(tracks, out, progress=_interrupt)
     unfinished = json.loads((out / "build.json").read_text())
     (out / "build.json").write_text(json.dumps({**unfinished, "format": 1}))
     with pytest.raises(MajlError, match=r"was made otherwise \(format 1, now 2\)"):

@@ -7,63 +7,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import soundfile
+from built_corpora import RATE, make_track, part
 
 from majl_hf.corpora.labels import Note, PitchLabel
 from majl_hf.corpora.tracks import AudioPart, Track
 from majl_hf.errors import MajlError
 from majl_hf.rows.build import build_corpus
 from majl_hf.rows.check import check_dataset, check_row
-from majl_hf.rows.convert import _encode, track_to_row
+from majl_hf.rows.convert import track_to_row
 from majl_hf.rows.schema import ROW_FEATURES
 from majl_hf.rows.writing import ShardWriter
 
-RATE = 8_000
 SCHEMA = ROW_FEATURES.arrow_schema
+STEMS = ("vocals", "accompaniment")
 
 
 @pytest.fixture
-def part(tmp_path):
-    def make(name, seconds=1.0, rate=RATE):
-        path = tmp_path / f"{name}.wav"
-        rng = np.random.default_rng(len(name))
-        soundfile.write(path, rng.uniform(-0.3, 0.3, round(seconds * rate)), rate, subtype="PCM_16")
-        return AudioPart.open(path)
-
-    return make
-
-
-@pytest.fixture
-def tracks(part) -> list[Track]:
-    """One of each kind but pseudo; the last is for validation."""
-    label = PitchLabel(np.full(100, 110.0), 0.01, confidence=np.full(100, 0.5))
+def tracks() -> list[Track]:
+    """One of each kind but pseudo, 4 s each; the last is for validation."""
+    label = PitchLabel(np.full(400, 110.0), 0.01, confidence=np.full(400, 0.5))
     notes = (Note(0.1, 0.4, 60.0), Note(0.4, 0.9, 62.0))
-    kinds = {
-        "full": {"vocals": part("v"), "accompaniment": part("aa"), "label": label, "notes": notes},
-        "separation": {"vocals": part("v"), "accompaniment": part("aa")},
-        "pitch": {"mixture": part("mmm"), "label": label},
-        "accompaniment": {"accompaniment": part("aa")},
-        "vocals": {"vocals": part("v", seconds=2.0)},
-    }
-    return [
-        Track(
-            f"c/{kind}",
-            "c",
-            kind,
-            f"singer {kind}",
-            2.0 if kind == "vocals" else 1.0,
-            RATE,
-            licence="CC0-1.0",
-            split="validation" if kind == "vocals" else "",
-            **fields,
-        )
-        for kind, fields in kinds.items()
-    ]
+    full = make_track("c/full", label=label, notes=notes, singer="anna")
+    others = [make_track(f"c/{kind}", kind) for kind in ("separation", "pitch", "accompaniment")]
+    return [full, *others, make_track("c/vocals", "vocals", singer="bea", split="validation")]
 
 
 @pytest.fixture
 def folder(tracks, tmp_path):
-    build_corpus(tracks, tmp_path / "out", shard_minutes=2 / 60)
+    build_corpus(tracks, tmp_path / "out", shard_minutes=8 / 60)
     return tmp_path / "out"
 
 
@@ -90,27 +61,24 @@ def test_a_good_folder_is_counted(folder):
     report = check_dataset(folder, progress=seen.append)
     assert report.ok and not report.problems
     assert {key: (amount.num_rows, amount.duration_s) for key, amount in report.amounts.items()} == {
-        ("train", "c", "full"): (1, 1.0),
-        ("train", "c", "separation"): (1, 1.0),
-        ("train", "c", "pitch"): (1, 1.0),
-        ("train", "c", "accompaniment"): (1, 1.0),
-        ("validation", "c", "vocals"): (1, 2.0),
+        ("train", "c", "full"): (1, 4.0),
+        ("train", "c", "separation"): (1, 4.0),
+        ("train", "c", "pitch"): (1, 4.0),
+        ("train", "c", "accompaniment"): (1, 4.0),
+        ("validation", "c", "vocals"): (1, 4.0),
     }
     size = sum(path.stat().st_size for path in (folder / "data").iterdir())
-    assert (report.total.num_rows, report.total.duration_s, report.total.num_bytes) == (5, 6.0, size)
-    assert report.total.bytes_per_minute == pytest.approx(size * 10)
-    assert json.loads(json.dumps(report.as_dict()))["amounts"][0]["minutes"] == pytest.approx(1 / 60, abs=1e-3)
+    assert (report.total.num_rows, report.total.duration_s, report.total.num_bytes) == (5, 20.0, size)
+    assert report.total.bytes_per_minute == pytest.approx(size * 3)
+    assert json.loads(json.dumps(report.as_dict()))["amounts"][0]["minutes"] == pytest.approx(4 / 60, abs=1e-3)
     assert seen and seen[-1] > 0
 
 
-def flac(samples, rate=RATE):
-    class Deep:
-        bits = 16
-
-    return {"bytes": _encode(np.atleast_2d(samples), rate, Deep()), "path": "x.flac"}
+def flac(samples, rate=RATE) -> dict:
+    return {"bytes": part(samples, rate).data, "path": "x.flac"}
 
 
-NOISE = np.random.default_rng(5).uniform(-0.5, 0.5, RATE)
+NOISE = np.random.default_rng(5).uniform(-0.5, 0.5, 4 * RATE)
 CHANGES = {
     "licence is empty": {"licence": ""},
     "song is empty": {"song": None},
@@ -122,27 +90,27 @@ CHANGES = {
     "'vocals' has no accompaniment": {"label_kind": "vocals"},
     "vocals cannot be read as audio": {"vocals": {"bytes": b"fLaC", "path": "x"}},
     "accompaniment has 16000 Hz; the row says 8000": {"accompaniment": flac(NOISE, 16_000)},
-    "vocals lasts 0.5000 s; the row says 1.0": {"vocals": flac(NOISE[: RATE // 2])},
-    "vocals lasts 1.0000 s; the row says 1.1": {"duration_s": 1.1},
+    "vocals lasts 0.5000 s; the row says 4.0": {"vocals": flac(NOISE[: RATE // 2])},
+    "vocals lasts 4.0000 s; the row says 4.1": {"duration_s": 4.1},
     "mixture is not the sum": {"mixture": flac(NOISE)},
-    "f0_hz is -1.0 Hz in frame 0": {"f0_hz": [-1.0] * 100},
-    "f0_hz is nan Hz in frame 1": {"f0_hz": [0.0, float("nan")] * 50},
-    "f0_hz is inf Hz": {"f0_hz": [float("inf")] * 100},
-    "f0_hz reaches 4000 Hz": {"f0_hz": [4000.0] * 100},
+    "f0_hz is -1.0 Hz in frame 0": {"f0_hz": [-1.0] * 400},
+    "f0_hz is nan Hz in frame 1": {"f0_hz": [0.0, float("nan")] * 200},
+    "f0_hz is inf Hz": {"f0_hz": [float("inf")] * 400},
+    "f0_hz reaches 4000 Hz": {"f0_hz": [4000.0] * 400},
     "f0_hz has no frame": {"f0_hz": [], "pitch_confidence": []},
-    "the label spans 0.000 to 1.040 s": {"f0_hz": [0.0] * 105, "pitch_confidence": None},
-    "the label spans 0.100 to 1.090 s": {"f0_offset_s": 0.1},
+    "the label spans 0.000 to 4.040 s": {"f0_hz": [0.0] * 405, "pitch_confidence": None},
+    "the label spans 0.100 to 4.090 s": {"f0_offset_s": 0.1},
     "hop is 0.0 s": {"f0_hop_s": 0.0},
     "hop is None s": {"f0_hop_s": None},
     "f0_octave_reliable is empty": {"f0_octave_reliable": None},
-    "pitch_confidence has 99 values": {"pitch_confidence": [1.0] * 99},
-    "pitch_confidence has values outside": {"pitch_confidence": [1.1] * 100},
-    "vocals_confidence has 2 values; 1 or 100": {"vocals_confidence": [1.0] * 2},
+    "pitch_confidence has 399 values": {"pitch_confidence": [1.0] * 399},
+    "pitch_confidence has values outside": {"pitch_confidence": [1.1] * 400},
+    "vocals_confidence has 2 values; 1 or 400": {"vocals_confidence": [1.0] * 2},
     "vocals_confidence has values outside": {"vocals_confidence": [float("nan")]},
     "note 1 begins at 0.1 s, before note 0": {"notes": [(0.3, 0.4, 60.0), (0.1, 0.2, 60.0)]},
     "note 0 lasts from 0.4 to 0.4 s": {"notes": [(0.4, 0.4, 60.0)]},
     "at MIDI nan": {"notes": [(0.3, 0.4, float("nan"))]},
-    "after the recording has ended": {"notes": [(1.3, 1.4, 60.0)]},
+    "after the recording has ended": {"notes": [(4.3, 4.4, 60.0)]},
     "the sampling weight is -1.0": {"sampling_weight": -1.0},
 }
 
@@ -158,11 +126,10 @@ def test_what_is_wrong_with_a_row_is_said(row, message):
 
 
 def test_what_is_allowed(row):
-    sum_of_both = AudioPart.from_bytes(row["vocals"]["bytes"], "v").read(0, RATE)
-    sum_of_both = sum_of_both + AudioPart.from_bytes(row["accompaniment"]["bytes"], "a").read(0, RATE)
+    sum_of_both = sum(AudioPart.from_bytes(row[name]["bytes"], name).read(0, 4 * RATE) for name in STEMS)
     for change in (
         {"mixture": flac(sum_of_both)},
-        {"f0_hz": [0.0] * 104, "pitch_confidence": None},  # three frames too long
+        {"f0_hz": [0.0] * 404, "pitch_confidence": None},  # three frames too long
         {"vocals_confidence": [0.7]},
         {"label_kind": "pseudo"},
         {"sampling_weight": 0.5},
@@ -241,11 +208,11 @@ def test_songs_and_singers_stay_in_one_split(tracks, tmp_path, what):
 
 def test_an_unfinished_build_is_no_good(tracks, tmp_path):
     def stop(done_s, total_s):
-        if done_s > 2:
+        if done_s > 8:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_corpus(tracks, tmp_path / "out", shard_minutes=1 / 60, progress=stop)
+        build_corpus(tracks, tmp_path / "out", shard_minutes=8 / 60, progress=stop)
     problems = found(tmp_path / "out")
     assert "not finished" in problems["build.json"] and "is missing" in problems["README.md"]
     assert any("is missing" in what for where, what in problems.items() if where.startswith("data/train"))

@@ -19,7 +19,9 @@ def build(tmp_path, **corpora):
     return [write_built(tmp_path / name, tracks) for name, tracks in corpora.items()]
 
 
-def test_rows_stay_as_they_were_and_get_a_weight(tmp_path):
+def test_rows_stay_as_they_were_and_get_a_weight_and_datasets_loads_them(tmp_path):
+    from datasets import load_dataset
+
     folders = build(
         tmp_path,
         a=[make_track("a/one", singer="anna"), make_track("a/two", split="test", singer="bea")],
@@ -37,6 +39,12 @@ def test_rows_stay_as_they_were_and_get_a_weight(tmp_path):
     assert report.dropped == report.moved == report.held_out_audio == []
     assert seen == sorted(seen) and seen[-1] == pytest.approx(2 * 20.0)
 
+    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert sorted(loaded["train"]["id"]) == ["a/one", "b/five", "b/four", "b/three"] and len(loaded) == 2
+    streamed = list(load_dataset(str(tmp_path / "out"), split="test", streaming=True))
+    assert [row["id"] for row in streamed] == loaded["test"]["id"][:] == ["a/two"]
+    assert streamed[0]["vocals"]["bytes"] == combined["a/two"]["vocals"]["bytes"]
+
 
 def test_weights_sum_to_one_and_follow_the_config(tmp_path):
     folders = build(
@@ -49,39 +57,26 @@ def test_weights_sum_to_one_and_follow_the_config(tmp_path):
     assert weights == pytest.approx({"a/one": 0.125, "a/two": 0.125, "b/four": 0.75, "a/three": 1.0})
 
 
-def test_datasets_loads_the_result(tmp_path):
-    from datasets import load_dataset
-
-    folders = build(tmp_path, a=[make_track("a/one"), make_track("a/two", split="test")])
-    combine_corpora(folders, tmp_path / "out")
-    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    assert {split: loaded[split]["id"][:] for split in loaded} == {"train": ["a/one"], "test": ["a/two"]}
-    streamed = next(iter(load_dataset(str(tmp_path / "out"), split="test", streaming=True)))
-    assert streamed["vocals"]["bytes"] == read_rows(folders[0])["a/two"]["vocals"]["bytes"]
-
-
-def test_result_is_the_same_again_and_can_be_combined_further(tmp_path):
+def test_result_has_small_files_is_the_same_again_and_can_be_combined_further(tmp_path):
     folders = build(
         tmp_path,
-        a=[make_track("a/one"), make_track("a/two", split="validation")],
-        b=[make_track("b/three", "pitch"), make_track("b/four", "separation")],
+        a=[make_track("a/one"), make_track("a/two", split="validation"), make_track("a/three")],
+        b=[make_track("b/four", "pitch"), make_track("b/five", "separation")],
     )
     for out in ("first", "second"):
-        combine_corpora(folders, tmp_path / out, shard_minutes=0.1)
+        combine_corpora(folders, tmp_path / out, shard_minutes=8.0 / 60)
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
-    combine_corpora([tmp_path / "first"], tmp_path / "third", shard_minutes=0.1)
-    for path in (tmp_path / "third" / "data").iterdir():
+    combine_corpora([tmp_path / "first"], tmp_path / "third", shard_minutes=8.0 / 60)
+    sizes = {}
+    for path in sorted((tmp_path / "third" / "data").iterdir()):
         assert pq.read_table(path).equals(pq.read_table(tmp_path / "first" / "data" / path.name))
-
-
-def test_shards_and_row_groups_are_small(tmp_path):
-    folders = build(tmp_path, a=[make_track(f"a/{number}", song=f"song {number}") for number in "abcdef"])
-    combine_corpora(folders, tmp_path / "out", shard_minutes=8.0 / 60)
-    paths = sorted((tmp_path / "out" / "data").iterdir())
-    assert [path.name for path in paths] == [f"train-0000{number}-of-00003.parquet" for number in range(3)]
-    for path in paths:
-        file = pq.ParquetFile(path)
-        assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [1, 1]
+        file = pq.ParquetFile(path).metadata
+        sizes[path.name] = [file.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert sizes == {
+        "train-00000-of-00002.parquet": [1, 1],
+        "train-00001-of-00002.parquet": [1, 1],
+        "validation-00000-of-00001.parquet": [1],
+    }
 
 
 @pytest.mark.parametrize(
@@ -165,8 +160,8 @@ def test_two_singers_over_one_accompaniment_are_kept_apart_not_dropped(tmp_path)
     assert splits == {"a/x": "unused", "a/y": "test", "a/z": "validation", "a/w": "test", "b/x": "train"}
 
 
-def conflicting(tmp_path):
-    return build(
+def test_training_rows_of_a_held_out_song_or_singer_are_moved_or_refused(tmp_path):
+    folders = build(
         tmp_path,
         a=[
             make_track("a/1", song="s", singer="anna"),
@@ -178,22 +173,16 @@ def conflicting(tmp_path):
             make_track("b/2", song="T", singer="dora", split="validation"),
         ],
     )
-
-
-def test_training_rows_of_a_held_out_song_or_singer_are_moved(tmp_path):
-    report = combine_corpora(conflicting(tmp_path), tmp_path / "out")
+    with pytest.raises(CorpusError, match=r"2 rows of train share.*\n.*a/1: its singer is that of b/1"):
+        combine_corpora(folders, tmp_path / "out", CombineOptions(on_conflict="error"))
+    assert not (tmp_path / "out").exists()
+    report = combine_corpora(folders, tmp_path / "out")
     assert [(row["id"], row["because"], row["of"]) for row in report.moved] == [
         ("a/1", "singer", "b/1"),
         ("a/2", "song", "b/2"),
     ]
     splits = {id: row["split"] for id, row in read_rows(tmp_path / "out").items()}
     assert splits == {"a/1": "unused", "a/2": "unused", "a/3": "train", "b/1": "test", "b/2": "validation"}
-
-
-def test_or_refused_if_asked(tmp_path):
-    with pytest.raises(CorpusError, match=r"2 rows of train share.*\n.*a/1: its singer is that of b/1"):
-        combine_corpora(conflicting(tmp_path), tmp_path / "out", CombineOptions(on_conflict="error"))
-    assert not (tmp_path / "out").exists()
 
 
 def test_within_a_corpus_its_own_protocol_decides(tmp_path):

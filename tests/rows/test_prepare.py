@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import soundfile
+from corpus_files import write
 from typer.testing import CliRunner
 
 from majl_hf.cli import app
@@ -30,9 +30,7 @@ def config(tmp_path, monkeypatch):
     """Path of a file for two corpora of two recordings each."""
     names = [f"songs/{song}/{part}" for song in "ab" for part in ("vocals", "accompaniment")] + ["voices/c", "voices/d"]
     for seed, name in enumerate(names):
-        path = tmp_path / f"{name}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, np.random.default_rng(seed).uniform(-0.4, 0.4, 2 * RATE), RATE, subtype="PCM_16")
+        write(tmp_path / f"{name}.wav", np.random.default_rng(seed).uniform(-0.4, 0.4, 2 * RATE), RATE)
     monkeypatch.setenv("MAJL_TEST_DATA", str(tmp_path))
     path = tmp_path / "corpora.yaml"
     path.write_text(CONFIG.format(out=tmp_path / "out"))
@@ -56,7 +54,7 @@ def test_one_command_builds_combines_checks_and_resumes(config, tmp_path):
     assert prepare().exit_code == 0  # all of it is there
     assert files() == before
 
-    soundfile.write(tmp_path / "voices" / "e.wav", np.full(RATE, 0.1), RATE, subtype="PCM_16")
+    write(tmp_path / "voices" / "e.wav", np.full(RATE, 0.1), RATE)
     result = prepare()  # another plan
     assert result.exit_code == 1 and "0 recordings are gone, 1 are new" in result.stderr
     assert files() == before

@@ -1,33 +1,33 @@
 """Sampling weights: shares of kinds and corpora, minutes within them, tempering, and what is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from majl_hf.errors import MajlError
 from majl_hf.rows.sampling import SamplingConfig, sampling_weights
 
-KINDS = ["full", "full", "full", "pitch", "vocals"]
-CORPORA = ["a", "a", "b", "c", "a"]
-DURATIONS_S = [10.0, 30.0, 360.0, 100.0, 25.0]
+ROWS = [("full", "a", 10.0), ("full", "a", 30.0), ("full", "b", 360.0), ("pitch", "c", 100.0), ("vocals", "a", 25.0)]
+
+
+def weigh(rows, config=None):
+    names = ("id", "label_kind", "corpus", "duration_s")
+    refs = [SimpleNamespace(**dict(zip(names, (f"r{i}", *row), strict=True))) for i, row in enumerate(rows)]
+    return sampling_weights(refs, config)
 
 
 def weights(**config):
-    result = sampling_weights(KINDS, CORPORA, DURATIONS_S, SamplingConfig(**config))
+    result = weigh(ROWS, SamplingConfig(**config))
     assert result.sum() == pytest.approx(1, abs=1e-12)
     return result
 
 
-def test_without_tempering_every_minute_counts_the_same():
-    assert weights(tempering=1) == pytest.approx(np.array(DURATIONS_S) / sum(DURATIONS_S))
-
-
-def test_full_tempering_gives_kinds_and_their_corpora_equal_shares():
+def test_tempering_lies_between_equal_minutes_and_equal_shares_of_kinds_and_their_corpora():
+    durations = np.array([row[2] for row in ROWS])
+    assert weights(tempering=1) == pytest.approx(durations / durations.sum())
     assert weights(tempering=0) == pytest.approx([1 / 24, 3 / 24, 1 / 6, 1 / 3, 1 / 3])
-
-
-def test_tempering_by_half_is_the_root_of_minutes():
-    result = sampling_weights(["full", "pitch"], ["a", "b"], [100.0, 900.0])
-    assert result == pytest.approx([0.25, 0.75])
+    assert weigh([("full", "a", 100.0), ("pitch", "b", 900.0)]) == pytest.approx([0.25, 0.75])  # roots of minutes
 
 
 def test_given_shares_are_kept():
@@ -42,13 +42,9 @@ def test_a_share_of_zero_leaves_rows_out():
 
 
 def test_order_of_rows_does_not_matter():
-    order = np.array([3, 0, 4, 2, 1])
-    shuffled = sampling_weights([KINDS[i] for i in order], [CORPORA[i] for i in order], [DURATIONS_S[i] for i in order])
-    assert shuffled == pytest.approx(sampling_weights(KINDS, CORPORA, DURATIONS_S)[order], rel=1e-12)
-
-
-def test_no_rows_no_weights():
-    assert sampling_weights([], [], []).shape == (0,)
+    order = [3, 0, 4, 2, 1]
+    assert weigh([ROWS[i] for i in order]) == pytest.approx(weigh(ROWS)[order], rel=1e-12)
+    assert weigh([]).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +62,7 @@ def test_bad_shares_are_refused(config, message):
         weights(**config)
 
 
-def test_bad_rows_are_refused():
-    with pytest.raises(MajlError, match="1 label kinds, 1 corpora and 2 durations"):
-        sampling_weights(["full"], ["a"], [1.0, 2.0])
-    with pytest.raises(MajlError, match=r"Row 1 lasts nan s"):
-        sampling_weights(["full", "full"], ["a", "a"], [1.0, float("nan")])
+@pytest.mark.parametrize("duration_s", [float("nan"), float("inf"), 0.0])
+def test_bad_rows_are_refused(duration_s):
+    with pytest.raises(MajlError, match=rf"Row r1 lasts {duration_s} s"):
+        weigh([("full", "a", 1.0), ("full", "a", duration_s)])

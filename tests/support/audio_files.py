@@ -27,11 +27,11 @@ def stereo_tones(num_samples: int = 3 * RATE + 777, sampling_rate: int = RATE) -
     return audio.astype(np.float32)
 
 
-def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **av_options) -> str:
+def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **options) -> str:
     """Encode by the extension of `path`: soundfile's formats, or AAC in mp4."""
     extension = str(path).rsplit(".", 1)[-1]
     if extension in ("m4a", "mp4"):
-        _write_aac(path, audio, sampling_rate, av_options)
+        write_aac(path, [audio], sampling_rate, **options)
     elif extension == "opus":
         soundfile.write(path, audio.T, 48000, format="OGG", subtype="OPUS")
     else:
@@ -39,13 +39,13 @@ def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **av_options
     return str(path)
 
 
-def _write_aac(path, audio: np.ndarray, sampling_rate: int, options: dict) -> None:
-    layout = "mono" if audio.shape[0] == 1 else "stereo"
+def write_aac(path, streams: list[np.ndarray], sampling_rate: int = RATE, bit_rate: int = 128_000, **options) -> None:
+    """Encode `(num_channels, num_samples)` float32 as streams of an mp4, say the stems of a .stem.mp4."""
     with av.open(str(path), "w", format="mp4", options=options) as container:
-        stream = container.add_stream("aac", rate=sampling_rate, layout=layout)
-        for start in range(0, audio.shape[1], AAC_FRAME):
-            block = np.ascontiguousarray(audio[:, start : start + AAC_FRAME])
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
-            frame.sample_rate, frame.pts = sampling_rate, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        layouts = ["mono" if len(audio) == 1 else "stereo" for audio in streams]
+        encoders = [container.add_stream("aac", sampling_rate, layout=name, bit_rate=bit_rate) for name in layouts]
+        for audio, layout, encoder in zip(streams, layouts, encoders, strict=True):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = sampling_rate, 0
+            container.mux(encoder.encode(frame))
+            container.mux(encoder.encode(None))

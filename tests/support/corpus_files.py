@@ -1,4 +1,4 @@
-"""Tiny corpora for the tests of this folder: tones and noise written to disk."""
+"""Tiny corpora as their owners have them: tones and noise written to disk."""
 
 from pathlib import Path
 
@@ -23,15 +23,29 @@ def write(path: Path, audio: np.ndarray, sampling_rate: int) -> Path:
     return path
 
 
+def sung_note(f0_hz: float, num_samples: int, sampling_rate: int = MIR1K_RATE) -> np.ndarray:
+    """Five harmonics, peak below 0.5; shape (num_samples,) float32."""
+    time_s = np.arange(num_samples) / sampling_rate
+    return (0.2 * sum(np.sin(2 * np.pi * k * f0_hz * time_s) / k for k in range(1, 6))).astype(np.float32)
+
+
 def write_mir1k(
-    folder: Path, clips: dict[str, tuple[np.ndarray, np.ndarray]], labels: dict[str, np.ndarray] | None = None
+    folder: Path,
+    clips: dict[str, tuple[np.ndarray, np.ndarray]],
+    labels: dict[str, np.ndarray] | None = None,
+    splits: dict[str, str] | None = None,
+    split_column: str = "singer_split",
 ) -> Path:
-    """`clips`: name -> (accompaniment, vocals) at 16 kHz; labels in semitones, by default 220 Hz in every frame."""
+    """`clips`: name -> (accompaniment, vocals) at 16 kHz; labels in semitones, by default 220 Hz in every frame; splits
+    are written to clips.csv."""
     for name, (accompaniment, vocals) in clips.items():
         write(folder / "Wavfile" / f"{name}.wav", np.stack([accompaniment, vocals]), MIR1K_RATE)
         frames = int(len(vocals) / MIR1K_RATE / 0.02 + 1e-6) - 1
         semitones = (labels or {}).get(name, np.full(frames, 57.0))
         write_label(folder, name, semitones)
+    if splits is not None:
+        rows = [f"{name},{name.split('_')[0]},{name[:-3]},{split}\n" for name, split in splits.items()]
+        (folder / "clips.csv").write_text(f"clip,singer,song,{split_column}\n" + "".join(rows))
     return folder
 
 

@@ -1,12 +1,17 @@
-"""A process that talks to the local Hub: libraries read their environment when they are imported."""
+"""Pushing, here and in a process that talks to the local Hub: libraries read their environment when they are
+imported."""
 
+import importlib
 import json
 import subprocess
 import sys
 
+import pytest
+
 _CLIENT = """
-import contextlib, io, json, sys, traceback
+import contextlib, io, json, sys, time, traceback
 answers = sys.stdout
+time.sleep = lambda seconds: None  # the Hub's client waits seconds between two tries
 for line in sys.stdin:
     code, arguments = json.loads(line)
     names, output, error = {"arguments": arguments, "result": None}, io.StringIO(), None
@@ -18,6 +23,23 @@ for line in sys.stdin:
             error = f"{type(exception).__name__}: {exception}"
     print(json.dumps([names["result"], error, output.getvalue()]), file=answers, flush=True)
 """
+
+
+def push(kind: str, source, repo_id: str, **options) -> dict:
+    """Push a "model", "dataset" or "space" and return the report; options are those of `Target` and of the kind."""
+    from majl_hf.publish.hub import Target
+
+    target = {name: options.pop(name) for name in Target.__dataclass_fields__ if name in options}
+    module = importlib.import_module(f"majl_hf.publish.{kind}")
+    return vars(getattr(module, f"push_{kind}")(source, Target(repo_id, **target), **options))
+
+
+def refused(kind: str, source, match: str, *, repo_id: str = "tester/refused", **options) -> None:
+    """Assert that a push is refused before anything is sent, so right here."""
+    from majl_hf.errors import PushError
+
+    with pytest.raises(PushError, match=match):
+        push(kind, source, repo_id, dry_run=True, **options)
 
 
 class ClientError(Exception):
@@ -54,6 +76,11 @@ class Client:
         if error is not None:
             raise ClientError(error)
         return result
+
+    def push(self, kind: str, source, repo_id: str, **options) -> dict:
+        """See `push`."""
+        options |= {"kind": kind, "source": str(source), "repo_id": repo_id}
+        return self.run("from hub_client import push; result = push(**arguments)", **options)
 
     def close(self) -> None:
         self._process.stdin.close()

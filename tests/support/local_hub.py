@@ -1,7 +1,7 @@
 """A stand-in for the Hub on 127.0.0.1: what huggingface_hub and datasets ask of it, for models, datasets and Spaces.
 
-Repositories live in memory as a list of commits; branches and tags point at commits. Small text files are sent within
-the commit, the others through the LFS protocol, as on the Hub. Private repositories and all writing need the token.
+Repositories live in memory as a list of commits; branches point at commits. Small text files are sent within the
+commit, the others through the LFS protocol, as on the Hub. Private repositories and all writing need the token.
 
     with LocalHub() as hub:
         hub.fail("PUT /lfs/", times=1)
@@ -25,10 +25,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_local_stand_in"
-USER = "tester"
 KINDS = ("models", "datasets", "spaces")
 _REGULAR = (".md", ".json", ".txt", ".yaml", ".yml", ".py", ".jinja", ".gitattributes")
-_DATE = "2026-01-01T00:00:00.000Z"
 
 
 @dataclass
@@ -46,7 +44,6 @@ class Repository:
     sdk: str | None = None  # of a Space
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         self.add_commit("main", "initial commit", {".gitattributes": b""})
@@ -59,7 +56,7 @@ class Repository:
         return commit
 
     def find(self, revision: str) -> Commit | None:
-        return self.commits.get(self.branches.get(revision) or self.tags.get(revision) or revision)
+        return self.commits.get(self.branches.get(revision) or revision)
 
 
 class LocalHub:
@@ -176,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
             fault = self.hub.take_fault(request)
         if fault is not None and fault.status is None:
             return self._cut()
-        self.body = self._read_body()
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if fault is not None:
             return self._send(fault.status, {"error": "made to fail"})
         with self.hub.lock:
@@ -191,16 +188,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        chunks = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(chunks)
-
     # Routes
 
     def _route(self):
@@ -210,17 +197,10 @@ class _Handler(BaseHTTPRequestHandler):
             assert hashlib.sha256(content).hexdigest() == parts[1], "an LFS object came with another content"
             self.hub.lfs[parts[1]] = content
             self._send(200, {})
-        elif parts[0] == "lfs":  # verify
-            asked = json.loads(self.body)
-            found = len(self.hub.lfs.get(asked["oid"], b"")) == asked["size"]
-            self._send(200 if found else 404, {})
-        elif parts == ["api", "whoami-v2"]:
-            self._need_token()
-            self._send(200, {"type": "user", "id": USER, "name": USER, "fullname": USER, "orgs": [], "auth": {}})
         elif parts == ["api", "validate-yaml"]:
             self._send(200, {"errors": [], "warnings": []})
         elif parts[:2] == ["api", "repos"]:
-            self._manage(parts[2], json.loads(self.body))
+            self._create(json.loads(self.body))
         elif parts[0] == "api" and parts[1] in KINDS:
             self._api(self._repository(parts[1], "/".join(parts[2:4])), parts[4:])
         elif "info" in parts and "lfs" in parts:
@@ -232,14 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _NotFound("EntryNotFound")
             self._resolve(repository, parts[3], "/".join(parts[4:]))
 
-    def _manage(self, action: str, asked: dict):
+    def _create(self, asked: dict):
         self._need_token()
-        kind = asked.get("type", "model") + "s"
-        repo_id = f"{asked.get('organization') or USER}/{asked['name']}" if "/" not in asked["name"] else asked["name"]
-        if action == "delete":
-            self._repository(kind, repo_id)
-            del self.hub.repositories[kind, repo_id]
-            return self._send(200, {})
+        kind, repo_id = asked.get("type", "model") + "s", f"{asked['organization']}/{asked['name']}"
         prefix = "" if kind == "models" else f"{kind}/"
         answer = {"url": f"{self.hub.url}/{prefix}{repo_id}", "name": repo_id, "id": repo_id}
         if (kind, repo_id) in self.hub.repositories:
@@ -254,73 +229,33 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, self._info(repository, self._commit(repository, rest[0])))
         elif action == "tree":
             self._send(200, self._tree(self._commit(repository, rest[0]), "/".join(rest[1:])))
-        elif action == "paths-info":
-            self._paths_info(self._commit(repository, rest[0]))
-        elif action == "refs":
-            named = {"branches": repository.branches, "tags": repository.tags}
-            kinds = {"branches": "heads", "tags": "tags"}
-            refs = {
-                key: [
-                    {"name": name, "ref": f"refs/{kinds[key]}/{name}", "targetCommit": oid} for name, oid in v.items()
-                ]
-                for key, v in named.items()
-            }
-            self._send(200, {**refs, "converts": []})
         elif action == "preupload":
             self._need_token()
             self._commit(repository, rest[0])
-            files = [
-                {
-                    "path": file["path"],
-                    "uploadMode": "regular" if file["path"].endswith(_REGULAR) else "lfs",
-                    "shouldIgnore": False,
-                    "oid": None,
-                }
-                for file in json.loads(self.body)["files"]
-            ]
+            paths = [file["path"] for file in json.loads(self.body)["files"]]
+            modes = {path: "regular" if path.endswith(_REGULAR) else "lfs" for path in paths}
+            files = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes.items()]
             self._send(200, {"files": files})
         elif action == "commit":
             self._need_token()
             self._add_commit(repository, rest[0])
-        elif action in ("branch", "tag"):
+        elif action == "branch":
             self._need_token()
-            asked = json.loads(self.body or b"{}")
-            names = repository.branches if action == "branch" else repository.tags
-            name = rest[0] if action == "branch" else asked["tag"]
-            start = asked.get("startingPoint", "main") if action == "branch" else rest[0]
-            if self.command == "DELETE":
-                names.pop(rest[0], None)
-            elif name in names:
-                return self._send(409, {"error": f"Reference {name} exists already"})
-            else:
-                names[name] = self._commit(repository, start).oid
+            if rest[0] in repository.branches:
+                return self._send(409, {"error": f"Reference {rest[0]} exists already"})
+            repository.branches[rest[0]] = repository.branches["main"]
             self._send(200, {})
         else:
             raise _NotFound("EntryNotFound")
 
     def _info(self, repository: Repository, commit: Commit) -> dict:
-        siblings = []
-        for path, content in commit.files.items():
-            sibling = {"rfilename": path}
-            if self.query.get("blobs") in ("true", "True", "1"):
-                sibling |= {"size": len(content), "blobId": _git_oid(content)} | _lfs_facts(path, content)
-            siblings.append(sibling)
         return {
-            "_id": repository.id,
             "id": repository.id,
-            "modelId": repository.id,
-            "author": repository.id.split("/")[0],
             "sha": commit.oid,
             "private": repository.private,
-            "gated": False,
-            "disabled": False,
-            "lastModified": _DATE,
-            "createdAt": _DATE,
             "tags": [],
-            "downloads": 0,
-            "likes": 0,
             "sdk": repository.sdk,
-            "siblings": siblings,
+            "siblings": [{"rfilename": path} for path in commit.files],
         }
 
     def _tree(self, commit: Commit, folder: str) -> list[dict]:
@@ -334,18 +269,7 @@ class _Handler(BaseHTTPRequestHandler):
                 entries[name] = _entry(commit, name)
             if recursive or len(below) == 1:
                 entries[path] = _entry(commit, path)
-        if folder and not entries:
-            raise _NotFound("EntryNotFound")
         return [entries[name] for name in sorted(entries)]
-
-    def _paths_info(self, commit: Commit):
-        if "json" in self.headers.get("Content-Type", ""):
-            paths = json.loads(self.body)["paths"]
-        else:
-            paths = parse_qs(self.body.decode()).get("paths", [])
-        folders = {path.rsplit("/", depth)[0] for path in commit.files for depth in range(1, path.count("/") + 1)}
-        paths = [paths] if isinstance(paths, str) else paths
-        self._send(200, [_entry(commit, path) for path in paths if path in commit.files or path in folders])
 
     def _add_commit(self, repository: Repository, branch: str):
         if branch not in repository.branches:
@@ -363,9 +287,6 @@ class _Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = self.hub.lfs[value["oid"]]
             elif entry["key"] == "deletedFile":
                 files.pop(value["path"], None)
-            elif entry["key"] == "deletedFolder":
-                prefix = value["path"].rstrip("/") + "/"
-                files = {path: content for path, content in files.items() if not path.startswith(prefix)}
         commit = repository.add_commit(branch, title, files)
         prefix = "" if repository.kind == "models" else f"{repository.kind}/"
         url = f"{self.hub.url}/{prefix}{repository.id}/commit/{commit.oid}"
@@ -377,15 +298,13 @@ class _Handler(BaseHTTPRequestHandler):
         for item in json.loads(self.body)["objects"]:
             answer = {"oid": item["oid"], "size": item["size"], "authenticated": True}
             if item["oid"] not in self.hub.lfs:
-                href = f"{self.hub.url}/lfs/{item['oid']}"
-                answer["actions"] = {"upload": {"href": href, "header": {}}, "verify": {"href": f"{href}/verify"}}
+                answer["actions"] = {"upload": {"href": f"{self.hub.url}/lfs/{item['oid']}"}}
             objects.append(answer)
         self._send(200, {"transfer": "basic", "objects": objects})
 
     def _resolve(self, repository: Repository, revision: str, path: str):
         commit = self._commit(repository, revision)
         if path not in commit.files:
-            self.close_connection = False
             raise _NotFound("EntryNotFound")
         content = commit.files[path]
         etag = f'"{_etag(path, content)}"'
@@ -398,8 +317,6 @@ class _Handler(BaseHTTPRequestHandler):
         size = len(content)
         first = int(span[1]) if span[1] else max(0, size - int(span[2]))
         last = min(int(span[2]) if span[1] and span[2] else size - 1, size - 1)
-        if first > last:
-            return self._send(416, b"", {"Content-Range": f"bytes */{size}"})
         return self._send(206, content[first : last + 1], {**headers, "Content-Range": f"bytes {first}-{last}/{size}"})
 
     # Parts
@@ -451,15 +368,8 @@ def _etag(path: str, content: bytes) -> str:
 
 
 def _entry(commit: Commit, path: str) -> dict:
-    last = {"lastCommit": {"id": commit.oid, "title": commit.title, "date": _DATE}}
     if path not in commit.files:
-        return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0, **last}
+        return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
     content = commit.files[path]
-    return {
-        "type": "file",
-        "path": path,
-        "oid": _git_oid(content),
-        "size": len(content),
-        **_lfs_facts(path, content),
-        **last,
-    }
+    facts = {"type": "file", "path": path, "oid": _git_oid(content), "size": len(content)}
+    return facts | _lfs_facts(path, content)

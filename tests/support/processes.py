@@ -1,20 +1,43 @@
 """Processes that tests start: what this one can import, they can import."""
 
+import multiprocessing
 import os
-import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+import torch
+
+# Processes are forked from one that has done the imports, which take seconds, and nothing else.
+_START = multiprocessing.get_context("forkserver")
+_START.set_forkserver_preload(["majl_hf.training"])
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """For a child with one thread that imports what this process can, test modules included."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
+    """For a child that imports what this process can, test modules included."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
 
 
-def run_two_processes(path: Path, arguments: list[str]) -> str:
-    """Standard output of a script that torch's launcher runs twice, with two ranks."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
-    command += ["--master_port", str(20000 + os.getpid() % 20000), str(path), *arguments]
-    process = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=560)
-    assert process.returncode == 0, process.stderr[-3000:]
-    return process.stdout
+def in_a_process(work: Callable, *arguments):
+    """What `work(*arguments)`, a function of a test module, returns in a process that did nothing before."""
+    with ProcessPoolExecutor(1, _START) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def in_two_processes(work: Callable, *arguments) -> list:
+    """What `work(*arguments)`, a function of a test module, returns in two processes with the variables that torch's
+    launcher sets, by rank."""
+    port = 20000 + os.getpid() % 20000
+    with ProcessPoolExecutor(2, _START) as pool:  # each waits for the other, so neither does the work of both
+        return [future.result() for future in [pool.submit(_as_rank, rank, port, work, arguments) for rank in (0, 1)]]
+
+
+def _as_rank(rank: int, port: int, work: Callable, arguments: tuple):
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    os.environ.update({name: str(value) for name, value in numbers.items()})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    try:
+        return work(*arguments)
+    finally:  # also where it failed, so that the other one does not wait
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from corpus_files import MIR1K_RATE, write_mir1k
+from corpus_files import MIR1K_RATE, sung_note, write_mir1k
 
 
 def run_values(model, output, *sources: dict, segment_samples: int = 8000, **arguments) -> dict:
@@ -36,16 +36,12 @@ def mir1k_of(folder, split: str) -> dict:
 
 def write_singers(folder: Path, num_clips: int = 4, seconds: float = 2.0) -> Path:
     """Sung tones over noise, a singer each, two semitones apart; the last one is the validation split."""
-    rng, time_s = np.random.default_rng(0), np.arange(int(seconds * MIR1K_RATE)) / MIR1K_RATE
-    clips, labels, lines = {}, {}, ["clip,singer,sex,song,duration_s,clip_split,singer_split"]
+    rng, num_samples = np.random.default_rng(0), int(seconds * MIR1K_RATE)
+    clips, labels, splits = {}, {}, {}
     for index in range(num_clips):
         name, semitone = f"s{index}_1_01", 57.0 + 2 * index
-        hz = 440 * 2 ** ((semitone - 69) / 12)
-        vocals = 0.1 * sum(np.sin(2 * np.pi * k * hz * time_s) / k for k in range(1, 6))
-        clips[name] = (0.05 * rng.standard_normal(len(time_s)), vocals)
+        vocals = 0.5 * sung_note(440 * 2 ** ((semitone - 69) / 12), num_samples)
+        clips[name] = (0.05 * rng.standard_normal(num_samples), vocals)
         labels[name] = np.full(int((seconds - 0.04) / 0.02) + 1, semitone)
-        split = "validation" if index == num_clips - 1 else "train"
-        lines.append(f"{name},s{index},f,s{index}_1,{seconds},{split},{split}")
-    write_mir1k(folder, clips, labels)
-    (folder / "clips.csv").write_text("\n".join(lines) + "\n")
-    return folder
+        splits[name] = "validation" if index == num_clips - 1 else "train"
+    return write_mir1k(folder, clips, labels, splits)

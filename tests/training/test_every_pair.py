@@ -12,7 +12,7 @@ from majl_hf.training import TrainingConfig, make_trainer
 
 SEPARATORS = preset_names("separator", for_tests=True)
 PITCH_ESTIMATORS = preset_names("pitch_estimator", for_tests=True)
-NUM_STEPS = 20
+NUM_STEPS = 4
 
 
 @pytest.fixture(scope="module")

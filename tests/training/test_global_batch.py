@@ -1,11 +1,9 @@
 """A step is the same however its batch is cut: into processes, into accumulation steps, or not at all."""
 
-import json
-
 import pytest
 import torch
-from processes import run_two_processes
-from row_files import make_rows, write_built
+from built_corpora import make_rows, write_built
+from processes import in_two_processes
 from safetensors.torch import load_file, save_file
 from training_runs import rows_of, run_values
 from transformers import TrainerCallback
@@ -13,23 +11,11 @@ from transformers import TrainerCallback
 from majl_hf.training import TrainingConfig, ValidationConfig, make_trainer
 from majl_hf.training.validation import Validation
 
-# Two processes of the run below.
-SCRIPT = """
-import json, os, sys
-import majl_hf
-import torch
-from test_global_batch import step
-found = step(json.loads(sys.argv[1]), sys.argv[2])
-if int(os.environ["RANK"]) == 0:
-    print("RESULT", json.dumps([torch.distributed.get_world_size(), *found]), flush=True)
-torch.distributed.barrier()
-os._exit(0)  # what was to be seen was seen; a busy machine takes long to tear torch down
-"""
-
 
 def step(config: dict, output: str) -> tuple[list[dict], dict]:
     """Two steps in double precision, where only what is wrong differs; returns their losses and the validation scores
-    afterwards, and keeps the gradients of the first, as the optimiser sees them, in the file `output`."""
+    afterwards, with the number of clips that this process has scored, and keeps the gradients of the first, as the
+    optimiser sees them, in the file `output`."""
     trainer = make_trainer(TrainingConfig.model_validate(config))
     trainer.model.double()
     trainer.balance.double()
@@ -47,27 +33,21 @@ def step(config: dict, output: str) -> tuple[list[dict], dict]:
 
     trainer.add_callback(Keep())
     trainer.train()
-    scores = validation_scores(trainer.model.float(), config["validation"])
+    judge = Validation(ValidationConfig.model_validate(config["validation"]))
+    scores = judge(trainer.model.float().eval()) | {"num_clips": sum(map(len, judge.clips.values()))}
     return [entry for entry in trainer.state.log_history if "separation_loss" in entry], scores
-
-
-def validation_scores(model, validation: dict) -> dict[str, float]:
-    """What the processes together find, and how many clips of it this one has scored."""
-    judge = Validation(ValidationConfig.model_validate(validation))
-    return judge(model.eval()) | {"num_clips": sum(map(len, judge.clips.values()))}
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Every kind of row, with labels by hand, weak ones, and pseudo labels with confidences on both sides."""
-    folder = tmp_path_factory.mktemp("global-batch")
-    rows = make_rows(folder / "audio", {"full": 4, "separation": 2, "pitch": 3, "accompaniment": 1}, duration_s=1.0)
+    rows = make_rows({"full": 4, "separation": 2, "pitch": 3, "accompaniment": 1}, duration_s=1.0)
     for number, row in enumerate(row for row in rows if row["label_kind"] == "full"):
         if number % 2:
             frames = len(row["f0_hz"])
             row |= {"label_kind": "pseudo", "id": f"c/pseudo{number}"}
             row |= {"pitch_confidence": [0.3] * frames, "vocals_confidence": [0.2, 0.9] * (frames // 2)}
-    return write_built(folder / "built", rows)
+    return write_built(tmp_path_factory.mktemp("built"), rows, num_shards=2)
 
 
 def values(built, model, output, strategy, balance, **arguments) -> dict:
@@ -96,13 +76,8 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path,
         assert whole[name].any()
     cuts = [here("accumulated", per_device_train_batch_size=2, gradient_accumulation_steps=4)]
     if strategy == "dwhs":
-        script = tmp_path / "process.py"
-        script.write_text(SCRIPT)
-        arguments = [json.dumps(config("processes", per_device_train_batch_size=4)), str(tmp_path / "two.safetensors")]
-        output = run_two_processes(script, arguments)
-        line = next(line for line in output.splitlines() if line.startswith("RESULT"))
-        world_size, losses, scores = json.loads(line.removeprefix("RESULT"))
-        assert world_size == 2
+        halves = config("processes", per_device_train_batch_size=4)
+        (losses, scores), _ = in_two_processes(step, halves, str(tmp_path / "two.safetensors"))
         # Each process has scored half of the clips, and both know the scores of all.
         assert whole_scores.pop("num_clips") == 7 and scores.pop("num_clips") == 4
         assert scores == pytest.approx(whole_scores, abs=1e-3)

@@ -3,18 +3,15 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from built_corpora import make_rows, write_built
 from datasets import load_dataset
-from processes import environment
-from row_files import make_rows, write_built
 from training_runs import mir1k_of, rows_of, run_values, write_singers
 from typer.testing import CliRunner
 
@@ -96,22 +93,39 @@ def losses(path: Path, stage: str, model: str | Path) -> torch.Tensor:
     return torch.stack([output.separation_loss, output.pitch_loss])
 
 
-@pytest.mark.timeout(600)
+def stop_when(is_reached, done: threading.Event) -> None:
+    """Send this process SIGTERM."""
+    while not is_reached():
+        if done.wait(0.05):
+            return
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+
 def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    """One stage is stopped, one is launched; the others run in this process, for each new one spends its time on
+    imports."""
     counts = {"full": 3, "separation": 2, "pitch": 2, "vocals": 1, "accompaniment": 2}
-    rows = write_built(tmp_path / "rows", make_rows(tmp_path / "audio", counts, duration_s=1.0))
+    rows = write_built(tmp_path / "rows", make_rows(counts, duration_s=1.0))
     path = write(tmp_path / "majl.yaml", config(tmp_path, tiny_model_folder, str(rows)))
 
     # Stopped in stage 1, it says how to resume, and resumes.
-    command = [sys.executable, "-m", "majl_hf.cli", "train", str(path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
-    while not (tmp_path / "stage-1/checkpoint-2/trainer_state.json").exists():
-        assert process.poll() is None and time.sleep(0.1) is None
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate()
-    assert process.returncode == 143 and "stopped: run the same command again to resume" in errors
-    assert not (tmp_path / "stage-1/finished.json").exists()
+    is_reached, done = (tmp_path / "stage-1/checkpoint-2/trainer_state.json").exists, threading.Event()
+    thread = threading.Thread(target=stop_when, args=(is_reached, done))
+    thread.start()
+    stopped = CliRunner().invoke(app, ["train", str(path)])
+    done.set()
+    thread.join()
+    assert stopped.exit_code == 143 and "stopped: run the same command again to resume" in stopped.stderr
+    assert is_reached() and not (tmp_path / "stage-1/finished.json").exists()
+
+    in_a_process = train._wait_for
+
+    def run_stage(command):
+        if "accelerate.commands.launch" in command and command[-1] == "stage_2":
+            return in_a_process(command)
+        return CliRunner().invoke(app, command[command.index("majl_hf.cli") + 1 :]).exit_code
+
+    monkeypatch.setattr(train, "_wait_for", run_stage)
     output = run(path)
     assert output.count("=== majl train") == output.count("=== ") == 4
 

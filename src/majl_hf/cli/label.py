@@ -62,7 +62,7 @@ def label(config, overwrite: bool) -> None:
                 f"{summary['kept_duration_s'] / 60:.1f} min, mean row confidence {summary['mean_row_confidence']:.3f}"
             )
         by = "1 process" if result.num_processes == 1 else f"{result.num_processes} processes"
-        typer.echo(f"{result.num_rows} rows in {result.out}, by {by}")
+        typer.echo(f"{result.report['num_rows']} rows in {result.out}, by {by}")
 
 
 class _Progress:

@@ -28,7 +28,6 @@ class Corpus:
         redistributable: whether datasets built from it may be redistributed; also False if that is unknown.
         splits: where the tracks' splits come from, in a sentence.
         homepage: where to get it; empty for the user's own recordings.
-        languages: ISO 639-1 codes of the lyrics, if known.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Corpus:
     redistributable: bool = False
     splits: str = "none published: all tracks are for training by default"
     homepage: str = ""
-    languages: tuple[str, ...] = ()
 
     @property
     def documentation(self) -> str:
@@ -71,7 +69,6 @@ CORPORA: dict[str, Corpus] = {
             citation=mir1k.CITATION,
             splits="the column singer_split of clips.csv, by singer and accompaniment; split_from selects another",
             homepage="http://mirlab.org/dataset/public/",
-            languages=("zh",),
         ),
         Corpus(
             name="medleydb",

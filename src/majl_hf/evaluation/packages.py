@@ -126,29 +126,16 @@ def require(module: str, distribution: str | None = None) -> None:
         )
 
 
-def _cascade(name: str, *parts) -> CascadeSystem:
-    provenance: dict = {}
-    for part in parts:
-        provenance |= part.provenance
-    separator = next((part for part in parts if isinstance(part, SpleeterSeparator)), None)
-    tracker = next((part for part in parts if not isinstance(part, SpleeterSeparator)), None)
-    return CascadeSystem(name, separator, tracker, provenance)
-
-
-def _true_vocals(name: str, tracker) -> TrueVocalsSystem:
-    return TrueVocalsSystem(name, tracker, tracker.provenance)
-
-
 SYSTEMS: dict[str, Callable] = {
     "mixture": MixtureSystem,
     "oracle-mask": OracleMaskSystem,
-    "spleeter": lambda: _cascade("spleeter", SpleeterSeparator()),
-    "spleeter-fcpe": lambda: _cascade("spleeter-fcpe", SpleeterSeparator(), FcpeTracker()),
-    "spleeter-swift": lambda: _cascade("spleeter-swift", SpleeterSeparator(), SwiftTracker()),
-    "fcpe": lambda: _cascade("fcpe", FcpeTracker()),
-    "swift": lambda: _cascade("swift", SwiftTracker()),
-    "vocals-fcpe": lambda: _true_vocals("vocals-fcpe", FcpeTracker()),
-    "vocals-swift": lambda: _true_vocals("vocals-swift", SwiftTracker()),
+    "spleeter": lambda: CascadeSystem("spleeter", SpleeterSeparator()),
+    "spleeter-fcpe": lambda: CascadeSystem("spleeter-fcpe", SpleeterSeparator(), FcpeTracker()),
+    "spleeter-swift": lambda: CascadeSystem("spleeter-swift", SpleeterSeparator(), SwiftTracker()),
+    "fcpe": lambda: CascadeSystem("fcpe", tracker=FcpeTracker()),
+    "swift": lambda: CascadeSystem("swift", tracker=SwiftTracker()),
+    "vocals-fcpe": lambda: TrueVocalsSystem("vocals-fcpe", FcpeTracker()),
+    "vocals-swift": lambda: TrueVocalsSystem("vocals-swift", SwiftTracker()),
 }
 
 

@@ -177,18 +177,19 @@ def score_clip(system: System, clip: ValidationClip, metrics: Collection[str] = 
 def _score(clip: ValidationClip, output: SystemOutput) -> tuple[dict[str, float], dict[str, str]]:
     scores: dict[str, float] = {}
     skipped: dict[str, str] = {}
-    if output.vocals is None and output.f0_hz is None:
+    if output.vocals is None and output.pitch is None:
         raise EvaluationError("it returned neither vocals nor pitch; it needs to return one of them.")
     if output.vocals is not None and clip.vocals is not None:
         separation = separation_scores(clip.vocals, output.vocals, clip.mixture)
         if separation is None:
             skipped["separation"] = "the reference vocals are silent"
         scores |= separation or {}
-    if output.f0_hz is not None and clip.label is not None:
-        melody = melody_scores(clip.label.times_s, clip.label.f0_hz, output.times_s, output.f0_hz, output.voiced)
+    if output.pitch is not None and clip.label is not None:
+        label, pitch = clip.label, output.pitch
+        melody = melody_scores(label.times_s, label.f0_hz, pitch.times_s, pitch.f0_hz, pitch.voiced)
         if melody is None:
             skipped["melody"] = "the reference has no voiced frame"
-        if melody is not None and not clip.label.octave_reliable:
+        if melody is not None and not label.octave_reliable:
             melody = {name: melody[name] for name in OCTAVE_FREE_METRICS}
         scores |= melody or {}
     return scores, skipped

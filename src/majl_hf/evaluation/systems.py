@@ -8,7 +8,7 @@ have `provenance`, a dict that goes into the results.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..errors import EvaluationError
+from ..models.decoding_majl import PitchFrames
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +38,11 @@ class SystemOutput:
 
     Args:
         vocals: (num_channels, num_samples) float32, the mixture's shape and rate.
-        times_s, f0_hz, voiced: see `PitchTrack`.
+        pitch: a curve with `times_s`, `f0_hz` and `voiced`.
     """
 
     vocals: np.ndarray | None = None
-    times_s: np.ndarray | None = None
-    f0_hz: np.ndarray | None = None
-    voiced: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, vocals: np.ndarray | None, pitch: PitchTrack | None) -> SystemOutput:
-        if pitch is None:
-            return cls(vocals)
-        return cls(vocals, pitch.times_s, pitch.f0_hz, pitch.voiced)
+    pitch: PitchTrack | PitchFrames | None = None
 
 
 @runtime_checkable
@@ -113,8 +106,7 @@ class MajlSystem:
             policy=self.policy,
             threshold=self.threshold,
         )
-        frames = chunk.frames
-        return SystemOutput(chunk.vocals, frames.times_s, frames.f0_hz, frames.voiced)
+        return SystemOutput(chunk.vocals, chunk.frames)
 
 
 class MixtureSystem:
@@ -174,18 +166,18 @@ class CascadeSystem:
     name: str
     separator: Separator | None = None
     tracker: PitchTracker | None = None
-    provenance: dict = field(default_factory=dict)
     kind = "rival"
 
     def __post_init__(self) -> None:
         if self.separator is None and self.tracker is None:
             raise EvaluationError(f"System {self.name!r} has neither separator nor tracker; give it one.")
+        self.provenance = getattr(self.separator, "provenance", {}) | getattr(self.tracker, "provenance", {})
 
     def __call__(self, mixture: np.ndarray, sampling_rate: int) -> SystemOutput:
         vocals = None if self.separator is None else self.separator(mixture, sampling_rate)
         heard = mixture if vocals is None else vocals
         pitch = None if self.tracker is None else self.tracker(heard.mean(axis=0), sampling_rate)
-        return SystemOutput.of(vocals, pitch)
+        return SystemOutput(vocals, pitch)
 
 
 class TrueVocalsSystem:
@@ -194,8 +186,8 @@ class TrueVocalsSystem:
     kind = "bound"
     needs_vocals = True
 
-    def __init__(self, name: str, tracker: PitchTracker, provenance: dict):
-        self.name, self.tracker, self.provenance = name, tracker, provenance
+    def __init__(self, name: str, tracker: PitchTracker):
+        self.name, self.tracker, self.provenance = name, tracker, getattr(tracker, "provenance", {})
 
     def __call__(self, mixture: np.ndarray, sampling_rate: int, *, vocals: np.ndarray) -> SystemOutput:
-        return SystemOutput.of(None, self.tracker(vocals.mean(axis=0), sampling_rate))
+        return SystemOutput(pitch=self.tracker(vocals.mean(axis=0), sampling_rate))

@@ -12,7 +12,7 @@ read from the plan. See `rows.writing`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,14 +28,7 @@ from ..system.provenance import __version__
 from .config import LabellingConfig, PseudoLabelConfig
 from .labelling import DIRECTIONS, label_row
 from .report import read_report, write_report
-from .teachers import (
-    PitchTeacher,
-    VocalsTeacher,
-    describe_pitch_teacher,
-    describe_vocals_teacher,
-    load_pitch_teacher,
-    load_vocals_teacher,
-)
+from .teachers import PitchTeacher, VocalsTeacher, describe_teacher, load_pitch_teacher, load_vocals_teacher
 
 _PATIENCE = timedelta(days=14)  # a process waits for the slowest one
 
@@ -46,17 +39,12 @@ class PseudoLabelReport:
 
     Args:
         out: folder of the result.
-        num_rows, duration_s: of the rows that are in it, seconds.
-        dropped: id of a row that is not -> reason.
-        report: content of `pseudo_labels.json`.
+        report: content of `pseudo_labels.json`; see `report.make_report`.
         num_processes: that this run had.
         messages: what could not be done, such as the picture.
     """
 
     out: Path
-    num_rows: int
-    duration_s: float
-    dropped: dict[str, str]
     report: dict
     num_processes: int = 1
     messages: tuple[str, ...] = ()
@@ -98,13 +86,18 @@ def run_pseudo_labels(
 
     def make_plan(earlier: Mapping | None) -> Plan:
         selected, not_labelled = select_rows(config)
+        rows = [row for of_split in selected.values() for row in of_split]
+
+        def facts_of(role: str, teacher: PitchTeacher | VocalsTeacher | None) -> dict:
+            return describe_teacher(role, getattr(config, role)) if teacher is None else teacher.facts
+
         facts = {
             "majl_hf": __version__,
             "date": config.date or (earlier or {}).get("date") or datetime.now(UTC).date().isoformat(),
-            **_describe_teachers(config, selected, pitch_teacher, vocals_teacher),
+            "pitch_teacher": facts_of("pitch_teacher", pitch_teacher),
+            "vocals_teacher": facts_of("vocals_teacher", vocals_teacher) if _lack_vocals(rows) else None,
             **config.model_dump(include=set(LabellingConfig.model_fields)),
         }
-        rows = [row for of_split in selected.values() for row in of_split]
         places = origins(rows)
         shards = plan_shards(selected, config.shard_minutes, lambda row: places[row.id], facts)
         stated = read_splits_by(Path(config.rows).expanduser())
@@ -112,11 +105,14 @@ def run_pseudo_labels(
         return Plan("pseudo_labels", shards, splits_by, {**facts, "not_labelled": dict(sorted(not_labelled.items()))})
 
     def produce(plan: Plan, rows: Sequence[RowRef], tick: Callable[[], None]) -> Iterator[Made]:
-        teachers = _load_teachers(config, rows, state.device, pitch_teacher, vocals_teacher)
+        pitch = pitch_teacher or load_pitch_teacher(config.pitch_teacher, config.batch_size, state.device)
+        vocals = vocals_teacher
+        if vocals is None and _lack_vocals(rows):
+            vocals = load_vocals_teacher(config.vocals_teacher, config.batch_size, state.device)
         done_s, total_s = 0.0, sum(row.duration_s for row in rows)
         with RowReader() as reader:
             for row in rows:
-                labelled, outcome = label_row(reader.row(row), *teachers, config, plan.facts["date"])
+                labelled, outcome = label_row(reader.row(row), pitch, vocals, config, plan.facts["date"])
                 done_s += row.duration_s
                 if progress is not None:
                     progress(done_s, total_s)
@@ -128,10 +124,7 @@ def run_pseudo_labels(
 
     team = Team(state.process_index, state.num_processes, state.wait_for_everyone)
     write_corpus(out, make_plan, produce, overwrite=overwrite, conclude=conclude, team=team)
-    report = read_report(out)
-    return PseudoLabelReport(
-        out, report["num_rows"], report["duration_s"], report["dropped"], report, state.num_processes, tuple(messages)
-    )
+    return PseudoLabelReport(out, read_report(out), state.num_processes, tuple(messages))
 
 
 def select_rows(config: PseudoLabelConfig) -> tuple[dict[str, list[RowRef]], dict[str, int]]:
@@ -159,28 +152,6 @@ def select_rows(config: PseudoLabelConfig) -> tuple[dict[str, list[RowRef]], dic
     return selected, dict(others)
 
 
-def _describe_teachers(
-    config: PseudoLabelConfig,
-    selected: dict[str, list[RowRef]],
-    pitch_teacher: PitchTeacher | None,
-    vocals_teacher: VocalsTeacher | None,
-) -> dict:
-    """What the plan says of both teachers; of one that no row needs, None."""
-    pitch = pitch_teacher.facts if pitch_teacher else describe_pitch_teacher(config.pitch_teacher)
-    vocals = None
-    if any(DIRECTIONS[row.label_kind] == "vocals" for rows in selected.values() for row in rows):
-        vocals = vocals_teacher.facts if vocals_teacher else describe_vocals_teacher(config.vocals_teacher)
-    return {"pitch_teacher": pitch, "vocals_teacher": vocals}
-
-
-def _load_teachers(
-    config: PseudoLabelConfig,
-    rows: Sequence[RowRef],
-    device: torch.device,
-    pitch_teacher: PitchTeacher | None,
-    vocals_teacher: VocalsTeacher | None,
-) -> tuple[PitchTeacher, VocalsTeacher | None]:
-    pitch_teacher = pitch_teacher or load_pitch_teacher(config.pitch_teacher, config.batch_size, device)
-    if vocals_teacher is None and any(DIRECTIONS[row.label_kind] == "vocals" for row in rows):
-        vocals_teacher = load_vocals_teacher(config.vocals_teacher, config.batch_size, device)
-    return pitch_teacher, vocals_teacher
+def _lack_vocals(rows: Iterable[RowRef]) -> bool:
+    """Whether any of the rows is to be given vocals."""
+    return any(DIRECTIONS[row.label_kind] == "vocals" for row in rows)

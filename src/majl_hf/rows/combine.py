@@ -313,9 +313,7 @@ def _weigh(rows: Sequence[RowRef], sampling: SamplingConfig) -> dict[str, float]
     weights: dict[str, float] = {}
     for split in SPLITS:
         chosen = [row for row in rows if row.split == split]
-        kinds, corpora = [row.label_kind for row in chosen], [row.corpus for row in chosen]
-        config = sampling if split == "train" else SamplingConfig(tempering=1.0)
-        values = sampling_weights(kinds, corpora, [row.duration_s for row in chosen], config)
+        values = sampling_weights(chosen, sampling if split == "train" else SamplingConfig(tempering=1.0))
         weights |= zip((row.id for row in chosen), values.tolist(), strict=True)
     return weights
 

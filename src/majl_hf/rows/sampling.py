@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ..errors import MajlError
 from ..system.settings import Section
+from .index import RowRef
 
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -33,39 +34,26 @@ class SamplingConfig(Section):
     tempering: float = Field(default=0.5, ge=0, le=1)
 
 
-def sampling_weights(
-    label_kinds: Sequence[str],
-    corpora: Sequence[str],
-    durations_s: Sequence[float],
-    config: SamplingConfig | None = None,
-) -> np.ndarray:
-    """Probability of each row of one split.
+def sampling_weights(rows: Sequence[RowRef], config: SamplingConfig | None = None) -> np.ndarray:
+    """Probability of each of the rows of one split.
 
     Args:
-        label_kinds, corpora, durations_s: one value a row; seconds, above 0.
         config: shares; None for the defaults.
 
     Returns:
         float64 array of shape (num_rows,), its sum 1; empty for no rows.
 
     Raises:
-        MajlError: lengths that differ, a duration that is not above 0, a label kind or corpus that the config's shares
-            leave out, shares that leave nothing.
+        MajlError: a duration that is not above 0, a label kind or corpus that the config's shares leave out, shares
+            that leave nothing.
     """
     config = config or SamplingConfig()
-    durations = np.asarray(durations_s, dtype=np.float64)
-    if not len(label_kinds) == len(corpora) == len(durations):
-        raise MajlError(
-            f"{len(label_kinds)} label kinds, {len(corpora)} corpora and {len(durations)} durations were given; one of "
-            "each a row is needed."
-        )
-    if not len(durations):
+    if not rows:
         return np.zeros(0)
-    if not (np.isfinite(durations) & (durations > 0)).all():
-        row = int(np.flatnonzero(~(np.isfinite(durations) & (durations > 0)))[0])
-        raise MajlError(f"Row {row} lasts {durations[row]} s; a duration above 0 is needed to weigh it.")
-    weights = np.zeros(len(durations))
-    kinds, names = np.asarray(label_kinds, dtype=object), np.asarray(corpora, dtype=object)
+    if bad := [row for row in rows if not 0 < row.duration_s < np.inf]:
+        raise MajlError(f"Row {bad[0].id} lasts {bad[0].duration_s} s; a duration above 0 is needed to weigh it.")
+    durations, weights = np.array([row.duration_s for row in rows]), np.zeros(len(rows))
+    kinds, names = (np.array([getattr(row, name) for row in rows], object) for name in ("label_kind", "corpus"))
     kind_shares = _shares(kinds, durations, config.kind_shares, config.tempering, "label kind")
     for kind, kind_share in kind_shares.items():
         if kind_share == 0:

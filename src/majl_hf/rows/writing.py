@@ -227,31 +227,37 @@ def write_corpus(
     team = team or Team()
     with alone_in(out, wait) if team.rank == 0 else contextlib.nullcontext():
         if team.rank == 0:
-            plan = _settle(out, plan_file, make_plan, overwrite, skip_bad)
-            team.wait()
-        else:
-            team.wait()
-            there = read_plan(out)
+            plan = _settle(out, plan_file, make_plan, overwrite)
+        team.wait()
+        there = read_plan(out)
+        if team.rank > 0:
             plan = make_plan(there)
             if not _same(there, plan.as_dict()):
                 raise MajlError(f"{_difference(there, plan.as_dict())}: all processes need the same plan.")
-        todo = [shard for shard in plan.shards if not _is_done(out, shard, skip_bad)]
-        if not read_plan(out)["finished"]:
-            team.wait()  # all have seen the same files before the first one is written
-            failures = _write_shards(out, plan, todo[team.rank :: team.size], produce, skip_bad, progress)
-            if failures:
-                raise BuildFailed(failures, plan.num_items)
-            team.wait()
-            if team.rank == 0:
-                written = _read_written(out, plan, len(plan.shards) - len(todo))
-                if conclude is not None:
-                    conclude(plan, written.footers)
-                if not written.num_rows:
-                    raise BuildFailed(written.left_out, plan.num_items)
-                write_dataset_card(out)
-                write_json(out / plan_file, {**plan.as_dict(), "left_out": written.left_out, "finished": True})
-            team.wait()
-        return _read_written(out, plan, len(plan.shards) - len(todo))
+        footers = {shard.file: _read_done(out, shard, skip_bad) for shard in plan.shards}
+        todo = [shard for shard in plan.shards if footers[shard.file] is None]
+        num_kept = len(plan.shards) - len(todo)
+        if there["finished"] and not todo:
+            return Written(out, plan, list(footers.values()), num_kept)
+        team.wait()  # all have seen the same files before the first one is written
+        if team.rank == 0:
+            _begin(out, plan_file, plan)
+        if failures := _write_shards(out, plan, todo[team.rank :: team.size], produce, skip_bad, progress):
+            raise BuildFailed(failures, plan.num_items)
+        team.wait()
+        footers |= {shard.file: read_footer(out / shard.file) for shard in todo}
+        if lost := [file for file, footer in footers.items() if footer is None]:
+            raise CorpusError(f"{out / lost[0]} has gone or is damaged; build again.")
+        written = Written(out, plan, list(footers.values()), num_kept)
+        if team.rank == 0:
+            if conclude is not None:
+                conclude(plan, written.footers)
+            if not written.num_rows:
+                raise BuildFailed(written.left_out, plan.num_items)
+            write_dataset_card(out)
+            write_json(out / plan_file, {**plan.as_dict(), "left_out": written.left_out, "finished": True})
+        team.wait()
+        return written
 
 
 def read_plan(folder: Path) -> dict | None:
@@ -296,9 +302,7 @@ def alone_in(out: Path, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def _settle(
-    out: Path, plan_file: str, make_plan: Callable[[Mapping | None], Plan], overwrite: bool, skip_bad: bool
-) -> Plan:
+def _settle(out: Path, plan_file: str, make_plan: Callable[[Mapping | None], Plan], overwrite: bool) -> Plan:
     """The plan, which is in the folder now; what belongs to no plan is removed."""
     (out / "data").mkdir(exist_ok=True)
     earlier = read_plan(out)
@@ -323,11 +327,15 @@ def _settle(
     for path in [*out.glob(".majl-*.part"), *(out / "data").glob(".majl-*.part"), *(out / "data").glob("*.parquet")]:
         if path.name not in planned:
             path.unlink()
-    is_done = all(_is_done(out, shard, skip_bad) for shard in plan.shards)
-    if earlier is None or not earlier["finished"] or not _same(earlier, facts) or not is_done:
-        write_json(out / plan_file, {**facts, "finished": False})
-        (out / "README.md").unlink(missing_ok=True)
+    if earlier is None or not _same(earlier, facts):
+        _begin(out, plan_file, plan)
     return plan
+
+
+def _begin(out: Path, plan_file: str, plan: Plan) -> None:
+    """Write the plan as one that is not finished."""
+    write_json(out / plan_file, {**plan.as_dict(), "finished": False})
+    (out / "README.md").unlink(missing_ok=True)
 
 
 def _same(earlier: Mapping, plan: Mapping) -> bool:
@@ -349,11 +357,12 @@ def _difference(earlier: Mapping, plan: Mapping) -> str:
     return f"the source files or options behind {len(changed)} of its shards have changed, first {changed[0]}"
 
 
-def _is_done(out: Path, shard: Shard, skip_bad: bool) -> bool:
+def _read_done(out: Path, shard: Shard, skip_bad: bool) -> dict | None:
+    """The footer of a file of the plan; None where the file is still to be written."""
     footer = read_footer(out / shard.file)
-    if footer is None or footer["digest"] != shard.digest:
-        return False
-    return footer["num_rows"] + len(footer["left_out"]) == len(shard.items) and (skip_bad or not footer["left_out"])
+    if footer is None or footer["digest"] != shard.digest or (footer["left_out"] and not skip_bad):
+        return None
+    return footer if footer["num_rows"] + len(footer["left_out"]) == len(shard.items) else None
 
 
 def read_footer(path: Path) -> dict | None:
@@ -364,13 +373,6 @@ def read_footer(path: Path) -> dict | None:
             return {**facts, "num_rows": file.metadata.num_rows}
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return None
-
-
-def _read_written(out: Path, plan: Plan, num_kept: int) -> Written:
-    footers = [read_footer(out / shard.file) for shard in plan.shards]
-    if None in footers:
-        raise CorpusError(f"{out / plan.shards[footers.index(None)].file} has gone or is damaged; build again.")
-    return Written(out, plan, footers, num_kept)
 
 
 def _write_shards(
