@@ -111,12 +111,12 @@ def test_the_stream_equals_the_whole(num_channels, block_length):
         logits = model.estimate_pitch(vocals)
         whole = model.refine(torch.from_numpy(audio)[None], vocals, logits)[0].numpy()
     blocks = [audio[:, start : start + block_length] for start in range(0, audio.shape[1], block_length)]
-    chunks = list(separate_stream(model, blocks, rate))
+    chunks = list(separate_stream(model, blocks, rate, condition=False))
     vocals = np.concatenate([chunk.vocals for chunk in chunks], axis=1)
     assert vocals.shape == audio.shape
     np.testing.assert_allclose(vocals, whole, atol=2e-5)
     assert sum(len(chunk.frames) for chunk in chunks) == model.num_pitch_frames(audio.shape[1])
-    unread = list(separate_stream(model, blocks, rate, read_pitch=False))
+    unread = list(separate_stream(model, blocks, rate, read_pitch=False, condition=False))
     assert np.array_equal(np.concatenate([chunk.vocals for chunk in unread], axis=1), vocals)
     assert not any(len(chunk.frames) for chunk in unread)
     if block_length == 1_000:

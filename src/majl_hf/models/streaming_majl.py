@@ -95,16 +95,17 @@ class _SeparatorStream:
 class _PitchStream:
     """Vocals `(num_channels, num_samples)` at the model's rate to pitch logits `(num_frames, num_bins)`."""
 
-    def __init__(self, model: MajlModel, batch_size: int):
+    def __init__(self, model: MajlModel, batch_size: int, condition: bool):
         self.model = model
         part = model.config.pitch_estimator_config
         self.hop_length = part.hop_length
-        self.mix = VoiceMix(model.config.sampling_rate)
+        self.mix = VoiceMix(model.config.sampling_rate) if condition else None
         self.resampler = ResampleStream(model.config.sampling_rate, part.sampling_rate)
         self.windows = _BatchedWindows(WindowGrid.for_part(model.config, part), batch_size, self._forward)
 
     def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
-        voice = self.resampler.push(self.mix.push(vocals, last), last)
+        voice = vocals.mean(dim=0) if self.mix is None else self.mix.push(vocals, last)
+        voice = self.resampler.push(voice, last)
         parts = [torch.zeros(0, self.model.config.pitch_estimator_config.num_bins)]
         for window, logits in self.windows.push(voice, last):
             # A frame belongs to the core that its centre lies in; one on the very end of the file to the last core.
@@ -232,6 +233,7 @@ def separate_stream(
     threshold: float | None = None,
     separate: bool = True,
     read_pitch: bool = True,
+    condition: bool = True,
 ) -> Iterator[MajlChunk]:
     """Separate a song and read its pitch, piece by piece.
 
@@ -247,6 +249,8 @@ def separate_stream(
         separate: Whether the input is a mixture. `False` takes it for a solo voice: vocals = mixture.
         read_pitch: Whether pitch is wanted. `False` leaves frames and logits empty; the pitch estimator then runs only
             where a refiner needs it.
+        condition: Whether level, balance, polarity and offset of the recording are evened out for the model, see
+            `conditioning_majl`. `False` gives it the recording as it is.
 
     Yields:
         `MajlChunk`: pieces whose concatenation has exactly the length of the input.
@@ -270,7 +274,7 @@ def separate_stream(
         raise ValueError("The model has no pitch estimator; give it one, or leave pitch out with read_pitch=False.")
     separator = _SeparatorStream(model, batch_size) if separate else None
     refiner = _RefinerStream(model) if separate and model.refiner is not None else None
-    pitch = _PitchStream(model, batch_size) if read_pitch or refiner is not None else None
+    pitch = _PitchStream(model, batch_size, condition) if read_pitch or refiner is not None else None
     decoder = PitchDecoder(model.config, policy, threshold) if read_pitch else None
     logits = torch.zeros(0, model.config.pitch_estimator_config.num_bins)
     undecided = logits.numpy()  # logits of frames that are not final yet
@@ -281,14 +285,15 @@ def separate_stream(
         last = following is None
         if waiting is None:
             waiting = _Fifo(block.shape[0])
-            conditioner = Conditioner(model_rate, block.shape[0])
+            conditioner = Conditioner(model_rate, block.shape[0]) if condition else None
             if sampling_rate != model_rate:
                 into = make_resampler(sampling_rate, model_rate, block.shape[0])
                 out_of = make_resampler(model_rate, sampling_rate, block.shape[0])
         waiting.push(block)
         mixture = block if into is None else into.push(block, last)
         mixture = torch.from_numpy(np.ascontiguousarray(mixture, dtype=np.float32))
-        mixture = conditioner.push(mixture, last)
+        if conditioner is not None:
+            mixture = conditioner.push(mixture, last)
         vocals = separator.push(mixture, last) if separate else mixture
         if pitch is not None:
             logits = pitch.push(vocals, last)
@@ -297,9 +302,11 @@ def separate_stream(
             frames = decoder.push(logits.numpy(), last)
         if refiner is not None:
             vocals = refiner.push(mixture, vocals, logits, last)
-        vocals = conditioner.restore(vocals).numpy() if separate else block
-        if separate and out_of is not None:
-            vocals = out_of.push(vocals, last)
+        if separate:
+            vocals = vocals if conditioner is None else conditioner.restore(vocals)
+            vocals = vocals.numpy() if out_of is None else out_of.push(vocals.numpy(), last)
+        else:
+            vocals = block
         if last:  # two conversions of the rate may round the length by a sample
             vocals = vocals[:, : waiting.length]
             vocals = np.pad(vocals, ((0, 0), (0, waiting.length - vocals.shape[1])))
