@@ -31,7 +31,7 @@ def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **av_options
     """Encode by the extension of `path`: soundfile's formats, or AAC in mp4."""
     extension = str(path).rsplit(".", 1)[-1]
     if extension in ("m4a", "mp4"):
-        _write_aac(path, audio, sampling_rate, av_options)
+        write_with_ffmpeg(path, audio, sampling_rate, "mp4", "aac", av_options)
     elif extension == "opus":
         soundfile.write(path, audio.T, 48000, format="OGG", subtype="OPUS")
     else:
@@ -39,13 +39,16 @@ def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **av_options
     return str(path)
 
 
-def _write_aac(path, audio: np.ndarray, sampling_rate: int, options: dict) -> None:
+def write_with_ffmpeg(path, audio: np.ndarray, sampling_rate: int, container: str, codec: str, options=None) -> None:
+    """Encode `(1 or 2, num_samples)` by the names of FFmpeg's container and codec."""
     layout = "mono" if audio.shape[0] == 1 else "stereo"
-    with av.open(str(path), "w", format="mp4", options=options) as container:
-        stream = container.add_stream("aac", rate=sampling_rate, layout=layout)
+    with av.open(str(path), "w", format=container, options=options or {}) as file:
+        stream = file.add_stream(codec, rate=sampling_rate, layout=layout)
+        to_codec = av.AudioResampler(format=stream.format, layout=layout, rate=sampling_rate)
         for start in range(0, audio.shape[1], AAC_FRAME):
             block = np.ascontiguousarray(audio[:, start : start + AAC_FRAME])
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
             frame.sample_rate, frame.pts = sampling_rate, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            for converted in to_codec.resample(frame):
+                file.mux(stream.encode(converted))
+        file.mux(stream.encode(None))

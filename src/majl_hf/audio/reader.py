@@ -10,8 +10,17 @@ from ..errors import AudioError
 from .decoders import AvDecoder, SoundFileDecoder
 from .sources import Source, open_source
 
-# Extensions that a folder is searched for; a file given by name may have any extension.
-AUDIO_EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".webm")
+# Extensions that folders are searched for; a file given by name may have any extension.
+VIDEO_EXTENSIONS = (
+    ".mp4", ".m4v", ".mov", ".qt", ".webm", ".mkv", ".avi", ".flv", ".f4v", ".wmv", ".asf", ".mpg", ".mpeg", ".vob",
+    ".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".ogv",
+)  # fmt: skip
+AUDIO_EXTENSIONS = (
+    ".wav", ".wave", ".rf64", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc",
+    ".mp3", ".mp2", ".mpga", ".ogg", ".oga", ".opus", ".spx", ".m4a", ".m4b", ".m4r", ".aac", ".ac3", ".eac3", ".amr",
+    ".wma", ".ape", ".tta", ".wv", ".mka", ".weba", *VIDEO_EXTENSIONS,
+)  # fmt: skip
+COMMON_FORMATS = "wav, flac, mp3, ogg, opus, m4a, mp4 and many others"
 
 # First bytes of the files that soundfile reads here: the lossless containers. It could read mp3 and ogg, but libsndfile
 # estimates the length of an mp3 whose header lacks it and silently drops the samples beyond; and soundfile seeks after
@@ -108,5 +117,5 @@ def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
         )
         raise AudioError(
             f"{source.name} is not audio that can be decoded ({refusal}FFmpeg: {getattr(error, 'strerror', error)})."
-            f"{hint} wav, flac, mp3, ogg, opus, m4a, mp4 or similar is needed; export or download it again."
+            f"{hint} Readable are {COMMON_FORMATS}; export or download it again."
         ) from error

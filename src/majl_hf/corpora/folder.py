@@ -1,8 +1,8 @@
 """Folders of your own recordings, in four kinds: songs with labels, stems, solo vocals, music without vocals.
 
 Conventions
-    Any format soundfile reads, any sampling rate and channel count. The file name says which part of a song a file is,
-    in two layouts that can be mixed in one folder: `SONG/vocals.*`, `SONG/accompaniment.*` and so on, or
+    Any format that `majl` reads, any sampling rate and channel count. The file name says which part of a song a file
+    is, in two layouts that can be mixed in one folder: `SONG/vocals.*`, `SONG/accompaniment.*` and so on, or
     `NAME.vocals.*`, `NAME.accompaniment.*` (what `majl separate` writes, so a teacher's output is a corpus).
     `load_folder`: `vocals`, `accompaniment`, `mixture`, `f0.csv`, `notes.csv` (or `notes.txt`). A song needs vocals and
     accompaniment, labelled or not, or a mixture with a label, or vocals with a label. A mixture beside both stems must
@@ -22,8 +22,8 @@ Traps
     length by a codec frame; the shorter one is padded with zeros.
     Voices: exclude recordings with accompaniment, claps or a click track, which the separator would learn to assign to
     the vocals. Many recordings are shorter than a training segment.
-    Music: folders of games also contain short sound effects and speech, which the minimum duration leaves out without
-    a message. Exclude pieces with choirs or vocal samples, which would teach the separator to miss vocals.
+    Music: folders of games also contain short sound effects and speech, which the minimum duration leaves out.
+    Exclude pieces with choirs or vocal samples, which would teach the separator to miss vocals.
 
 Licence
     That of the recordings; pass it as `licence`, as an SPDX identifier if there is one.
@@ -32,12 +32,14 @@ Licence
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import CorpusError
+from ..system.files import counted
 from .labels import Note, PitchLabel
 from .notes import SUNG_NOTES, check_notes, is_number, notes_to_label, read_notes
 from .tracks import AudioPart, Track, find_audio, resolve_folder
@@ -49,6 +51,7 @@ VOICING_THRESHOLD = 0.5
 MAX_STEMS_DIFFERENCE_S = 0.1
 MAX_LENGTH_DIFFERENCE = 3  # label frames,
 MIN_LENGTH_DIFFERENCE_S = 0.1  # or this, if frames are short: analysis windows end before the recording does
+_log = logging.getLogger(__name__)
 
 
 def load_folder(
@@ -110,7 +113,7 @@ def load_voices(
     root = resolve_folder(folder, "voices")
     paths = find_audio(root, include, exclude)
     if not paths:
-        raise CorpusError(f"No audio file in {root} (include {list(include)}, exclude {list(exclude)}).")
+        raise CorpusError(f"No audio file in {root}{_selection(include, exclude)}.")
     return [_whole_file(root, path, "vocals", corpus, licence, "Solo voice") for path in paths]
 
 
@@ -133,13 +136,15 @@ def load_music(
     root = resolve_folder(folder, "music")
     paths = find_audio(root, exclude=exclude)
     tracks = [_whole_file(root, path, "accompaniment", corpus, licence, "Music without voices") for path in paths]
-    tracks = [track for track in tracks if track.duration_s >= min_duration_s]
-    if not tracks:
+    long = [track for track in tracks if track.duration_s >= min_duration_s]
+    if not long:
         raise CorpusError(
-            f"No piece of at least {min_duration_s} s in {root} ({len(paths)} audio files there, "
-            f"exclude {list(exclude)})."
+            f"No piece of at least {min_duration_s:g} s among the {len(tracks)} audio files in "
+            f"{root}{_selection((), exclude)}."
         )
-    return tracks
+    if short := len(tracks) - len(long):
+        _log.warning("%s: left out %s", root, counted([f"shorter than {min_duration_s:g} s"] * short))
+    return long
 
 
 def read_f0(path: Path, duration_s: float) -> PitchLabel:
@@ -180,20 +185,31 @@ def read_f0(path: Path, duration_s: float) -> PitchLabel:
     return PitchLabel.of_file(path, f0_hz, float(hop_s), float(times_s[0]), columns.get("confidence"))
 
 
+def _selection(include: Sequence[str], exclude: Sequence[str]) -> str:
+    """The globs that select files, in words; empty if there are none."""
+    words = [f"{name} {', '.join(globs)}" for name, globs in (("include", include), ("exclude", exclude)) if globs]
+    return f" ({'; '.join(words)})" if words else ""
+
+
 def _find_songs(
     root: Path, parts: Sequence[str], include: Sequence[str], exclude: Sequence[str]
 ) -> dict[str, dict[str, Path]]:
     """Audio files by song and part, from files called `SONG/PART.*` or `SONG.PART.*` below `root`, sorted by song."""
     songs: dict[str, dict[str, Path]] = {}
-    for path in find_audio(root):
+    others = []
+    for path in find_audio(root, besides={Path(name).suffix for name in LABELS} if parts == PARTS else ()):
         song, _, part = path.stem.rpartition(".")
         if path.stem in parts:
             song, part = path.parent.name, path.stem
         if part not in parts:
+            others.append(path.name)
             continue
         if part in songs.setdefault(song, {}):
             raise CorpusError(f"{path} and {songs[song][part]} are both the {part} of {song!r}; keep one.")
         songs[song][part] = path
+    if others:
+        kind = f"neither {' nor '.join(parts)} of a song, such as {others[0]}"
+        _log.warning("%s: left out %s", root, counted([kind] * len(others)))
     if not songs:
         raise CorpusError(
             f"No SONG/vocals.*, NAME.vocals.* or the like in {root}; put songs there or correct the folder."

@@ -32,8 +32,9 @@ import numpy as np
 import yaml
 
 from ..errors import CorpusError
+from ..system.files import walk
 from .labels import PitchLabel
-from .tracks import AudioPart, Part, SumPart, Track, resolve_folder
+from .tracks import AudioPart, Part, SumPart, Track, files_below, resolve_folder
 
 LICENCE = "CC-BY-NC-SA-4.0"
 CITATION = """\
@@ -100,8 +101,8 @@ def load_medleydb(
     """
     root = resolve_folder(folder, "MedleyDB")
     notes_root = root if annotations is None else resolve_folder(annotations, "MedleyDB annotations")
-    files = {path.name: path for base in (root, notes_root) for path in sorted(base.rglob("*_*.*"))}
-    stem_folders = {path.name: path for path in sorted(root.rglob("*_STEMS")) if path.is_dir()}
+    files = {path.name: path for base in (root, notes_root) for path in sorted(files_below(base)) if "_" in path.name}
+    stem_folders = {path.name: path for path, _, _ in walk(root) if path.name.endswith("_STEMS")}
     if not stem_folders:
         raise CorpusError(f"No TRACK_STEMS folder in {root}; the MedleyDB tracks belong there.")
     tracks = []

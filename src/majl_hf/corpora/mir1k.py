@@ -2,7 +2,7 @@
 
 Conventions
     Folder in the layout of the original archive:
-    `Wavfile/CLIP.*`      16 kHz stereo, accompaniment on the left, voice on the right (any format soundfile reads)
+    `Wavfile/CLIP.*`      16 kHz stereo, accompaniment on the left, voice on the right (any format that `majl` reads)
     `PitchLabel/CLIP.pv`  one number per line, MIDI semitones, 0 = unvoiced
     `clips.csv`           optional; columns clip, singer, sex, song, duration_s, clip_split, singer_split
     Clips are named SINGER_SONG_NUMBER; song names are only unique together with the singer.
@@ -25,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..audio import AUDIO_EXTENSIONS
 from ..errors import CorpusError
 from ..models.pitch_majl import midi_to_hz
 from .labels import PitchLabel
-from .tracks import AUDIO_SUFFIXES, AudioPart, Track, resolve_folder
+from .tracks import AudioPart, Track, resolve_folder
 
 LICENCE = "research only, no redistribution"
 CITATION = """\
@@ -105,7 +106,7 @@ def read_label(path: Path, duration_s: float) -> PitchLabel:
 
 
 def _audio_by_clip(folder: Path) -> dict[str, Path]:
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    paths = sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in AUDIO_EXTENSIONS)
     if not paths:
         raise CorpusError(f"No audio file in {folder}; the MIR-1K clips belong there.")
     by_clip: dict[str, Path] = {}

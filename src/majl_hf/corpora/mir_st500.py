@@ -2,7 +2,7 @@
 
 Conventions
     `MIR-ST500_corrected.json` (or MIR-ST500.json): `{"ID": [[onset_s, offset_s, midi], ...]}`, whole semitones.
-    Audio of song ID (any format soundfile reads), anywhere below the folder: `ID.*`, or a folder `ID` with one audio
+    Audio of song ID (any format that `majl` reads), anywhere below the folder: `ID.*`, or a folder `ID` with one audio
     file or one called `mixture.*`.
     Songs 1 to 400 are for training, 401 to 500 for test.
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from ..errors import CorpusError
 from .labels import Note
 from .notes import KARAOKE_NOTES, check_notes, notes_to_label
-from .tracks import AudioPart, Track, find_audio, resolve_folder
+from .tracks import AudioPart, Track, files_below, find_audio, is_video, resolve_folder
 
 LICENCE = "audio all rights reserved, supplied by the user: no redistribution"
 CITATION = """\
@@ -74,7 +74,7 @@ def load_mir_st500(
 
 def _find_annotations(root: Path) -> Path:
     for name in ANNOTATIONS:
-        if found := sorted(root.rglob(name)):
+        if found := sorted(path for path in files_below(root) if path.name == name):
             return found[0]
     raise CorpusError(f"No {' or '.join(ANNOTATIONS)} in {root}; put it there or pass annotations.")
 
@@ -99,13 +99,14 @@ def _read_annotations(path: Path) -> dict[int, list[Note]]:
 
 def _audio_by_id(root: Path) -> dict[int, Path]:
     found: dict[int, list[Path]] = {}
-    for path in find_audio(root):
+    for path in find_audio(root, besides=(".json",)):
         number = path.stem if path.stem.isdecimal() else path.parent.name
         if number.isdecimal():
             found.setdefault(int(number), []).append(path)
     audio = {}
     for number, paths in found.items():
         mixtures = [path for path in paths if path.stem.casefold() == "mixture"] or paths
+        mixtures = [path for path in mixtures if not is_video(path)] or mixtures
         if len(mixtures) > 1:
             raise CorpusError(f"Song {number} has {len(mixtures)} audio files: {[str(p) for p in mixtures]}; keep one.")
         audio[number] = mixtures[0]

@@ -1,7 +1,7 @@
 """UltraStar songs: mixtures whose lead vocals are written as notes in a karaoke text file.
 
 Conventions
-    One folder per song, anywhere below the given one, with the text file and its audio (any format soundfile reads).
+    One folder per song, anywhere below the given one, with the text file and its audio (any format that `majl` reads).
     `#NAME:value` lines: TITLE, ARTIST, MP3 (or AUDIO), BPM, GAP in milliseconds; decimals with a point or a comma.
     `: start length pitch text` is a note, in beats and semitones above MIDI 60; `*` a golden note, treated the same.
     `F` freestyle, `R` and `G` rap: a syllable without a pitch. `-` ends a line of text, `E` the song.
@@ -30,10 +30,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..audio import AUDIO_EXTENSIONS
 from ..errors import CorpusError
 from .labels import Note
 from .notes import KARAOKE_NOTES, check_notes, notes_to_label
-from .tracks import AUDIO_SUFFIXES, AudioPart, Track, resolve_folder
+from .tracks import AudioPart, Track, files_below, is_video, resolve_folder
 
 CITATION = "UltraStar song files; title, artist and licence are each song's own."
 BASE_MIDI = 60
@@ -67,7 +68,7 @@ def load_ultrastar(folder: str | Path, delay_s: float = DELAY_S, corpus: str = "
         CorpusError: no song, a song without audio, notes that cannot be read or do not fit the audio.
     """
     root = resolve_folder(folder, "UltraStar")
-    paths = [path for path in sorted(root.rglob("*.txt")) if _is_song(path)]
+    paths = [path for path in sorted(files_below(root)) if path.suffix == ".txt" and _is_song(path)]
     if not paths:
         raise CorpusError(f"No UltraStar song (a text file with #TITLE and #BPM lines) in {root}.")
     alone = {path.parent: sum(other.parent == path.parent for other in paths) == 1 for path in paths}
@@ -170,9 +171,10 @@ def _audio(path: Path, header: dict[str, str]) -> Path:
     if not named:
         raise CorpusError(f"{path} names no audio (#MP3 or #AUDIO); add the line.")
     exact = path.parent / re.split(r"[\\/]", named)[-1]  # always beside the text file
-    if exact.suffix.lower() in AUDIO_SUFFIXES and exact.is_file():
+    if exact.suffix.lower() in AUDIO_EXTENSIONS and exact.is_file():
         return exact
     found = list(_same_stem(exact))
+    found = [other for other in found if not is_video(other)] or found
     if len(found) != 1:
         raise CorpusError(
             f"{path} needs the audio {exact}, or the same with another extension; "
@@ -183,7 +185,7 @@ def _audio(path: Path, header: dict[str, str]) -> Path:
 
 def _same_stem(path: Path) -> Iterator[Path]:
     for other in sorted(path.parent.glob("*")):
-        if other.suffix.lower() in AUDIO_SUFFIXES and other.stem.casefold() == path.stem.casefold():
+        if other.suffix.lower() in AUDIO_EXTENSIONS and other.stem.casefold() == path.stem.casefold():
             yield other
 
 
