@@ -116,7 +116,7 @@ def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
         model_config = MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator)
         _override(model_config, overrides)
         return seeded_model(model_config, seed)
-    model = MajlModel.from_pretrained(config.model)
+    model = MajlModel.from_pretrained(config.model).float()
     is_refiner_new = model.refiner is None and overrides.get("refiner_config") is not None
     _override(model.config, overrides)
     if any(name in overrides for name in MajlConfig.sub_configs):
