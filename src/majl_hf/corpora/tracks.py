@@ -9,17 +9,17 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 
 from ..audio import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, AudioError, AudioReader
-from ..errors import CorpusError
+from ..errors import BadRecordings, CorpusError
 from ..system.files import counted, extension, is_hidden, walk
 from .labels import Note, PitchLabel
 
@@ -320,6 +320,36 @@ def resolve_folder(folder: str | Path, what: str) -> Path:
     if not Path(resolved).is_dir():
         raise CorpusError(f"The {what} folder {resolved} does not exist or is not a folder. Correct the configuration.")
     return Path(resolved)
+
+
+def read_recordings(
+    corpus: str,
+    recordings: Mapping[str, Any],
+    read: Callable[[Any], Track | None],
+    failures: Mapping[str, str] | None = None,
+) -> list[Track]:
+    """Tracks of the recordings of a corpus.
+
+    Args:
+        recordings: name -> what `read` makes a track of; it may return None to leave a recording out.
+        failures: name -> why a recording cannot be used, of those that are known before they are read.
+
+    Raises:
+        BadRecordings: recordings that cannot be read, all of them at once.
+    """
+    tracks, reasons = [], {f"{corpus}/{name}": reason for name, reason in (failures or {}).items()}
+    for name, recording in recordings.items():
+        try:
+            track = read(recording)
+        except CorpusError as error:
+            reasons[f"{corpus}/{name}"] = str(error)
+        except Exception as error:  # whatever a decoder or a parser raises
+            reasons[f"{corpus}/{name}"] = f"It cannot be read ({type(error).__name__}: {error})."
+        else:
+            tracks += [track] * (track is not None)
+    if reasons:
+        raise BadRecordings(reasons, len(recordings) + len(failures or {}), tracks)
+    return tracks
 
 
 def files_below(folder: Path) -> Iterator[Path]:
