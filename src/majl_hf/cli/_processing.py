@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
+from ..audio import MAX_CHANNELS, AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
 from ..checkpoints.loading import load_model, silence_libraries
 from ..errors import MajlError
 from ..export.f0_csv import F0CsvWriter
@@ -80,7 +80,7 @@ def _process_file(
 
     started_s = time.monotonic()
     num_samples = 0
-    with AudioReader(job.source) as reader, contextlib.ExitStack() as stack:
+    with AudioReader(job.source, MAX_CHANNELS) as reader, contextlib.ExitStack() as stack:
         report.start_file(job.source, reader.duration_s)
         writers = _open_writers(job, reader, options, encoding)
         for writer in writers.values():

@@ -62,7 +62,8 @@ class MajlPipeline(Pipeline):
         if isinstance(inputs, Mapping):
             array, sampling_rate = _array_input(inputs)
         else:
-            array, sampling_rate = _package_audio(f"Reading {type(inputs).__name__} input").read_audio(inputs)
+            audio = _package_audio(f"Reading {type(inputs).__name__} input")
+            array, sampling_rate = audio.read_audio(inputs, audio.MAX_CHANNELS)
         return {"array": array, "sampling_rate": sampling_rate}
 
     def _forward(self, model_inputs, **forward_arguments):
