@@ -10,7 +10,7 @@ from transformers import AutoModel
 
 from majl_hf import MajlModel
 from majl_hf.models.presets_majl import preset_config, preset_names
-from majl_hf.models.running_majl import check_fork, evaluating, run_in_float32
+from majl_hf.models.running_majl import check_fork, evaluating, run_part
 from majl_hf.models.separator_majl import SeparatorConfig
 
 PARTS = preset_names("separator", for_tests=True) + preset_names("pitch_estimator", for_tests=True)
@@ -28,16 +28,18 @@ def test_every_module_gets_its_own_mode_back():
 
 @pytest.mark.parametrize("name", PARTS)
 @torch.no_grad()
-def test_weights_of_any_type_are_used_in_float32(name):
+def test_weights_of_any_type_are_used_in_the_precision_of_the_input(name):
     part = AutoModel.from_config(preset_config(name)).eval()
     channels = (part.config.num_channels,) if isinstance(part.config, SeparatorConfig) else ()
     inputs = 0.1 * torch.randn(1, *channels, 4_001)
-    (expected,) = run_in_float32(part, inputs).to_tuple()
+    (expected,) = run_part(part, inputs).to_tuple()
     for dtype, tolerance in TYPES.items():
         rounded = copy.deepcopy(part).to(dtype)
-        (found,) = run_in_float32(rounded, inputs).to_tuple()
+        (found,) = run_part(rounded, inputs).to_tuple()
         assert found.dtype == torch.float32 and {weight.dtype for weight in rounded.parameters()} <= {dtype}
         assert (found - expected).norm() <= tolerance * expected.norm(), dtype
+    (found,) = run_part(part, inputs.double()).to_tuple()
+    assert found.dtype == torch.float64 and (found - expected).norm() <= 1e-3 * expected.norm()
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -48,7 +50,8 @@ def test_a_model_of_any_type_returns_float32_and_its_losses(tiny_model_folder, d
     model = MajlModel.from_pretrained(tiny_model_folder, dtype=dtype)
     assert model.dtype == dtype
     expected = reference(mixture, vocals=mixture / 2, f0_hz=f0_hz)
-    found = model(mixture.to(dtype), vocals=(mixture / 2).to(dtype), f0_hz=f0_hz.to(dtype))
+    inputs = dtype if dtype.itemsize < 4 else torch.float32
+    found = model(mixture.to(inputs), vocals=(mixture / 2).to(inputs), f0_hz=f0_hz.to(inputs))
     for name, value in found.items():
         assert value.dtype == torch.float32
         assert (value - expected[name]).norm() <= 0.1 * expected[name].norm(), name

@@ -19,7 +19,7 @@ from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
 from .pitch_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
 from .resampling_majl import resample, resampled_length_ceil
-from .running_majl import check_fork, run_in_float32
+from .running_majl import at_least_float32, check_fork, run_part
 from .separator_majl import SeparatorConfig
 
 
@@ -89,8 +89,9 @@ class MajlModel(PreTrainedModel):
     """Separator and pitch estimator as one model. `from_parts` joins trained parts; `from_pretrained` also takes the
     name of a checkpoint that ships with the package, such as `"majl-base"`.
 
-    It computes in float32 and returns float32, whatever type its weights are stored in; half precision saves half of
-    their memory. To compute faster in half precision, keep the weights in float32 and use `torch.autocast`."""
+    It computes in float32, whatever type its weights are stored in, and in float64 only for a mixture of that type.
+    Weights in half precision save half of their memory; to compute faster, keep them in float32 and use
+    `torch.autocast`."""
 
     config_class = MajlConfig
     base_model_prefix = "majl"
@@ -151,7 +152,7 @@ class MajlModel(PreTrainedModel):
         with torch.autocast(vocals.device.type, enabled=False):  # waveforms keep their precision
             rate = self.config.pitch_estimator_config.sampling_rate
             mono = resample(vocals.mean(dim=1), self.config.sampling_rate, rate)
-        logits = run_in_float32(self.pitch_estimator, mono).logits
+        logits = run_part(self.pitch_estimator, mono).logits
         return logits.to(vocals.dtype)  # under autocast they come in half precision
 
     def refine(self, mixture: torch.Tensor, vocals: torch.Tensor, pitch_logits: torch.Tensor) -> torch.Tensor:
@@ -162,7 +163,7 @@ class MajlModel(PreTrainedModel):
         nearest = nearest_pitch_frames(self.config, mixture.shape[2]).clamp(max=pitch_logits.shape[1] - 1)
         logits = pitch_logits[:, nearest.to(pitch_logits.device)].detach()
         pitch = likeliest_pitch(logits, self.config.pitch_estimator_config)
-        return run_in_float32(self.refiner, mixture, vocals, *pitch)
+        return run_part(self.refiner, mixture, vocals, *pitch)
 
     def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
         """Logits of a training batch. Items without a pitch label teach nothing there: the pitch estimator, which is
@@ -231,7 +232,7 @@ class MajlModel(PreTrainedModel):
         r"""
         Args:
             mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1; like the others, it is used as float32.
+                Waveform at `config.sampling_rate`, full scale at 1; half precision is used as float32.
             vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`, *optional*):
                 Reference vocals; asks for the separation loss.
             f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
@@ -247,8 +248,9 @@ class MajlModel(PreTrainedModel):
         return_dict = self.config.return_dict if return_dict is None else return_dict
         config = self.config
         inputs = (mixture, vocals, f0_hz, vocals_weight, pitch_weight)
-        mixture, vocals, f0_hz, vocals_weight, pitch_weight = (None if x is None else x.float() for x in inputs)
-        estimate = entering = run_in_float32(self.separator, mixture).vocals
+        inputs = (None if tensor is None else at_least_float32(tensor) for tensor in inputs)
+        mixture, vocals, f0_hz, vocals_weight, pitch_weight = inputs
+        estimate = entering = run_part(self.separator, mixture).vocals
         if self.training and (config.separator_gradient_scale != 1.0 or config.separator_gradient_rule != "sum"):
             estimate, entering = _TwoTasks.apply(
                 estimate, config.separator_gradient_rule, config.separator_gradient_scale

@@ -1,4 +1,4 @@
-"""How the parts of a model are run: in evaluation mode, in float32, and not where torch would hang."""
+"""How the parts of a model are run: in evaluation mode, in float32 at least, and not where torch would hang."""
 
 import itertools
 import os
@@ -25,14 +25,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def run_in_float32(part: nn.Module, *inputs: torch.Tensor):
-    """The output of a part for float32 inputs. Weights that are stored in another type are converted for this call:
-    waveforms and spectra need the precision, and STFTs of half precision do not exist everywhere."""
+def run_part(part: nn.Module, *inputs: torch.Tensor):
+    """The output of a part in the precision of its first input, at least float32, whatever type its weights have.
+
+    Weights of another type are converted for this call: waveforms and spectra need the precision, and STFTs of half
+    precision do not exist everywhere.
+    """
+    dtype = at_least_float32(inputs[0]).dtype
     stored = itertools.chain(part.named_parameters(), part.named_buffers())
-    converted = {
-        name: tensor.float() for name, tensor in stored if tensor.is_floating_point() and tensor.dtype != torch.float32
-    }
-    return torch.func.functional_call(part, converted, inputs) if converted else part(*inputs)
+    others = {name: tensor.to(dtype) for name, tensor in stored if tensor.is_floating_point() and tensor.dtype != dtype}
+    inputs = tuple(tensor.to(dtype) for tensor in inputs)
+    return torch.func.functional_call(part, others, inputs) if others else part(*inputs)
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of half precision as float32, others as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def check_fork() -> None:

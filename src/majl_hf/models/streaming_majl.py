@@ -20,7 +20,7 @@ from .decoding_majl import PitchDecoder, PitchFrames
 from .modeling_majl import MajlModel, nearest_pitch_frames
 from .pitch_majl import likeliest_pitch
 from .resampling_majl import ResampleStream
-from .running_majl import check_fork, evaluating, run_in_float32
+from .running_majl import check_fork, evaluating, run_part
 from .samples_majl import check_sampling_rate, float_samples
 from .windows_majl import Window, WindowCutter, WindowGrid
 
@@ -47,7 +47,7 @@ class MajlChunk:
 def _run(model: MajlModel, part: torch.nn.Module, *inputs: torch.Tensor):
     """The output of a model's part on the model's device, in evaluation mode, whichever mode the model is in."""
     with evaluating(model):
-        return run_in_float32(part, *(values.to(model.device) for values in inputs))
+        return run_part(part, *(values.to(model.device) for values in inputs))
 
 
 class _BatchedWindows:
