@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import majl_hf
@@ -95,3 +96,34 @@ def test_separate_returns_what_the_pipeline_does(tiny_model_folder, make):
         assert found.keys() == expected.keys()
         for name, values in expected.items():
             np.testing.assert_array_equal(found[name], values)
+
+
+def test_separate_takes_what_the_pipeline_does_and_lists(tiny_model_folder, tmp_path):
+    def separate(*arguments):
+        return majl_hf.separate(*arguments, model=model)
+
+    model = majl_hf.load_model(tiny_model_folder, device="cpu")
+    audio = (0.1 * np.random.default_rng(0).standard_normal(8_000)).astype(np.float32)
+    path = tmp_path / "song.wav"
+    soundfile.write(path, audio, 16_000, subtype="FLOAT")
+    expected = separate(audio, 16_000)["vocals"]
+    item = {"array": audio, "sampling_rate": 16_000}
+    for found in (
+        separate(item),
+        separate(item, "16000"),
+        separate({"array": audio}, 16_000.0),
+        separate(audio.tolist(), 16_000),
+        separate(str(path)),
+        separate({"bytes": path.read_bytes(), "path": None}),
+        *separate([audio, torch.from_numpy(audio)], 16_000),
+        *separate([item, path]),
+    ):
+        np.testing.assert_array_equal(np.atleast_2d(found["vocals"]), np.atleast_2d(expected))
+    assert separate([]) == [] and separate([], 16_000) == []
+    assert separate(np.stack([audio, audio]), 16_000)["vocals"].shape == (2, 8_000)
+    with pytest.raises(ValueError, match="sampling_rate is 8000, but dict input has a rate of its own"):
+        separate(item, 8_000)
+    with pytest.raises(ValueError, match="str input has a rate of its own"):
+        separate(str(path), 8_000)
+    with pytest.raises(ValueError, match="without a sampling rate"):
+        separate(audio)

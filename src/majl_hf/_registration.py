@@ -3,25 +3,43 @@
 As the body of a module it runs once, whichever thread comes first; `_import_hooks` decides when.
 """
 
-from transformers import AutoFeatureExtractor, AutoModel
-from transformers.pipelines import PIPELINE_REGISTRY
+from functools import wraps
+
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, pipelines
 
 from . import foreign_parts  # noqa: F401  (registers the parts of other packages)
 from .checkpoints import SHIPPED, find_checkpoint
-from .models.configuration_majl import MajlConfig
+from .models.configuration_majl import SHIPPED_CHECKPOINTS, MajlConfig
 from .models.feature_extraction_majl import MajlFeatureExtractor
-from .models.modeling_majl import SHIPPED_CHECKPOINTS, MajlModel
+from .models.modeling_majl import MajlModel
 from .models.pipeline_majl import MajlPipeline
+
+
+def _knows_shipped(load):
+    """A function of transformers that takes names of models, made to know those that ship with this package."""
+
+    def resolved(value):
+        return find_checkpoint(value) if isinstance(value, str) else value
+
+    @wraps(load)
+    def knowing(*args, **kwargs):
+        return load(*map(resolved, args), **{key: resolved(value) for key, value in kwargs.items()})
+
+    return knowing
+
 
 SHIPPED_CHECKPOINTS.update(SHIPPED)
 AutoFeatureExtractor.register(MajlConfig, MajlFeatureExtractor, exist_ok=True)
-PIPELINE_REGISTRY.register_pipeline(
+pipelines.PIPELINE_REGISTRY.register_pipeline(
     "majl-separation-pitch",
     pipeline_class=MajlPipeline,
     pt_model=AutoModel,
     default={"model": (find_checkpoint("majl-base"), "main")},
     type="audio",
 )
+for auto_class in (AutoConfig, AutoFeatureExtractor, AutoModel):
+    auto_class.from_pretrained = staticmethod(_knows_shipped(auto_class.from_pretrained))
+pipelines.pipeline = _knows_shipped(pipelines.pipeline)
 # A checkpoint saved from here carries its code, so that it also loads where this package is not installed.
 MajlConfig.register_for_auto_class()
 MajlModel.register_for_auto_class("AutoModel")

@@ -1,5 +1,7 @@
 """The package's own exceptions. Each message says what was got, what is needed and what to do."""
 
+from collections.abc import Mapping, Sequence
+
 
 class MajlError(Exception):
     """Base class of every error that `majl_hf` raises for bad input or a bad environment."""
@@ -15,6 +17,22 @@ class AudioError(MajlError, ValueError):
 
 class CorpusError(MajlError, ValueError):
     """A corpus that is empty, incomplete or broken; the message names the file."""
+
+
+class BadRecordings(CorpusError):
+    """Recordings of a corpus that cannot be used, all of them at once.
+
+    Args:
+        failures: id -> why, in words.
+        num_recordings: of the corpus, the usable ones included.
+        tracks: the usable ones, where a reader found the others.
+        advice: what to do.
+    """
+
+    def __init__(self, failures: Mapping[str, str], num_recordings: int, tracks: Sequence = (), advice: str = ""):
+        self.failures, self.num_recordings, self.tracks = dict(failures), num_recordings, list(tracks)
+        lines = "\n".join(f"  {id}: {reason}" for id, reason in self.failures.items())
+        super().__init__(f"{len(self.failures)} of {num_recordings} recordings cannot be used{advice}:\n{lines}")
 
 
 class SwappedError(CorpusError):

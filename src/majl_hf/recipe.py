@@ -25,10 +25,9 @@ from .mixing.config import Corpus
 from .models.feature_extraction_majl import MajlFeatureExtractor
 from .models.modeling_majl import MajlModel
 from .pseudo_labels.config import PseudoLabelConfig
-from .system.files import write_atomically
 from .system.settings import Section, load_stages
 from .training.config import TrainingConfig
-from .training.run import FINISHED_NAME
+from .training.records import FINISHED_NAME, finish
 
 
 class MergeConfig(Section):
@@ -111,7 +110,7 @@ def make_model(stage: MergeConfig | CalibrationConfig) -> None:
     model = stage.make()
     model.save_pretrained(stage.out)
     MajlFeatureExtractor.from_config(model.config).save_pretrained(stage.out)
-    write_atomically(Path(stage.out) / FINISHED_NAME, stage.model_dump_json(indent=1))
+    finish(stage)
 
 
 def discard(stages: Iterable[Stage]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from .checkpoints.loading import load_model
@@ -12,14 +14,15 @@ if TYPE_CHECKING:
 
 
 def separate(
-    audio, sampling_rate: int, model: str | MajlModel = "majl-base", device: str = "auto", **options
-) -> dict[str, Any]:
+    audio, sampling_rate: int | None = None, model: str | MajlModel = "majl-base", device: str = "auto", **options
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Vocals, accompaniment and the sung pitch of a song.
 
     Args:
-        audio: float array or tensor of shape `(num_channels, num_samples)` or `(num_samples,)`, one or two channels,
-            full scale at 1.
-        sampling_rate: of `audio`, in Hz.
+        audio: array or tensor of shape `(num_channels, num_samples)` or `(num_samples,)`, one or two channels, float
+            with full scale at 1 or integer (int16 is divided by 32768). Or what the pipeline takes: an audio file, and
+            what `datasets` returns for an audio column. Or a list of these.
+        sampling_rate: of arrays and tensors, in Hz; everything else has a rate of its own.
         model: a shipped name, a folder, a Hub id, or a loaded `MajlModel`. The model of the last name is kept in
             memory, so further calls do not load it again.
         device: "auto", "cpu", "cuda" or "mps"; a loaded model stays where it is.
@@ -27,18 +30,37 @@ def separate(
 
     Returns:
         The pipeline's dict: `vocals` and `accompaniment`, float32 arrays of the shape of `audio`, whose sum is `audio`;
-        `sampling_rate`; `times_s`, `f0_hz`, `voicing`, `voiced` and `confidence`, arrays of shape `(num_frames,)`.
+        `sampling_rate`; `times_s`, `f0_hz`, `voicing`, `voiced` and `confidence`, arrays of shape `(num_frames,)`. Of a
+        list, a list of these.
 
     Raises:
-        MajlError: the model cannot be loaded, or the device is not there.
-        ValueError: audio or options that do not fit.
+        MajlError: the model cannot be loaded, the device is not there, or a file cannot be read.
+        ValueError: audio or options that do not fit, or two sampling rates for one input.
     """
     from .models.pipeline_majl import MajlPipeline
 
     loaded = _load(model, device) if isinstance(model, str) else model
     run = MajlPipeline(loaded, device=loaded.device)
-    array = audio.detach().cpu().numpy() if hasattr(audio, "detach") else audio
-    return run({"array": array, "sampling_rate": sampling_rate}, **options)
+    return run(_with_rate(audio, sampling_rate), **options)
 
 
 _load = lru_cache(maxsize=1)(load_model)
+
+
+def _with_rate(audio, sampling_rate):
+    """Audio as the pipeline takes it, with the rate that was given for it. A list of numbers is one array."""
+    from .models.pipeline_majl import as_file_or_array
+    from .models.samples_majl import check_sampling_rate
+
+    is_list = isinstance(audio, list | tuple)
+    if is_list and not (audio and isinstance(audio[0], Number)):
+        return [_with_rate(item, sampling_rate) for item in audio]
+    if sampling_rate is None:
+        return audio
+    rate = check_sampling_rate(sampling_rate)
+    if is_list or hasattr(audio, "__array__"):
+        return {"array": audio, "sampling_rate": rate}
+    own = as_file_or_array(audio)
+    if isinstance(own, Mapping) and check_sampling_rate(own.get("sampling_rate", rate)) == rate:
+        return {**own, "sampling_rate": rate}
+    raise ValueError(f"sampling_rate is {rate}, but {type(audio).__name__} input has a rate of its own: leave it out.")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from audio_files import AAC_FRAME, EXTENSIONS, LOSSLESS, RATE, stereo_tones, write_audio
+from audio_files import AAC_FRAME, EXTENSIONS, LOSSLESS, RATE, stereo_tones, write_audio, write_with_ffmpeg
 
-from majl_hf.audio import AudioError, AudioReader, read_audio
+from majl_hf.audio import AUDIO_EXTENSIONS, AudioError, AudioReader, read_audio
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +204,36 @@ def test_memory_does_not_grow_with_the_file(tmp_path, extension):
         tracemalloc.stop()
     assert num_samples >= 10 * 16000
     assert peak_bytes < 600_000  # decoded, the file takes 1.3 MB
+
+
+CONTAINERS = {  # extension -> FFmpeg's container and codec, as far as FFmpeg writes what it reads
+    ".w64": ("w64", "pcm_s16le"),
+    ".aifc": ("aiff", "pcm_s16be"),
+    ".au": ("au", "pcm_s16be"),
+    ".caf": ("caf", "pcm_s16le"),
+    ".voc": ("voc", "pcm_s16le"),
+    ".mp2": ("mp2", "mp2"),
+    ".m4b": ("ipod", "aac"),
+    ".ac3": ("ac3", "ac3"),
+    ".eac3": ("eac3", "eac3"),
+    ".aac": ("adts", "aac"),
+    ".weba": ("webm", "libopus"),
+    ".mov": ("mov", "aac"),
+    ".mkv": ("matroska", "libopus"),
+    ".avi": ("avi", "libmp3lame"),
+    ".flv": ("flv", "libmp3lame"),
+    ".mpg": ("mpeg", "mp2"),
+    ".vob": ("vob", "ac3"),
+    ".ts": ("mpegts", "ac3"),
+    ".3gp": ("3gp", "aac"),
+}
+
+
+@pytest.mark.parametrize("extension", CONTAINERS)
+def test_extensions_that_folders_are_searched_for_are_readable(tmp_path, extension):
+    container, codec = CONTAINERS[extension]
+    assert extension in AUDIO_EXTENSIONS
+    write_with_ffmpeg(tmp_path / f"a{extension}", stereo_tones(48_000, 48_000), 48_000, container, codec)
+    audio, rate = read_audio(tmp_path / f"a{extension}")
+    assert rate == 48_000 and audio.shape[0] == 2 and 48_000 <= audio.shape[1] < 52_000
+    assert 0.1 < np.sqrt(np.mean(audio[1] ** 2)) < 0.3

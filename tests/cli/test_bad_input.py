@@ -1,14 +1,16 @@
 """Bad input and bad disks: a clear line, the right exit code, no traceback, nothing half written."""
 
 import errno
+import io
 import os
+import sys
 
 import numpy as np
 import pytest
 import soundfile
 
 from majl_hf.audio import writer as writer_module
-from majl_hf.cli import _processing
+from majl_hf.cli import _processing, app
 
 
 def _samples(values, num_channels=1, rate=16000):
@@ -22,7 +24,7 @@ BAD = {
     "zero.wav": (_samples(np.zeros(0)), "no samples"),
     "nan.wav": (_samples(np.r_[np.zeros(9000), np.nan, np.zeros(9)]), "NaN"),
     "inf.wav": (_samples(np.r_[np.zeros(9000), np.inf]), "NaN or infinite"),
-    "six channels.wav": (_samples(np.zeros(9000), num_channels=6), "one or two channels"),
+    "six channels.wav": (_samples(np.zeros(9000), num_channels=6), "6 channels; at most 2"),
     "slow.wav": (_samples(np.zeros(9000), rate=1000), "1000 Hz"),
     "folder": (lambda path: path.mkdir(), "no audio file"),
 }
@@ -81,6 +83,52 @@ def test_an_output_that_is_another_input_is_refused(majl, song, tmp_path):
     assert result.exit_code == 1
     assert [entry["status"] for entry in result.json[:-1]] == ["failed", "done"]
     assert second.read_bytes() == data
+
+
+def test_messages_keep_the_names_of_files(majl, song, tmp_path, monkeypatch):
+    """Also where a name is the end of another one, and with spaces."""
+    monkeypatch.chdir(tmp_path)
+    source = song("s  s.wav")
+    assert majl("separate", source.name, "-o", "o").exit_code == 0
+    result = majl("separate", source.name, "-o", "o", "--json")
+    assert "failed: s  s.wav: o/s  s.vocals.wav exists already" in result.stderr
+    assert result.json[0]["error"].startswith("o/s  s.vocals.wav exists already")
+
+
+def test_a_name_too_long_does_not_end_the_run(majl, song, tmp_path):
+    long, short = song("n" * 250 + ".wav"), song("a.wav")
+    result = majl("pitch", long, short, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 1 and [entry["status"] for entry in result.json[:-1]] == ["failed", "done"]
+    assert "shorter name" in result.json[0]["error"] and os.listdir(tmp_path / "out") == ["a.f0.csv"]
+
+
+class _Broken(io.StringIO):
+    """A standard output that takes nothing."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+    def write(self, text):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code", "message"),
+    [(errno.EPIPE, 0, ""), (errno.ENOSPC, 1, "output of this command cannot be written: No space left on device")],
+)
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_output_that_is_not_read_is_no_failure_of_a_song(
+    song, tmp_path, tiny_model_folder, monkeypatch, capsys, number, exit_code, message, options
+):
+    songs = [str(song("a.wav")), str(song("b.wav"))]
+    monkeypatch.setattr(sys, "stdout", _Broken(number))
+    arguments = ["pitch", *songs, "-o", str(tmp_path / "out"), "--model", tiny_model_folder, *options]
+    assert app(arguments, standalone_mode=False) == exit_code
+    errors = capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path / "out")) == ["a.f0.csv", "b.f0.csv"]
+    assert message in errors and "failed" not in errors and (message or not errors)
+    assert isinstance(sys.stdout, _Broken)  # as it was
 
 
 def test_two_songs_of_one_name_do_not_overwrite_each_other(majl, song, tmp_path):

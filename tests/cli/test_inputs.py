@@ -20,8 +20,8 @@ def tree(tmp_path, monkeypatch):
 
 
 def _names(*arguments, **options):
-    found, refused = find_inputs(*arguments, **options)
-    return [(path.name, folder.as_posix()) for path, folder in found], refused
+    found = find_inputs(*arguments, **options)
+    return [(path.name, folder.as_posix()) for path, folder in found.files], found.refused
 
 
 def test_a_folder_gives_its_audio_files(tree):
@@ -47,7 +47,7 @@ def test_each_file_once_in_the_order_given(tree):
 
 
 def test_what_is_not_there_is_told(tree):
-    (tree / "empty").mkdir()
+    (tree / "empty" / "deep").mkdir(parents=True)
     found, refused = _names(["no.wav", "no*.wav", "empty", "music/b.wav"])
     assert [name for name, _ in found] == ["b.wav"]
     assert [refusal.source for refusal in refused] == ["no.wav", "no*.wav", "empty"]
@@ -62,6 +62,52 @@ def test_a_folder_that_cannot_be_read_is_told(tree, monkeypatch):
     monkeypatch.setattr(os, "scandir", forbidden)
     found, refused = _names(["music"])
     assert found == [] and "cannot be read: Permission denied" in refused[0].reason
+
+
+def test_files_that_are_left_out_are_counted_and_named(tree):
+    for name in ("a.jpg", "notes.TXT", "README", "sub/clip.mov"):
+        (tree / "music" / name).write_bytes(b"x")
+    (sentence,) = find_inputs(["music"], skip_own_outputs=True).left_out
+    assert sentence.startswith("music: left out 6 files: 2 .jpg, ") and sentence.endswith("--recursive searches: 1")
+    for words in ("1 .txt", "1 without an extension", "1 hidden (name it", "1 written by this command"):
+        assert words in sentence
+    assert find_inputs(["music/sub"], recursive=True).left_out == []
+    assert _names(["music/sub"], recursive=True)[0] == [("c.flac", "."), ("clip.mov", "."), ("d.m4a", "deep")]
+
+
+def test_hidden_files_are_explained(tree):
+    (tree / "secret").mkdir()
+    (tree / "secret" / ".song.wav").write_bytes(b"x")
+    found, refused = _names(["secret", "secret/*", ""])
+    assert found == []
+    assert "no audio file in this folder (left out 1 file: 1 hidden" in refused[0].reason
+    assert "only hidden files match this pattern" in refused[1].reason and "name is empty" in refused[2].reason
+    assert _names(["secret/.*.wav", ".hidden"])[0] == [(".song.wav", ".")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_links_to_albums_are_followed_without_circles(tree):
+    (tree / "album").mkdir()
+    (tree / "album" / "x.wav").write_bytes(b"x")
+    (tree / "album" / "up").symlink_to(tree / "music")
+    (tree / "music" / "a link").symlink_to(tree / "album")
+    (tree / "music" / "sub" / "circle").symlink_to(tree / "music" / "sub")
+    (tree / "music" / "again").symlink_to(tree / "music" / "sub")
+    found, _ = _names(["music"], recursive=True)
+    songs = [("[x].wav", "."), ("a.MP3", "."), ("a.vocals.wav", "."), ("b.wav", "."), ("x.wav", "a link")]
+    assert found == [*songs, ("c.flac", "sub"), ("d.m4a", "sub/deep")]
+
+
+@pytest.mark.parametrize("letter", ["n", "ü", "歌"])
+def test_a_name_too_long_for_its_result_is_refused_alone(tmp_path, letter):
+    size = len(letter.encode())
+    (tmp_path / "out").mkdir()
+    names = [letter * (count // size) + ".wav" for count in (251, 246)]
+    for folder in (Path(), Path("sub")):  # not there yet
+        found = [(Path(name), folder) for name in [*names, "short.wav"]]
+        jobs, refused = plan_jobs(found, tmp_path / "out", {"f0": ".f0.csv"}, overwrite=False)
+        assert [job.source.name for job in jobs] == [names[1], "short.wav"]
+        assert "shorter name" in refused[0].reason and refused[0].source == names[0]
 
 
 def test_outputs_keep_the_name_and_the_subfolder():

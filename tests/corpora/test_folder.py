@@ -1,9 +1,14 @@
 """Anyone's own folders: songs, stems, voices, music."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
+from audio_files import stereo_tones, write_audio
 from corpus_files import tone, write
 
+from majl_hf.audio import read_audio
 from majl_hf.corpora.folder import load_folder, load_music, load_stems, load_voices, read_f0
 from majl_hf.corpora.labels import Note
 from majl_hf.errors import CorpusError
@@ -47,6 +52,54 @@ def test_what_a_song_is_good_for_follows_from_its_files(tmp_path):
         assert (again.id, again.label_kind, again.licence) == (track.id, track.label_kind, "CC0-1.0")
         assert again.notes == track.notes
     assert [track.song for track in load_folder(tmp_path, include=["d"])] == ["d"]
+
+
+def test_files_that_only_ffmpeg_reads(tmp_path):
+    """As the command reads them; a video only where there is no audio of its name."""
+    audio = stereo_tones(30_000)
+    for name in ("one.m4a", "two.mp4", "three.mp4"):
+        write_audio(tmp_path / name, audio)
+    write_audio(tmp_path / "three.wav", audio[:, :9_000])
+    one, three, two = load_voices(tmp_path)
+    assert [track.song for track in (one, three, two)] == ["one", "three", "two"] and three.vocals.num_samples == 9_000
+    samples, rate = read_audio(tmp_path / "one.m4a")
+    part = one.vocals
+    assert (part.sampling_rate, part.num_channels, part.num_samples, part.bits) == (rate, 2, samples.shape[1], 16)
+    np.testing.assert_array_equal(part.read(0, part.num_samples), samples)
+    np.testing.assert_array_equal(part.read(20_000, 500), samples[:, 20_000:20_500])
+    np.testing.assert_array_equal(part.read(-7, 10)[:, 7:], samples[:, :3])
+    assert track_to_row(two)["vocals"]["bytes"][:4] == b"fLaC"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_linked_albums_are_read_once_and_hidden_files_are_not(tmp_path):
+    write_parts(tmp_path / "elsewhere", "a.vocals.wav")
+    (tmp_path / "voices").mkdir()
+    for name in ("album", "same"):
+        (tmp_path / "voices" / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "voices")
+    shutil.copy(tmp_path / "elsewhere" / "a.vocals.wav", tmp_path / "voices" / ".b.wav")
+    assert [track.song for track in load_voices(tmp_path / "voices")] == ["album/a.vocals"]
+
+
+def test_files_that_are_left_out_are_counted_and_named(tmp_path, caplog):
+    write_parts(tmp_path, "a/vocals.wav", "a/accompaniment.wav", "a/drums.wav")
+    for name in ("a/cover.jpg", "b.JPG", "f0.csv"):
+        (tmp_path / name).write_text("")
+    load_folder(tmp_path)
+    load_stems(tmp_path)
+    load_music(tmp_path, exclude=["drums", "vocals"], min_duration_s=1.0)
+    with pytest.raises(CorpusError, match="among the 3 audio files"):
+        load_music(tmp_path)
+    write_parts(tmp_path, "long.wav", duration_s=2.0)
+    load_music(tmp_path, min_duration_s=1.5)
+    texts = [text.partition(": left out ")[2] for text in caplog.messages]
+    assert texts[:3] == [
+        "2 files: 2 .jpg",
+        "1 file: 1 neither mixture nor vocals nor accompaniment of a song, such as drums.wav",
+        "3 files: 2 .jpg, 1 .csv",
+    ]
+    assert texts[-1] == "3 files: 3 shorter than 1.5 s"
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,11 @@ def test_no_song_no_notes_and_audio_twice(tmp_path):
     write_song(folder, audio="audio.flac")
     with pytest.raises(CorpusError, match=r"\['audio.flac', 'audio.ogg'\] exist: keep one"):
         load_ultrastar(tmp_path)
+
+
+def test_the_audio_is_preferred_to_the_video_of_its_name(tmp_path):
+    """Where the header names neither."""
+    write_song(tmp_path / "a")
+    (tmp_path / "a" / "audio.mp4").write_bytes(b"a video")
+    (track,) = load_ultrastar(tmp_path)
+    assert track.mixture.path.name == "audio.ogg"

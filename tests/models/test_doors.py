@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, pipeline
 from without_package import WITHOUT_PACKAGE
 
-from majl_hf import MajlConfig, MajlFeatureExtractor, MajlModel
+import majl_hf
+from majl_hf import MajlConfig, MajlFeatureExtractor, MajlModel, checkpoints
 from majl_hf.models.modeling_majl import SHIPPED_CHECKPOINTS
 
 
@@ -41,9 +43,23 @@ def test_auto_classes_find_it(folder):
     assert isinstance(AutoFeatureExtractor.from_pretrained(folder), MajlFeatureExtractor)
 
 
-def test_shipped_names_resolve(folder, monkeypatch):
+def test_shipped_names_are_known_everywhere(folder, monkeypatch):
+    """Without the Hub, which the tests cannot reach."""
     monkeypatch.setitem(SHIPPED_CHECKPOINTS, "majl-test", str(folder))
-    assert isinstance(MajlModel.from_pretrained("majl-test"), MajlModel)
+    monkeypatch.setitem(checkpoints.SHIPPED, "majl-test", str(folder))
+    for loader, kind in (
+        (majl_hf.load_model, MajlModel),
+        (MajlModel.from_pretrained, MajlModel),
+        (MajlConfig.from_pretrained, MajlConfig),
+        (MajlFeatureExtractor.from_pretrained, MajlFeatureExtractor),
+        (AutoModel.from_pretrained, MajlModel),
+        (AutoConfig.from_pretrained, MajlConfig),
+        (AutoFeatureExtractor.from_pretrained, MajlFeatureExtractor),
+    ):
+        assert isinstance(loader("majl-test"), kind)
+    assert isinstance(AutoModel.from_pretrained(pretrained_model_name_or_path="majl-test"), MajlModel)
+    separate = transformers.pipeline("majl-separation-pitch", model="majl-test")
+    assert isinstance(separate.model, MajlModel)
 
 
 def test_saved_files_name_no_folder_of_this_machine(folder, tmp_path):

@@ -5,9 +5,11 @@ import io
 import numpy as np
 import pytest
 import soundfile
+import torch
+from datasets import Audio, Dataset
 from transformers import pipeline
 
-from majl_hf import MajlPipeline
+from majl_hf import MajlModel, MajlPipeline
 from majl_hf.audio import AudioError
 
 KEYS = {"vocals", "accompaniment", "sampling_rate", "times_s", "f0_hz", "voicing", "voiced", "confidence"}
@@ -71,6 +73,81 @@ def test_lists_mix_what_they_like(separate):
         check(output, song, rate)
 
 
+class Samples:
+    """As torchcodec's decoder returns them."""
+
+    def __init__(self, data, sample_rate: int):
+        self.data, self.sample_rate = data, sample_rate
+
+
+class Decoder(Samples):
+    """As torchcodec's `AudioDecoder`, which `datasets` returns."""
+
+    def get_all_samples(self) -> Samples:
+        return Samples(self.data, self.sample_rate)
+
+
+def test_what_datasets_returns_is_taken(separate, tmp_path):
+    audio = noise((2, 9_000))
+    path = tmp_path / "song.wav"
+    soundfile.write(path, audio.T, 22_050, subtype="FLOAT")
+    tensor = torch.from_numpy(audio)
+    table = Dataset.from_dict({"audio": [str(path)] * 2}).cast_column("audio", Audio(decode=False))
+    forms = [
+        {"array": audio, "sampling_rate": 22_050, "path": None},
+        {"array": tensor.requires_grad_(), "sampling_rate": torch.tensor(22_050)},
+        {"array": audio.tolist(), "sampling_rate": "22050"},
+        {"array": audio.astype(np.float64), "sampling_rate": 22_050.0},
+        {"bytes": path.read_bytes(), "path": "song.wav"},
+        {"bytes": None, "path": str(path)},
+        table[0]["audio"],
+        Decoder(tensor, 22_050),
+        Samples(tensor, 22_050),
+    ]
+    expected = separate(forms[0])
+    for outputs in (separate(forms), separate(tuple(forms[1:3])), separate(table["audio"])):
+        for output in outputs:
+            check(output, audio, 22_050)
+            assert output["sampling_rate"] == 22_050 and isinstance(output["sampling_rate"], int)
+            np.testing.assert_array_equal(output["vocals"], expected["vocals"])
+    assert len(separate(table["audio"])) == 2 and separate([]) == [] and separate(()) == []
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "float16", "bfloat16", "float64"])
+def test_samples_are_scaled_by_their_type(separate, dtype):
+    audio = noise(5_000)
+    is_integer = "int" in dtype
+    scale = 2.0 ** (torch.iinfo(getattr(torch, dtype)).bits - 1) if is_integer else 1.0
+    samples = torch.from_numpy(audio.astype(np.float64) * scale + (scale if dtype == "uint8" else 0.0))
+    samples = samples.to(getattr(torch, dtype))
+    output = separate({"array": samples, "sampling_rate": 16_000})
+    mixture = output["vocals"] + output["accompaniment"]
+    assert mixture.dtype == np.float32
+    assert np.abs(mixture - audio).max() <= {"uint8": 1 / 128, "int8": 1 / 128, "bfloat16": 2e-3}.get(dtype, 3e-4)
+
+
+def test_a_model_in_training_mode_is_used_in_evaluation_mode(tiny_model_folder):
+    model = MajlModel.from_pretrained(tiny_model_folder)
+    model.separator.head = torch.nn.Sequential(model.separator.head, torch.nn.Dropout(0.5))
+    separate, song = MajlPipeline(model), {"array": noise(8_000), "sampling_rate": 16_000}
+    expected = separate(song)
+    model.train()
+    model.pitch_estimator.eval()
+    found = separate(song)
+    np.testing.assert_array_equal(found["vocals"], expected["vocals"])
+    np.testing.assert_array_equal(found["f0_hz"], expected["f0_hz"])
+    assert model.training and model.separator.head[1].training and not model.pitch_estimator.training
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_weights_of_any_type(tiny_model_folder, separate, dtype):
+    song = {"array": noise(8_000), "sampling_rate": 16_000}
+    expected, found = separate(song), pipeline("majl-separation-pitch", model=tiny_model_folder, dtype=dtype)(song)
+    assert found["vocals"].dtype == np.float32
+    assert np.abs(found["vocals"] - expected["vocals"]).max() < 1e-2 * np.abs(song["array"]).max()
+    assert np.median(np.abs(1200 * np.log2(found["f0_hz"] / expected["f0_hz"]))) < 5
+
+
 def test_batch_size_changes_nothing(tiny_model_folder):
     audio = {"array": noise(16_000 * 50), "sampling_rate": 16_000}
     outputs = [pipeline("majl-separation-pitch", model=tiny_model_folder, batch_size=size)(audio) for size in (1, 3)]
@@ -106,7 +183,11 @@ def test_clipping_is_kept(separate):
         ({"array": noise(100), "sampling_rate": None}, ValueError, "sampling_rate"),
         ({"array": noise(100), "sampling_rate": 1_000}, ValueError, "1000 Hz"),
         ({"raw": noise(100), "sampling_rate": 16_000}, ValueError, r"\['raw', 'sampling_rate'\]"),
-        ({"array": np.zeros(100, dtype=np.int16), "sampling_rate": 16_000}, ValueError, "int16.*32768"),
+        ({"array": np.zeros(100, dtype=np.int64), "sampling_rate": 16_000}, ValueError, "int64.*int16"),
+        ({"array": [[0.0], [0.0, 0.0]], "sampling_rate": 16_000}, ValueError, "equal lengths"),
+        ({"array": noise(100), "sampling_rate": "fast"}, ValueError, "'fast'; a whole number of Hz"),
+        ({"bytes": None, "path": None}, ValueError, r"\['bytes', 'path'\]"),
+        (noise(100), ValueError, "without a sampling rate"),
         ({"array": np.zeros(0, dtype=np.float32), "sampling_rate": 16_000}, ValueError, "no samples"),
         ({"array": np.array([0, np.nan], dtype=np.float32), "sampling_rate": 16_000}, ValueError, "NaN"),
         ({"array": np.array([0, np.inf], dtype=np.float32), "sampling_rate": 16_000}, ValueError, "infinite"),

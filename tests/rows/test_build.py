@@ -21,10 +21,9 @@ from processes import environment
 
 from majl_hf.corpora.labels import PitchLabel
 from majl_hf.corpora.tracks import AudioPart, Track
-from majl_hf.errors import CorpusError, MajlError
+from majl_hf.errors import BadRecordings, CorpusError, MajlError
 from majl_hf.rows.build import assign_splits, build_corpus, plan_build
 from majl_hf.rows.convert import track_to_row
-from majl_hf.rows.writing import BuildFailed
 from majl_hf.system.processes import map_in_order
 
 RATE = 8_000
@@ -279,7 +278,7 @@ def test_bad_recordings_are_listed_or_left_out(tracks, tmp_path):
     out = tmp_path / "out"
     soundfile.write(tracks[0].vocals.path, np.full(RATE, np.nan), RATE, subtype="FLOAT")
     tracks[3].vocals.path.write_bytes(b"")
-    with pytest.raises(BuildFailed) as failure:
+    with pytest.raises(BadRecordings) as failure:
         build(tracks, out)
     assert set(failure.value.failures) == {"c/0", "c/3"}
     assert str(tracks[0].vocals.path) in str(failure.value) and str(tracks[3].vocals.path) in str(failure.value)
@@ -291,14 +290,14 @@ def test_bad_recordings_are_listed_or_left_out(tracks, tmp_path):
     assert report.num_kept == 2 and report.num_rows == 4 and set(report.left_out) == {"c/0", "c/3"}
     assert report.duration_s == 4.0
     assert set(json.loads((out / "build.json").read_text())["left_out"]) == {"c/0", "c/3"}
-    with pytest.raises(BuildFailed):  # not allowed any more
+    with pytest.raises(BadRecordings):  # not allowed any more
         build(tracks, out)
 
 
 def test_nothing_left_is_an_error(tracks, tmp_path):
     for track in tracks:
         track.vocals.path.write_bytes(b"")
-    with pytest.raises(BuildFailed, match="6 of 6"):
+    with pytest.raises(BadRecordings, match="6 of 6"):
         build(tracks, tmp_path / "out", skip_bad=True)
 
 

@@ -11,12 +11,11 @@ from corpus_files import MIR1K_RATE, write_mir1k
 
 from majl_hf.corpora.labels import PitchLabel
 from majl_hf.corpora.mir1k import load_mir1k
-from majl_hf.errors import CorpusError
+from majl_hf.errors import BadRecordings, CorpusError
 from majl_hf.rows.build import build_corpus
 from majl_hf.rows.check import check_dataset, check_row
 from majl_hf.rows.convert import row_to_track, track_to_row
 from majl_hf.rows.swapped import find_swapped, label_fit
-from majl_hf.rows.writing import BuildFailed
 
 DURATION_S = 4.0
 HOP_S = 0.02
@@ -97,7 +96,7 @@ def test_too_few_voiced_frames_tell_nothing():
 
 def test_a_build_refuses_the_clip_and_goes_on_with_the_others(swapped_corpus, tmp_path):
     tracks = load_mir1k(swapped_corpus)
-    with pytest.raises(BuildFailed, match=r"mir1k/s_song_2: In mir1k/s_song_2 .* are swapped") as failure:
+    with pytest.raises(BadRecordings, match=r"mir1k/s_song_2: In mir1k/s_song_2 .* are swapped") as failure:
         build_corpus(tracks, tmp_path / "out")
     assert set(failure.value.failures) == {"mir1k/s_song_2"}
     with pytest.raises(CorpusError, match="In mir1k/s_song_2 the accompaniment fits"):

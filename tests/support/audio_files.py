@@ -49,3 +49,18 @@ def write_aac(path, streams: list[np.ndarray], sampling_rate: int = RATE, bit_ra
             frame.sample_rate, frame.pts = sampling_rate, 0
             container.mux(encoder.encode(frame))
             container.mux(encoder.encode(None))
+
+
+def write_with_ffmpeg(path, audio: np.ndarray, sampling_rate: int, container: str, codec: str, options=None) -> None:
+    """Encode `(1 or 2, num_samples)` by the names of FFmpeg's container and codec."""
+    layout = "mono" if audio.shape[0] == 1 else "stereo"
+    with av.open(str(path), "w", format=container, options=options or {}) as file:
+        stream = file.add_stream(codec, rate=sampling_rate, layout=layout)
+        to_codec = av.AudioResampler(format=stream.format, layout=layout, rate=sampling_rate)
+        for start in range(0, audio.shape[1], AAC_FRAME):
+            block = np.ascontiguousarray(audio[:, start : start + AAC_FRAME])
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = sampling_rate, start
+            for converted in to_codec.resample(frame):
+                file.mux(stream.encode(converted))
+        file.mux(stream.encode(None))

@@ -146,14 +146,6 @@ def test_a_score_of_ones_own(config_file, tmp_path):
         make_trainer(config.model_copy(update={"validation": validation})).evaluate()
 
 
-def test_a_trained_run_is_not_taken_for_one_with_other_settings(config_file, tmp_path):
-    config = configured(config_file, tmp_path, max_steps=1)
-    train(config)
-    with pytest.raises(ConfigError, match=r"trained to its end with other settings.*--fresh"):
-        train(config.with_arguments(learning_rate=1e-4))
-    assert train(config.with_arguments(max_steps=2)).state.global_step == 2  # from where it was
-
-
 def test_a_part_can_be_frozen(config_file, tmp_path):
     config = configured(config_file, tmp_path, max_steps=2)
     config = config.model_copy(update={"learning_rates": {"separator": 0.0, "pitch_estimator": 1e-3}})

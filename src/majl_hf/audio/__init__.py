@@ -5,13 +5,16 @@ says what was got, what is needed and what to do.
 """
 
 from ..errors import AudioError
-from .reader import AUDIO_EXTENSIONS, AudioReader, read_audio
+from .reader import AUDIO_EXTENSIONS, COMMON_FORMATS, MAX_CHANNELS, VIDEO_EXTENSIONS, AudioReader, read_audio
 from .resampling import StreamResampler, resample, resampled_length_rounded
 from .writer import ENCODINGS, AudioWriter, to_24_bit_grid
 
 __all__ = [
     "AUDIO_EXTENSIONS",
+    "COMMON_FORMATS",
     "ENCODINGS",
+    "MAX_CHANNELS",
+    "VIDEO_EXTENSIONS",
     "AudioError",
     "AudioReader",
     "AudioWriter",

@@ -10,8 +10,18 @@ from ..errors import AudioError
 from .decoders import AvDecoder, SoundFileDecoder
 from .sources import Source, open_source
 
-# Extensions that a folder is searched for; a file given by name may have any extension.
-AUDIO_EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".webm")
+# Extensions that folders are searched for; a file given by name may have any extension.
+VIDEO_EXTENSIONS = (
+    ".mp4", ".m4v", ".mov", ".qt", ".webm", ".mkv", ".avi", ".flv", ".f4v", ".wmv", ".asf", ".mpg", ".mpeg", ".vob",
+    ".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".ogv",
+)  # fmt: skip
+AUDIO_EXTENSIONS = (
+    ".wav", ".wave", ".rf64", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc",
+    ".mp3", ".mp2", ".mpga", ".ogg", ".oga", ".opus", ".spx", ".m4a", ".m4b", ".m4r", ".aac", ".ac3", ".eac3", ".amr",
+    ".wma", ".ape", ".tta", ".wv", ".mka", ".weba", *VIDEO_EXTENSIONS,
+)  # fmt: skip
+MAX_CHANNELS = 2  # that a model takes
+COMMON_FORMATS = "wav, flac, mp3, ogg, opus, m4a, mp4 and many others"
 
 # First bytes of the files that soundfile reads here: the lossless containers. It could read mp3 and ogg, but libsndfile
 # estimates the length of an mp3 whose header lacks it and silently drops the samples beyond; and soundfile seeks after
@@ -25,6 +35,7 @@ class AudioReader:
     Args:
         source: A path, the bytes of an audio file, or a seekable binary file object (read from its start, and left
             open).
+        max_channels: Refuse files with more channels, such as with `MAX_CHANNELS`; None takes any number.
 
     Attributes:
         sampling_rate (int): Hz.
@@ -36,12 +47,20 @@ class AudioReader:
             end; complete after the last block.
 
     Raises:
-        AudioError: missing, a folder, empty, not readable, not audio, no samples, or too damaged to read.
+        AudioError: missing, a folder, empty, not readable, not audio, no samples, too many channels, or too damaged to
+            read.
     """
 
-    def __init__(self, source):
+    def __init__(self, source, max_channels: int | None = None):
         checked = open_source(source)
         self._decoder = _open_decoder(checked)
+        if max_channels is not None and self._decoder.num_channels > max_channels:
+            num_channels = self._decoder.num_channels
+            self._decoder.close()
+            raise AudioError(
+                f"{checked.name} has {num_channels} channels; at most {max_channels} can be used. Mix it down to "
+                f"{max_channels} first."
+            )
         self.name = checked.name
         self.sampling_rate: int = self._decoder.sampling_rate
         self.num_channels: int = self._decoder.num_channels
@@ -72,13 +91,16 @@ class AudioReader:
         self.close()
 
 
-def read_audio(source) -> tuple[np.ndarray, int]:
+def read_audio(source, max_channels: int | None = None) -> tuple[np.ndarray, int]:
     """Decode a whole file: `(num_channels, num_samples)` float32, and its sampling rate in Hz.
 
-    `source` and errors are those of `AudioReader`.
+    Arguments and errors are those of `AudioReader`.
     """
-    with AudioReader(source) as reader:
-        return np.concatenate(list(reader.blocks()), axis=1), reader.sampling_rate
+    with AudioReader(source, max_channels) as reader:
+        blocks = list(reader.blocks())
+        if not blocks:
+            raise AudioError(f"{reader.name} has 0 samples; at least one is needed. Copy or download it again.")
+        return np.concatenate(blocks, axis=1), reader.sampling_rate
 
 
 def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
@@ -108,5 +130,5 @@ def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
         )
         raise AudioError(
             f"{source.name} is not audio that can be decoded ({refusal}FFmpeg: {getattr(error, 'strerror', error)})."
-            f"{hint} wav, flac, mp3, ogg, opus, m4a, mp4 or similar is needed; export or download it again."
+            f"{hint} Readable are {COMMON_FORMATS}; export or download it again."
         ) from error

@@ -16,6 +16,7 @@ import typer
 from ..checkpoints.loading import DEVICES
 from ..errors import MajlError
 from ._interrupt import Stopped
+from ._streams import lossy_streams
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -76,22 +77,39 @@ class ProcessingOptions:
 
 
 def command(verb: Callable) -> Callable:
-    """Make a verb end with the documented exit codes instead of a traceback."""
+    """Make a verb end with the documented exit codes instead of a traceback.
+
+    Output that cannot be written is no failure of the work: a reader that leaves early is ignored, anything else is
+    reported at the end.
+    """
 
     @functools.wraps(verb)
     def guarded(*args, **kwargs):
-        try:
-            exit_code = verb(*args, **kwargs)
-        except KeyboardInterrupt as error:
-            stop = error if isinstance(error, Stopped) else Stopped()
-            typer.echo(f"stopped{stop.advice and ': '}{stop.advice}", err=True)
-            raise typer.Exit(stop.exit_code) from None
-        except MajlError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(EXIT_USAGE) from None
-        raise typer.Exit(exit_code or 0)
+        with lossy_streams() as output:
+            exit_code = _exit_code_of(verb, *args, **kwargs)
+            output.flush()
+            if output.error is not None and not isinstance(output.error, BrokenPipeError):
+                reason = output.error.strerror or output.error
+                typer.echo(
+                    f"error: the output of this command cannot be written: {reason}; its files are complete", err=True
+                )
+                exit_code = exit_code or EXIT_FAILED
+        raise typer.Exit(exit_code)
 
     return guarded
+
+
+def _exit_code_of(verb: Callable, *args, **kwargs) -> int:
+    """Run a verb; errors meant for users become a line on stderr."""
+    try:
+        return verb(*args, **kwargs) or 0
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, Stopped) else Stopped()
+        typer.echo(f"stopped{stop.advice and ': '}{stop.advice}", err=True)
+        return stop.exit_code
+    except MajlError as error:
+        typer.echo(f"error: {error}", err=True)
+        return EXIT_USAGE
 
 
 def processing_command(verb: Callable) -> Callable:

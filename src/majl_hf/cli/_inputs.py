@@ -1,5 +1,6 @@
 """From the inputs of a command to a plan: which file is read, where its results go, and what is refused beforehand."""
 
+import errno
 import glob
 import os
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from ..audio import AUDIO_EXTENSIONS
 from ..errors import MajlError
+from ..system.files import counted, extension, file_identity, is_hidden, walk
 
 _OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac)$", re.IGNORECASE)
 
@@ -29,38 +31,47 @@ class Refusal:
     reason: str
 
 
-def find_inputs(
-    inputs: Sequence[str], recursive: bool = False, skip_own_outputs: bool = False
-) -> tuple[list[tuple[Path, Path]], list[Refusal]]:
+@dataclass(frozen=True)
+class Found:
+    """What the inputs of a command lead to.
+
+    Args:
+        files: Pairs of a file and its folder relative to the folder that was given (`.` for files), each file once.
+        refused: Inputs that cannot be used.
+        left_out: For each folder of which files are left out, a sentence that counts and names them.
+    """
+
+    files: list[tuple[Path, Path]]
+    refused: list[Refusal]
+    left_out: list[str]
+
+
+def find_inputs(inputs: Sequence[str], recursive: bool = False, skip_own_outputs: bool = False) -> Found:
     """Resolve files, folders and globs.
 
     Args:
-        inputs: As given. A name that exists is taken as it is, whatever characters it holds; otherwise it is a glob.
+        inputs: As given. A name that exists is taken as it is, whatever its characters; otherwise it is a glob.
         recursive: Whether folders are searched to their leaves.
         skip_own_outputs: Leave out files in folders that this command has written.
-
-    Returns:
-        Pairs of a file and its folder relative to the folder that was given (`.` for files), each file once; and what
-        was found wanting.
     """
-    found, refused = [], []
+    files: dict[str, tuple[Path, Path]] = {}
+    refused, left_out = [], []
     for text in inputs:
         path = Path(text)
+        if not text:
+            refused.append(Refusal("''", "the name is empty; give a file or a folder"))
+            continue
         matches = [path] if os.path.lexists(path) else sorted(map(Path, glob.glob(text, recursive=True)))
         if not matches:
-            kind = "no file matches this pattern" if glob.has_magic(text) else "does not exist"
-            refused.append(Refusal(text, f"{kind}; check the path"))
+            refused.append(Refusal(text, _reason_for_none(text)))
         for match in matches:
-            if match.is_dir():
-                files, failures = _audio_files(match, recursive, skip_own_outputs)
-                found += files
-                refused += failures
-            else:
-                found.append((match, Path()))
-    unique: dict[str, tuple[Path, Path]] = {}
-    for path, relative in found:
-        unique.setdefault(os.path.abspath(path), (path, relative))
-    return list(unique.values()), refused
+            alone = Found([(match, Path())], [], [])
+            found = _search(match, recursive, skip_own_outputs) if match.is_dir() else alone
+            refused += found.refused
+            left_out += found.left_out
+            for file, relative in found.files:
+                files.setdefault(os.path.abspath(file), (file, relative))
+    return Found(list(files.values()), refused, left_out)
 
 
 def plan_jobs(
@@ -68,17 +79,19 @@ def plan_jobs(
 ) -> tuple[list[Job], list[Refusal]]:
     """Give every file its outputs, `output_dir / folder / (NAME + ending)`, before anything is computed.
 
-    Refused are: outputs that exist (unless `overwrite`), that are an input, or that an earlier file has claimed.
+    Refused are: outputs that exist (unless `overwrite`), that are an input, that an earlier file has claimed, or whose
+    names are too long.
     """
     found = list(found)
     jobs, refused = [], []
-    sources = {_identity(path) for path, _ in found}
+    sources = {file_identity(path) for path, _ in found}
     claimed: dict[str, Path] = {}
     for path, folder in found:
         stem = path.stem if path.suffix.lower() in AUDIO_EXTENSIONS else path.name
         outputs = {what: output_dir / folder / (stem + ending) for what, ending in endings.items()}
         reason = None
         for output in outputs.values():
+            reason = reason or _reason_against_name(output, output_dir)
             reason = reason or _reason_against(output, sources, claimed, overwrite)
         if reason:
             refused.append(Refusal(str(path), reason))
@@ -106,38 +119,69 @@ def _reason_against(output: Path, sources: set, claimed: dict[str, Path], overwr
         return f"would write {output} as {earlier} does; use another --output folder for one of them"
     if output.is_dir():
         return f"{output} is a folder; move it or use another --output folder"
-    if output.exists() and _identity(output) in sources:
+    if output.exists() and file_identity(output) in sources:
         return f"the output {output} is an input; use another --output folder"
     if os.path.lexists(output) and not overwrite:
         return f"{output} exists already; use --overwrite or another --output folder"
     return None
 
 
-def _identity(path: Path):
-    """Equal for two names of one file, also through links."""
-    try:
-        status = path.stat()
-    except OSError:
-        return os.path.abspath(path)
-    return status.st_dev, status.st_ino
+def _reason_against_name(output: Path, output_dir: Path) -> str | None:
+    """Why the file system does not take the name of a result; its folder need not exist."""
+    for path in (output_dir / output.name, output):
+        try:
+            path.lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                size = len(os.fsencode(path.name))
+                return (
+                    f"the name of its result, ...{output.name[-24:]}, is too long for the folder {output_dir} ({size} "
+                    "bytes; most file systems take 255): give the song a shorter name"
+                )
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                return f"{path} cannot be written: {error.strerror}; use another --output folder"
+    return None
 
 
-def _audio_files(
-    folder: Path, recursive: bool, skip_own_outputs: bool
-) -> tuple[list[tuple[Path, Path]], list[Refusal]]:
+def _reason_for_none(text: str) -> str:
+    """Why an input that is no file leads to none."""
+    if not glob.has_magic(text):
+        return "does not exist; check the path"
+    if glob.glob(text, recursive=True, include_hidden=True):
+        return "only hidden files match this pattern; name them, or begin the pattern's last part with a dot"
+    return "no file matches this pattern; check the path"
+
+
+def _search(folder: Path, recursive: bool, skip_own_outputs: bool) -> Found:
     """Audio files of a folder by their extension, in the order of their names, without hidden ones."""
-    files, refused = [], []
+    files: list[tuple[Path, Path]] = []
+    refused: list[Refusal] = []
+    kinds: list[str] = []  # of the files that are left out
+    num_subfolders = 0  # that are not searched
 
     def refuse(error: OSError) -> None:
         refused.append(Refusal(str(error.filename or folder), f"the folder cannot be read: {error.strerror}"))
 
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        for name in sorted(names):
-            is_audio = name.lower().endswith(AUDIO_EXTENSIONS) and not name.startswith(".")
-            if is_audio and not (skip_own_outputs and _OWN_OUTPUT.search(name)):
-                files.append((Path(parent, name), Path(parent).relative_to(folder)))
+    for parent, folders, names in walk(folder, refuse):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        if not recursive:
+            num_subfolders += len(folders)
+            folders.clear()
+        for name in names:
+            is_audio = name.lower().endswith(AUDIO_EXTENSIONS)
+            if is_audio and is_hidden(name):
+                kinds.append("hidden (name it to read it)")
+            elif is_audio and skip_own_outputs and _OWN_OUTPUT.search(name):
+                kinds.append("written by this command")
+            elif is_audio:
+                files.append((parent / name, parent.relative_to(folder)))
+            elif not is_hidden(name):
+                kinds.append(extension(name))
+    files.sort(key=lambda file: (file[1].parts, file[0].name))
+    left_out = f"left out {counted(kinds)}" if kinds else ""
+    if num_subfolders:
+        left_out += f"{'; ' * bool(kinds)}subfolders that only --recursive searches: {num_subfolders}"
     if not files and not refused:
-        deeper = "" if recursive else " (subfolders are searched with --recursive)"
-        refused.append(Refusal(str(folder), f"no audio file in this folder{deeper}"))
-    return files, refused
+        refused.append(Refusal(str(folder), f"no audio file in this folder{f' ({left_out})' * bool(left_out)}"))
+        left_out = ""
+    return Found(files, refused, [f"{folder}: {left_out}"] * bool(left_out))

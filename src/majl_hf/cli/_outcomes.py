@@ -90,7 +90,7 @@ class Outcomes:
     def failed(self, source, reason: str) -> None:
         """A file could not be processed."""
         self.stop_file()
-        reason = " ".join(reason.split())
+        reason = " ".join(line.strip() for line in reason.splitlines())
         self.failures.append((str(source), reason))
         if self.as_json:
             print_json({"input": str(source), "status": "failed", "error": reason})
@@ -99,7 +99,7 @@ class Outcomes:
         """Count what happened, each failure in one line."""
         elapsed_s = time.monotonic() - self._started_s
         for source, reason in self.failures:
-            self.note(f"failed: {shown(source)}: {reason.replace(f'{source} ', '', 1)}")
+            self.note(shown(f"failed: {source}: {reason.removeprefix(f'{source} ')}"))
         if stopped:
             self.note("stopped: the file that was being worked on has left nothing behind")
         if self.as_json:

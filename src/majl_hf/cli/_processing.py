@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
+from ..audio import MAX_CHANNELS, AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
 from ..checkpoints.loading import load_model, silence_libraries
 from ..errors import MajlError
 from ..export.f0_csv import F0CsvWriter
 from ..system.files import commit_together
 from ..system.memory import keep_freed_memory
-from ._common import EXIT_FAILED, ProcessingOptions
+from ._common import EXIT_FAILED, ProcessingOptions, shown
 from ._inputs import Job, check_output_dir, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
 from ._outcomes import Outcomes
@@ -39,10 +39,12 @@ def process(
     """
     check_output_dir(options.output_dir)
     keep_freed_memory()
-    found, unusable = find_inputs(options.inputs, options.recursive, skip_own_outputs)
-    jobs, refused = plan_jobs(found, options.output_dir, endings, options.overwrite)
+    found = find_inputs(options.inputs, options.recursive, skip_own_outputs)
+    jobs, refused = plan_jobs(found.files, options.output_dir, endings, options.overwrite)
     with Outcomes(verb, options.as_json) as report, StopSignals() as signals:
-        for refusal in unusable + refused:
+        for sentence in found.left_out:
+            report.note(shown(sentence))
+        for refusal in found.refused + refused:
             report.failed(refusal.source, refusal.reason)
         try:
             if jobs:
@@ -78,7 +80,7 @@ def _process_file(
 
     started_s = time.monotonic()
     num_samples = 0
-    with AudioReader(job.source) as reader, contextlib.ExitStack() as stack:
+    with AudioReader(job.source, MAX_CHANNELS) as reader, contextlib.ExitStack() as stack:
         report.start_file(job.source, reader.duration_s)
         writers = _open_writers(job, reader, options, encoding)
         for writer in writers.values():

@@ -33,9 +33,11 @@ def _describe_files(inputs: list[str], recursive: bool, as_json: bool) -> int:
     from ..audio import AudioError, AudioReader
     from ._inputs import find_inputs
 
-    found, refused = find_inputs(inputs, recursive)
-    facts, failures = [], [{"input": refusal.source, "error": refusal.reason} for refusal in refused]
-    for path, _ in found:
+    found = find_inputs(inputs, recursive)
+    for sentence in found.left_out:
+        typer.echo(c.shown(sentence), err=True)
+    facts, failures = [], [{"input": refusal.source, "error": refusal.reason} for refusal in found.refused]
+    for path, _ in found.files:
         try:
             with AudioReader(path) as reader:
                 names = ("container", "codec", "sampling_rate", "num_channels", "num_samples", "duration_s")

@@ -40,6 +40,9 @@ def run(
     A stage that was run to its end with the same settings is passed over, one that was stopped resumes from its last
     checkpoint. What was made from a stage that changes is made again.
 
+    A stage resumes with other settings of logging, saving, evaluation, workers and threads, and with more steps; other
+    changed settings are refused and named.
+
     --launch "--multi_gpu --num_processes 4" trains on four GPUs. On several machines, which need one file system, give
     each the command of each stage: accelerate launch ARGUMENTS -m majl_hf.cli train FILE --stage NAME
     """
@@ -87,7 +90,8 @@ def _launcher(launch: str | None) -> list[str]:
 
 def _run_all(file: Path, stages: dict, fresh: bool, max_steps: int | None, launcher: Sequence[str]) -> int:
     from ..recipe import PseudoLabelConfig, TrainingConfig, discard
-    from ..training.run import checkpoint_to_resume, is_finished
+    from ..training.records import is_finished
+    from ..training.run import checkpoint_to_resume
 
     for number, (name, stage) in enumerate(stages.items()):
         later, is_label = list(stages.values())[number + 1 :], isinstance(stage, PseudoLabelConfig)

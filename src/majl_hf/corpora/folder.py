@@ -1,8 +1,8 @@
 """Folders of your own recordings, in four kinds: songs with labels, stems, solo vocals, music without vocals.
 
 Conventions
-    Any format soundfile reads, any sampling rate and channel count. The file name says which part of a song a file is,
-    in two layouts that can be mixed in one folder: `SONG/vocals.*`, `SONG/accompaniment.*` and so on, or
+    Any format that `majl` reads, any sampling rate and channel count. The file name says which part of a song a file
+    is, in two layouts that can be mixed in one folder: `SONG/vocals.*`, `SONG/accompaniment.*` and so on, or
     `NAME.vocals.*`, `NAME.accompaniment.*` (what `majl separate` writes, so a teacher's output is a corpus).
     `load_folder`: `vocals`, `accompaniment`, `mixture`, `f0.csv`, `notes.csv` (or `notes.txt`). A song needs vocals and
     accompaniment, labelled or not, or a mixture with a label, or vocals with a label. A mixture beside both stems must
@@ -22,8 +22,8 @@ Traps
     length by a codec frame; the shorter one is padded with zeros.
     Voices: exclude recordings with accompaniment, claps or a click track, which the separator would learn to assign to
     the vocals. Many recordings are shorter than a training segment.
-    Music: folders of games also contain short sound effects and speech, which the minimum duration leaves out without
-    a message. Exclude pieces with choirs or vocal samples, which would teach the separator to miss vocals.
+    Music: folders of games also contain short sound effects and speech, which the minimum duration leaves out.
+    Exclude pieces with choirs or vocal samples, which would teach the separator to miss vocals.
 
 Licence
     That of the recordings; pass it as `licence`, as an SPDX identifier if there is one.
@@ -32,15 +32,17 @@ Licence
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import CorpusError
+from ..system.files import counted
 from .labels import Note, PitchLabel
 from .notes import SUNG_NOTES, check_notes, is_number, notes_to_label, read_notes
-from .tracks import AudioPart, Track, find_audio, resolve_folder
+from .tracks import AudioPart, Track, find_audio, read_recordings, resolve_folder
 
 STEMS = ("vocals", "accompaniment")
 PARTS = ("mixture", *STEMS)
@@ -49,6 +51,7 @@ VOICING_THRESHOLD = 0.5
 MAX_STEMS_DIFFERENCE_S = 0.1
 MAX_LENGTH_DIFFERENCE = 3  # label frames,
 MIN_LENGTH_DIFFERENCE_S = 0.1  # or this, if frames are short: analysis windows end before the recording does
+_log = logging.getLogger(__name__)
 
 
 def load_folder(
@@ -65,12 +68,12 @@ def load_folder(
         include: song names to keep; empty keeps all. exclude: song names to leave out.
 
     Raises:
-        CorpusError: no song, an unknown name, an unusable combination of files, different rates or lengths, a label
-            that does not fit.
+        BadRecordings: songs with an unusable combination of files, different rates or lengths, or a label that does
+            not fit; the others are in it.
+        CorpusError: no song, or an unknown name.
     """
     root = resolve_folder(folder, corpus)
-    songs = _find_songs(root, PARTS, include, exclude)
-    return [_track(song, paths, corpus, licence, _label_files(song, paths)) for song, paths in songs.items()]
+    return _read_songs(root, PARTS, include, exclude, corpus, licence)
 
 
 def load_stems(
@@ -86,10 +89,10 @@ def load_stems(
         include: song names to keep; empty keeps all. exclude: song names to leave out.
 
     Raises:
-        CorpusError: no song, an unknown name, a song without one of its stems, different rates or lengths.
+        BadRecordings: songs without one of their stems, or with different rates or lengths; the others are in it.
+        CorpusError: no song, or an unknown name.
     """
-    songs = _find_songs(resolve_folder(folder, "stems"), STEMS, include, exclude)
-    return [_track(song, paths, corpus, licence) for song, paths in songs.items()]
+    return _read_songs(resolve_folder(folder, "stems"), STEMS, include, exclude, corpus, licence)
 
 
 def load_voices(
@@ -105,13 +108,18 @@ def load_voices(
         include, exclude: globs on the file's stem or its path below the folder; an empty include keeps all.
 
     Raises:
-        CorpusError: no file is left, or one is not audio.
+        BadRecordings: files that are not audio; the others are in it.
+        CorpusError: no file is left.
     """
     root = resolve_folder(folder, "voices")
     paths = find_audio(root, include, exclude)
     if not paths:
-        raise CorpusError(f"No audio file in {root} (include {list(include)}, exclude {list(exclude)}).")
-    return [_whole_file(root, path, "vocals", corpus, licence, "Solo voice") for path in paths]
+        raise CorpusError(f"No audio file in {root}{_selection(include, exclude)}.")
+
+    def read(path: Path) -> Track:
+        return _whole_file(root, path, "vocals", corpus, licence, "Solo voice")
+
+    return _read_files(root, paths, corpus, read)
 
 
 def load_music(
@@ -128,17 +136,28 @@ def load_music(
         min_duration_s: shorter files are left out.
 
     Raises:
-        CorpusError: no file is left, or one is not audio.
+        BadRecordings: files that are not audio; the others are in it.
+        CorpusError: no file is left.
     """
     root = resolve_folder(folder, "music")
     paths = find_audio(root, exclude=exclude)
-    tracks = [_whole_file(root, path, "accompaniment", corpus, licence, "Music without voices") for path in paths]
-    tracks = [track for track in tracks if track.duration_s >= min_duration_s]
+    short = []
+
+    def read(path: Path) -> Track | None:
+        track = _whole_file(root, path, "accompaniment", corpus, licence, "Music without voices")
+        if track.duration_s >= min_duration_s:
+            return track
+        short.append(f"shorter than {min_duration_s:g} s")
+        return None
+
+    tracks = _read_files(root, paths, corpus, read)
     if not tracks:
         raise CorpusError(
-            f"No piece of at least {min_duration_s} s in {root} ({len(paths)} audio files there, "
-            f"exclude {list(exclude)})."
+            f"No piece of at least {min_duration_s:g} s among the {len(paths)} audio files in "
+            f"{root}{_selection((), exclude)}."
         )
+    if short:
+        _log.warning("%s: left out %s", root, counted(short))
     return tracks
 
 
@@ -180,31 +199,70 @@ def read_f0(path: Path, duration_s: float) -> PitchLabel:
     return PitchLabel.of_file(path, f0_hz, float(hop_s), float(times_s[0]), columns.get("confidence"))
 
 
-def _find_songs(
-    root: Path, parts: Sequence[str], include: Sequence[str], exclude: Sequence[str]
-) -> dict[str, dict[str, Path]]:
-    """Audio files by song and part, from files called `SONG/PART.*` or `SONG.PART.*` below `root`, sorted by song."""
-    songs: dict[str, dict[str, Path]] = {}
-    for path in find_audio(root):
-        song, _, part = path.stem.rpartition(".")
-        if path.stem in parts:
-            song, part = path.parent.name, path.stem
-        if part not in parts:
-            continue
-        if part in songs.setdefault(song, {}):
-            raise CorpusError(f"{path} and {songs[song][part]} are both the {part} of {song!r}; keep one.")
-        songs[song][part] = path
-    if not songs:
-        raise CorpusError(
-            f"No SONG/vocals.*, NAME.vocals.* or the like in {root}; put songs there or correct the folder."
-        )
+def _selection(include: Sequence[str], exclude: Sequence[str]) -> str:
+    """The globs that select files, in words; empty if there are none."""
+    words = [f"{name} {', '.join(globs)}" for name, globs in (("include", include), ("exclude", exclude)) if globs]
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def _read_files(root: Path, paths: Sequence[Path], corpus: str, read: Callable[[Path], Track | None]) -> list[Track]:
+    """Tracks of files below `root`, each named by its path without the extension."""
+    recordings: dict[str, Path] = {}
+    failures: dict[str, str] = {}
+    for path in paths:
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if name in recordings:
+            same = recordings[name].name
+            failures[f"{name}{path.suffix}"] = f"{path} only differs from {same} in its extension; rename or remove it."
+        else:
+            recordings[name] = path
+    return read_recordings(corpus, recordings, read, failures)
+
+
+def _read_songs(
+    root: Path, parts: Sequence[str], include: Sequence[str], exclude: Sequence[str], corpus: str, licence: str
+) -> list[Track]:
+    """Tracks of songs that consist of `parts`."""
+    songs, failures = _find_songs(root, parts)
     for name in (*include, *exclude):
         if name not in songs:
             raise CorpusError(f"{root} has no song {name!r}; the songs there are {sorted(songs)}.")
     selected = [song for song in sorted(songs) if (not include or song in include) and song not in exclude]
     if not selected:
         raise CorpusError(f"include and exclude leave none of the {len(songs)} songs in {root}.")
-    return {song: songs[song] for song in selected}
+
+    def read(song: str) -> Track:
+        labels = _label_files(song, songs[song]) if parts == PARTS else None
+        return _track(song, songs[song], corpus, licence, labels)
+
+    failures = {song: failures[song] for song in selected if song in failures}
+    return read_recordings(corpus, {song: song for song in selected if song not in failures}, read, failures)
+
+
+def _find_songs(root: Path, parts: Sequence[str]) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
+    """Audio files by song and part, from files called `SONG/PART.*` or `SONG.PART.*` below `root`; and why songs cannot
+    be used."""
+    songs: dict[str, dict[str, Path]] = {}
+    failures: dict[str, str] = {}
+    others = []
+    for path in find_audio(root, besides={Path(name).suffix for name in LABELS} if parts == PARTS else ()):
+        song, _, part = path.stem.rpartition(".")
+        if path.stem in parts:
+            song, part = path.parent.name, path.stem
+        if part not in parts:
+            others.append(path.name)
+            continue
+        if part in songs.setdefault(song, {}):
+            failures[song] = f"{path} and {songs[song][part]} are both the {part} of {song!r}; keep one."
+        songs[song][part] = path
+    if others:
+        kind = f"neither {' nor '.join(parts)} of a song, such as {others[0]}"
+        _log.warning("%s: left out %s", root, counted([kind] * len(others)))
+    if not songs:
+        raise CorpusError(
+            f"No SONG/vocals.*, NAME.vocals.* or the like in {root}; put songs there or correct the folder."
+        )
+    return songs, failures
 
 
 def _track(

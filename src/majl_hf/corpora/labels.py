@@ -48,10 +48,10 @@ class PitchLabel:
 
     def __post_init__(self) -> None:
         f0_hz = np.asarray(self.f0_hz, dtype=np.float64)
-        if f0_hz.ndim != 1 or f0_hz.size == 0:
-            raise MajlError(
-                f"A pitch label of shape {f0_hz.shape} was given; it needs shape (num_frames,), at least 1."
-            )
+        if f0_hz.ndim != 1:
+            raise MajlError(f"A pitch label of shape {f0_hz.shape} was given; it needs shape (num_frames,).")
+        if f0_hz.size == 0:
+            raise MajlError("The pitch label has no frames; it needs at least 1.")
         if not np.isfinite(f0_hz).all() or (f0_hz < 0).any():
             frame = int(np.flatnonzero(~np.isfinite(f0_hz) | (f0_hz < 0))[0])
             raise MajlError(
@@ -62,11 +62,11 @@ class PitchLabel:
         object.__setattr__(self, "f0_hz", f0_hz)
         if self.confidence is not None:
             confidence = np.asarray(self.confidence, dtype=np.float64)
-            if confidence.shape != f0_hz.shape or not ((confidence >= 0) & (confidence <= 1)).all():
-                raise MajlError(
-                    f"Confidences of shape {confidence.shape} were given for a pitch label of {f0_hz.size} frames; "
-                    "one per frame is needed, between 0 and 1."
-                )
+            if confidence.shape != f0_hz.shape:
+                raise MajlError(f"The pitch label has {f0_hz.size} frames but {confidence.size} confidences.")
+            if not ((confidence >= 0) & (confidence <= 1)).all():
+                frame = int(np.flatnonzero(~((confidence >= 0) & (confidence <= 1)))[0])
+                raise MajlError(f"The confidence of frame {frame} is {confidence[frame]}; it needs to be from 0 to 1.")
             object.__setattr__(self, "confidence", confidence)
 
     @classmethod

@@ -32,8 +32,9 @@ import numpy as np
 import yaml
 
 from ..errors import CorpusError
+from ..system.files import walk
 from .labels import PitchLabel
-from .tracks import AudioPart, Part, SumPart, Track, resolve_folder
+from .tracks import AudioPart, Part, SumPart, Track, files_below, read_recordings, resolve_folder
 
 LICENCE = "CC-BY-NC-SA-4.0"
 CITATION = """\
@@ -96,22 +97,23 @@ def load_medleydb(
         bleed: include tracks whose stems bleed into each other.
 
     Raises:
-        CorpusError: no track, metadata that cannot be read, a missing stem, a melody of another length, NaN.
+        BadRecordings: tracks with metadata that cannot be read, a missing stem, or a melody that does not fit; the
+            others are in it.
+        CorpusError: no track.
     """
     root = resolve_folder(folder, "MedleyDB")
     notes_root = root if annotations is None else resolve_folder(annotations, "MedleyDB annotations")
-    files = {path.name: path for base in (root, notes_root) for path in sorted(base.rglob("*_*.*"))}
-    stem_folders = {path.name: path for path in sorted(root.rglob("*_STEMS")) if path.is_dir()}
+    files = {path.name: path for base in (root, notes_root) for path in sorted(files_below(base)) if "_" in path.name}
+    stem_folders = {path.name: path for path, _, _ in walk(root) if path.name.endswith("_STEMS")}
     if not stem_folders:
         raise CorpusError(f"No TRACK_STEMS folder in {root}; the MedleyDB tracks belong there.")
-    tracks = []
-    for folder_name, stem_folder in sorted(stem_folders.items()):
+    names = {folder_name.removesuffix("_STEMS"): folder_name for folder_name in sorted(stem_folders)}
+
+    def read(folder_name: str) -> Track | None:
         name = folder_name.removesuffix("_STEMS")
-        if name + _METADATA not in files:
-            raise CorpusError(f"{stem_folder} has no {name}{_METADATA}, which says which stems are vocals. Add it.")
-        track = _track(name, stem_folder, files, bleed, corpus)
-        if track is not None:
-            tracks.append(track)
+        return _track(name, stem_folders[folder_name], files, bleed, corpus)
+
+    tracks = read_recordings(corpus, names, read)
     if not tracks:
         raise CorpusError(
             f"None of the {len(stem_folders)} tracks in {root} has vocals and accompaniment in clean stems."
@@ -174,6 +176,8 @@ def melody_is_sung(stems: list[Stem], ranking: Mapping[int, int] | None) -> bool
 
 def _track(name: str, folder: Path, files: Mapping[str, Path], bleed: bool, corpus: str) -> Track | None:
     """The track, or None if it has no vocals, no accompaniment, or stems that cannot be assigned to one of them."""
+    if name + _METADATA not in files:
+        raise CorpusError(f"{folder} has no {name}{_METADATA}, which says which stems are vocals. Add it.")
     metadata, stems = read_stems(files[name + _METADATA])
     sung = [stem for stem in stems if stem.is_vocal]
     others = [stem for stem in stems if not stem.is_vocal]

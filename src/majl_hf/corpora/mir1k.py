@@ -2,7 +2,7 @@
 
 Conventions
     Folder in the layout of the original archive:
-    `Wavfile/CLIP.*`      16 kHz stereo, accompaniment on the left, voice on the right (any format soundfile reads)
+    `Wavfile/CLIP.*`      16 kHz stereo, accompaniment on the left, voice on the right (any format that `majl` reads)
     `PitchLabel/CLIP.pv`  one number per line, MIDI semitones, 0 = unvoiced
     `clips.csv`           optional; columns clip, singer, sex, song, duration_s, clip_split, singer_split
     Clips are named SINGER_SONG_NUMBER; song names are only unique together with the singer.
@@ -25,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..audio import AUDIO_EXTENSIONS
 from ..errors import CorpusError
 from ..models.pitch_majl import midi_to_hz
 from .labels import PitchLabel
-from .tracks import AUDIO_SUFFIXES, AudioPart, Track, resolve_folder
+from .tracks import AudioPart, Track, read_recordings, resolve_folder
 
 LICENCE = "research only, no redistribution"
 CITATION = """\
@@ -63,19 +64,26 @@ def load_mir1k(
         split_from: the column of `clips.csv`, if it exists, that becomes each track's split.
 
     Raises:
-        CorpusError: no clip, a clip without audio or label, a label that does not fit its clip, NaN.
+        BadRecordings: clips without audio or label, or with a label that does not fit; the others are in it.
+        CorpusError: no clip, or a selection that `clips.csv` does not allow.
     """
     root = resolve_folder(folder, "MIR-1K")
     if (split_column is None) != (split_value is None):
         raise CorpusError(
             f"split_column is {split_column!r} and split_value is {split_value!r}; give both to select, or neither."
         )
-    audio = _audio_by_clip(root / "Wavfile")
+    audio, failures = _audio_by_clip(root / "Wavfile")
     rows = _read_rows(root / "clips.csv")
     if split_from != SPLIT_COLUMN:
         _check_column(rows, split_from, root / "clips.csv")
     selected = sorted(audio) if split_column is None else _select(rows, split_column, split_value, root / "clips.csv")
-    return [_track(root, clip, audio, rows.get(clip, {}), corpus, split_from) for clip in selected]
+
+    def read(clip: str) -> Track:
+        return _track(root, clip, audio, rows.get(clip, {}), corpus, split_from)
+
+    failures = {clip: reason for clip, reason in failures.items() if clip in selected}
+    clips = {clip: clip for clip in selected if clip not in failures}
+    return read_recordings(corpus, clips, read, failures)
 
 
 def read_label(path: Path, duration_s: float) -> PitchLabel:
@@ -104,16 +112,18 @@ def read_label(path: Path, duration_s: float) -> PitchLabel:
     return PitchLabel.of_file(path, midi_to_hz(semitones), HOP_S, OFFSET_S)
 
 
-def _audio_by_clip(folder: Path) -> dict[str, Path]:
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+def _audio_by_clip(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The audio of each clip, and why clips cannot be used."""
+    paths = sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in AUDIO_EXTENSIONS)
     if not paths:
         raise CorpusError(f"No audio file in {folder}; the MIR-1K clips belong there.")
     by_clip: dict[str, Path] = {}
+    failures: dict[str, str] = {}
     for path in paths:
         if path.stem in by_clip:
-            raise CorpusError(f"{path} and {by_clip[path.stem]} are the same clip twice; keep one.")
+            failures[path.stem] = f"{path} and {by_clip[path.stem]} are the same clip twice; keep one."
         by_clip[path.stem] = path
-    return by_clip
+    return by_clip, failures
 
 
 def _read_rows(path: Path) -> dict[str, dict[str, str]]:

@@ -2,7 +2,7 @@
 
 Conventions
     `MIR-ST500_corrected.json` (or MIR-ST500.json): `{"ID": [[onset_s, offset_s, midi], ...]}`, whole semitones.
-    Audio of song ID (any format soundfile reads), anywhere below the folder: `ID.*`, or a folder `ID` with one audio
+    Audio of song ID (any format that `majl` reads), anywhere below the folder: `ID.*`, or a folder `ID` with one audio
     file or one called `mixture.*`.
     Songs 1 to 400 are for training, 401 to 500 for test.
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from ..errors import CorpusError
 from .labels import Note
 from .notes import KARAOKE_NOTES, check_notes, notes_to_label
-from .tracks import AudioPart, Track, find_audio, resolve_folder
+from .tracks import AudioPart, Track, files_below, find_audio, is_video, read_recordings, resolve_folder
 
 LICENCE = "audio all rights reserved, supplied by the user: no redistribution"
 CITATION = """\
@@ -51,8 +51,9 @@ def load_mir_st500(
         missing_ok: leave out songs without audio instead of refusing the corpus.
 
     Raises:
-        CorpusError: no annotations, no audio, missing (unless `missing_ok`) or duplicate audio, audio without notes,
-            notes that do not fit.
+        BadRecordings: songs without audio (unless `missing_ok`), with several files or without notes, or whose notes
+            do not fit; the others are in it.
+        CorpusError: no annotations, or no audio at all.
     """
     root = resolve_folder(folder, "MIR-ST500")
     path = _find_annotations(root) if annotations is None else Path(annotations).expanduser()
@@ -60,21 +61,27 @@ def load_mir_st500(
     audio = _audio_by_id(root)
     if not audio:
         raise CorpusError(f"No audio called ID.* or ID/mixture.* in {root}, where ID is a number as in {path}.")
-    strange = sorted(set(audio) - set(notes))
-    if strange:
-        raise CorpusError(f"{audio[strange[0]]} has no notes in {path}; remove it or correct its number.")
-    missing = sorted(set(notes) - set(audio))
-    if missing and not missing_ok:
-        raise CorpusError(
-            f"{len(missing)} of the {len(notes)} songs in {path} have no audio in {root}: {missing[:10]}"
-            f"{' ...' if len(missing) > 10 else ''}. Add it, or pass missing_ok to leave these songs out."
-        )
-    return [_track(number, audio[number], notes[number], path, corpus) for number in sorted(audio)]
+
+    def read(number: int) -> Track:
+        if number not in audio:
+            raise CorpusError(
+                f"Song {number} has no audio in {root}. Add it, or pass missing_ok to leave such songs out."
+            )
+        if number not in notes:
+            raise CorpusError(f"{audio[number][0]} has no notes in {path}; remove it or correct its number.")
+        return _track(number, audio[number], notes[number], path, corpus)
+
+    numbers = sorted(audio if missing_ok else {*audio, *notes})
+    return read_recordings(corpus, {_name(number): number for number in numbers}, read)
+
+
+def _name(number: int) -> str:
+    return f"{number:03d}"
 
 
 def _find_annotations(root: Path) -> Path:
     for name in ANNOTATIONS:
-        if found := sorted(root.rglob(name)):
+        if found := sorted(path for path in files_below(root) if path.name == name):
             return found[0]
     raise CorpusError(f"No {' or '.join(ANNOTATIONS)} in {root}; put it there or pass annotations.")
 
@@ -97,30 +104,31 @@ def _read_annotations(path: Path) -> dict[int, list[Note]]:
     return notes
 
 
-def _audio_by_id(root: Path) -> dict[int, Path]:
+def _audio_by_id(root: Path) -> dict[int, list[Path]]:
+    """Audio files by the number of their song; a song that can be used has one."""
     found: dict[int, list[Path]] = {}
-    for path in find_audio(root):
+    for path in find_audio(root, besides=(".json",)):
         number = path.stem if path.stem.isdecimal() else path.parent.name
         if number.isdecimal():
             found.setdefault(int(number), []).append(path)
-    audio = {}
     for number, paths in found.items():
         mixtures = [path for path in paths if path.stem.casefold() == "mixture"] or paths
-        if len(mixtures) > 1:
-            raise CorpusError(f"Song {number} has {len(mixtures)} audio files: {[str(p) for p in mixtures]}; keep one.")
-        audio[number] = mixtures[0]
-    return audio
+        mixtures = [path for path in mixtures if not is_video(path)] or mixtures
+        found[number] = mixtures
+    return found
 
 
-def _track(number: int, audio: Path, notes: list[Note], path: Path, corpus: str) -> Track:
-    mixture = AudioPart.open(audio)
+def _track(number: int, audio: list[Path], notes: list[Note], path: Path, corpus: str) -> Track:
+    if len(audio) > 1:
+        raise CorpusError(f"Song {number} has {len(audio)} audio files: {', '.join(map(str, audio))}; keep one.")
+    mixture = AudioPart.open(audio[0])
     try:
-        checked = check_notes(notes, mixture.duration_s, audio)
+        checked = check_notes(notes, mixture.duration_s, audio[0])
     except CorpusError as error:
         raise CorpusError(f"Song {number} of {path}: {error}") from error
     return Track.of(
         corpus,
-        f"{number:03d}",
+        _name(number),
         mixture=mixture,
         label=notes_to_label(checked, mixture.duration_s, KARAOKE_NOTES),
         notes=checked,

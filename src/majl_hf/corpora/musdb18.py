@@ -29,7 +29,7 @@ import av
 import numpy as np
 
 from ..errors import CorpusError
-from .tracks import AudioPart, Part, SumPart, Track, resolve_folder
+from .tracks import AudioPart, Part, SumPart, Track, read_recordings, resolve_folder
 
 LICENCE = "educational and non-commercial use only; each song has its own licence"
 CITATION = """\
@@ -124,7 +124,8 @@ def load_musdb18(
         validation: names of the training songs that are kept for validation.
 
     Raises:
-        CorpusError: no song, or one that does not have the five streams.
+        BadRecordings: songs that do not have the five streams; the others are in it.
+        CorpusError: no song.
     """
     tracks = _load(folder, "MUSDB18", corpus, validation, f"*{SUFFIX}", open_streams)
     if not tracks:
@@ -138,7 +139,9 @@ def load_musdb18_hq(
     """Tracks of a MUSDB18-HQ folder; arguments and order as for `load_musdb18`.
 
     Raises:
-        CorpusError: no song, one without one of its stems, or stems that differ in rate, channels or length.
+        BadRecordings: songs without one of their stems, or whose stems differ in rate, channels or length; the others
+            are in it.
+        CorpusError: no song.
     """
     tracks = _load(folder, "MUSDB18-HQ", corpus, validation, "*/", open_stems)
     if not tracks:
@@ -155,13 +158,21 @@ def _load(
     open_song: Callable[[Path], Mapping[str, Part]],
 ) -> list[Track]:
     root = resolve_folder(folder, title)
-    tracks = []
+    songs: dict[str, tuple[Path, str]] = {}
+    failures: dict[str, str] = {}
     for split in ("train", "test"):
         for path in sorted((root / split).glob(pattern)):
-            if not path.name.startswith("."):
-                name = path.name.removesuffix(SUFFIX)
-                tracks.append(make_track(open_song(path), name, split_of(name, split, validation), corpus, title))
-    return tracks
+            name = path.name.removesuffix(SUFFIX)
+            if name in songs:
+                failures[f"{split}/{name}"] = f"{path} is in the other split as well; keep one."
+            elif not path.name.startswith("."):
+                songs[name] = path, split_of(name, split, validation)
+
+    def read(song: tuple[Path, str]) -> Track:
+        path, split = song
+        return make_track(open_song(path), path.name.removesuffix(SUFFIX), split, corpus, title)
+
+    return read_recordings(corpus, songs, read, failures)
 
 
 def load_stem_file(path: str | Path, corpus: str = "stem-file") -> list[Track]:

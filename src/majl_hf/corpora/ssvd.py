@@ -1,7 +1,7 @@
 """SSVD (Sight-Singing Vocal Data): solo recordings with notes, sung from a score.
 
 Conventions
-    `NAME.*`    one unaccompanied voice (any format soundfile reads), in the same folder as
+    `NAME.*`    one unaccompanied voice (any format that `majl` reads), in the same folder as
     `NAME.txt`  one note per line: `onset_s offset_s midi`, with fractional MIDI semitones (the cents of the sung note)
     Names like man1_butterfly are SINGER_SONG; the others are numbers that do not identify the singer.
 
@@ -27,7 +27,7 @@ from pathlib import Path
 
 from ..errors import CorpusError
 from .notes import SUNG_NOTES, check_notes, notes_to_label, read_notes
-from .tracks import AudioPart, Track, find_audio, resolve_folder
+from .tracks import AudioPart, Track, files_below, find_audio, read_recordings, resolve_folder
 
 LICENCE = "none stated: research only, no redistribution"
 CITATION = "SSVD: a sight-singing vocal dataset with annotated notes, version 2.0."
@@ -43,24 +43,31 @@ def load_ssvd(folder: str | Path, as_published: bool = False, corpus: str = "ssv
         as_published: label all recordings with the published pitch of their notes.
 
     Raises:
-        CorpusError: no recording, one without notes, notes without a recording, notes that do not fit.
+        BadRecordings: recordings without notes, notes without a recording, notes that do not fit; the others are in it.
+        CorpusError: no recording.
     """
     root = resolve_folder(folder, "SSVD")
-    paths = find_audio(root)
+    paths = find_audio(root, besides=(".txt",))
     if not paths:
         raise CorpusError(f"No audio file in {root}; the SSVD recordings belong there.")
-    names = {path.with_suffix("") for path in paths}
-    for path in sorted(root.rglob("*.txt")):
-        if path.with_suffix("") not in names and "readme" not in path.stem.lower():
-            raise CorpusError(f"{path} has no recording beside it; every notes file needs one.")
-    return [_track(root, path, as_published, corpus) for path in paths]
+    recordings = {_name(root, path): path for path in paths}
+    failures = {
+        name: f"{path} has no recording beside it; every notes file needs one."
+        for path in sorted(files_below(root))
+        if path.suffix == ".txt" and (name := _name(root, path)) not in recordings and "readme" not in path.stem.lower()
+    }
+    return read_recordings(corpus, recordings, lambda path: _track(root, path, as_published, corpus), failures)
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).with_suffix("").as_posix()
 
 
 def _track(root: Path, path: Path, as_published: bool, corpus: str) -> Track:
     vocals = AudioPart.open(path)
     notes_path = path.with_suffix(".txt")
     notes = check_notes(read_notes(notes_path), vocals.duration_s, notes_path)
-    name = path.relative_to(root).with_suffix("").as_posix()
+    name = _name(root, path)
     singer, _, song = path.stem.partition("_")
     label, provenance = None, "its notes are mistuned and left out."
     if as_published:

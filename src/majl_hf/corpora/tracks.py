@@ -7,21 +7,25 @@ of the recording; `read` returns exactly the requested length, with zeros outsid
 from __future__ import annotations
 
 import io
+import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 
-from ..errors import CorpusError
+from ..audio import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, AudioError, AudioReader
+from ..errors import BadRecordings, CorpusError
+from ..system.files import counted, extension, is_hidden, walk
 from .labels import Note, PitchLabel
 
 LABEL_KINDS = ("full", "separation", "pitch", "vocals", "accompaniment", "pseudo")
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
+_LOSSLESS_CODECS = ("alac", "ape", "flac", "pcm", "tta", "wavpack")  # the beginnings of FFmpeg's names
+_log = logging.getLogger(__name__)
 
 
 def _bits(subtype: str) -> int:
@@ -94,15 +98,25 @@ class AudioPart(Part):
         try:
             info = soundfile.info(str(path))
         except (soundfile.LibsndfileError, OSError) as error:
-            raise CorpusError(
-                f"{path} cannot be read as audio ({error}). Repair or remove it, or exclude it in the configuration."
-            ) from error
-        if info.frames <= 0:
+            try:
+                return _DecodedPart.of_file(path, channel)
+            except AudioError:
+                raise CorpusError(
+                    f"{path} cannot be read as audio ({error}). Repair or remove it, or exclude it in the "
+                    "configuration."
+                ) from error
+        return cls._checked(path, info.samplerate, info.frames, info.channels, channel, _bits(info.subtype))
+
+    @classmethod
+    def _checked(
+        cls, path: Path, sampling_rate: int, num_samples: int, num_channels: int, channel: int | None, bits: int
+    ) -> AudioPart:
+        if num_samples <= 0:
             raise CorpusError(f"{path} has no samples. Remove it or exclude it in the configuration.")
-        if channel is not None and channel >= info.channels:
-            raise CorpusError(f"{path} has {info.channels} channel(s), but channel {channel} (from 0) is needed.")
-        num_channels = info.channels if channel is None else 1
-        return cls(path, info.samplerate, info.frames, num_channels, channel, bits=_bits(info.subtype))
+        if channel is not None and channel >= num_channels:
+            raise CorpusError(f"{path} has {num_channels} channel(s), but channel {channel} (from 0) is needed.")
+        num_channels = num_channels if channel is None else 1
+        return cls(path, sampling_rate, num_samples, num_channels, channel, bits=bits)
 
     @classmethod
     def from_bytes(cls, data: bytes | Callable[[], BinaryIO], name: str) -> AudioPart:
@@ -126,9 +140,39 @@ class AudioPart(Part):
                 block = file.read(end - begin, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
             raise CorpusError(f"{self.path} cannot be decoded from sample {begin} on ({error}).") from error
+        return self._selected(block.T, begin)
+
+    def _selected(self, block: np.ndarray, begin: int) -> np.ndarray:
+        """The wanted channel of samples from `begin` on, which must be finite."""
         if not np.isfinite(block).all():
             raise CorpusError(f"{self.path} contains NaN or infinite samples after {begin}. Repair or exclude it.")
-        return block.T if self.channel is None else block.T[self.channel : self.channel + 1]
+        return block if self.channel is None else block[self.channel : self.channel + 1]
+
+
+class _DecodedPart(AudioPart):
+    """A file that only FFmpeg reads, such as m4a: decoded to its end to count its samples, and from its start for each
+    read, because FFmpeg does not seek to a sample."""
+
+    @classmethod
+    def of_file(cls, path: Path, channel: int | None) -> _DecodedPart:
+        """Errors are those of `AudioReader` and `AudioPart.open`."""
+        with AudioReader(path) as reader:
+            num_samples = sum(block.shape[1] for block in reader.blocks())
+            bits = 24 if reader.codec.startswith(_LOSSLESS_CODECS) else 16
+            return cls._checked(path, reader.sampling_rate, num_samples, reader.num_channels, channel, bits)
+
+    def _read_within(self, begin: int, end: int) -> np.ndarray:
+        blocks, position = [], 0
+        try:
+            with AudioReader(self.path) as reader:
+                for block in reader.blocks():
+                    blocks.append(block[:, max(begin - position, 0) : end - position])
+                    position += block.shape[1]
+                    if position >= end:
+                        break
+        except AudioError as error:
+            raise CorpusError(f"{self.path} cannot be decoded from sample {begin} on ({error}).") from error
+        return self._selected(np.concatenate(blocks, axis=1), begin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,12 +336,79 @@ def resolve_folder(folder: str | Path, what: str) -> Path:
     return Path(resolved)
 
 
-def find_audio(folder: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Path]:
-    """Audio files below `folder`, sorted by path; globs are compared with the stem and with the relative path."""
+def read_recordings(
+    corpus: str,
+    recordings: Mapping[str, Any],
+    read: Callable[[Any], Track | None],
+    failures: Mapping[str, str] | None = None,
+) -> list[Track]:
+    """Tracks of the recordings of a corpus.
+
+    Args:
+        recordings: name -> what `read` makes a track of; it may return None to leave a recording out.
+        failures: name -> why a recording cannot be used, of those that are known before they are read.
+
+    Raises:
+        BadRecordings: recordings that cannot be read, all of them at once.
+    """
+    tracks, reasons = [], {f"{corpus}/{name}": reason for name, reason in (failures or {}).items()}
+    for name, recording in recordings.items():
+        try:
+            track = read(recording)
+        except CorpusError as error:
+            reasons[f"{corpus}/{name}"] = str(error)
+        except Exception as error:  # whatever a decoder or a parser raises
+            reasons[f"{corpus}/{name}"] = f"It cannot be read ({type(error).__name__}: {error})."
+        else:
+            tracks += [track] * (track is not None)
+    if reasons:
+        raise BadRecordings(reasons, len(recordings) + len(failures or {}), tracks)
+    return tracks
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder and its subfolders, also behind links; hidden subfolders are left out."""
+    for parent, folders, names in walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        yield from (parent / name for name in names)
+
+
+def find_audio(
+    folder: Path, include: Sequence[str] = (), exclude: Sequence[str] = (), besides: Sequence[str] = ()
+) -> list[Path]:
+    """Audio files below a folder, sorted by path; the log counts the files that are left out.
+
+    Videos are used where no audio file has the same name.
+
+    Args:
+        include, exclude: globs on a file's stem or its path below the folder; an empty include keeps all.
+        besides: extensions of files that the caller reads itself.
+    """
 
     def matches(path: Path, patterns: Iterable[str]) -> bool:
         relative = path.relative_to(folder).as_posix()
         return any(fnmatch(path.stem, pattern) or fnmatch(relative, pattern) for pattern in patterns)
 
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
-    return [p for p in paths if (not include or matches(p, include)) and not matches(p, exclude)]
+    found, left_out = [], []
+    for path in sorted(files_below(folder)):
+        if path.suffix.lower() in AUDIO_EXTENSIONS:
+            found.append(path)
+        elif path.suffix.lower() not in besides and not is_hidden(path.name):
+            left_out.append(extension(path.name))
+    audio = {path.with_suffix("") for path in found if not is_video(path)}
+    paths = []
+    for path in found:
+        if is_hidden(path.name):
+            left_out.append("hidden")
+        elif is_video(path) and path.with_suffix("") in audio:
+            left_out.append(f"{extension(path.name)} beside audio of the same name")
+        else:
+            paths.append(path)
+    if left_out:
+        _log.warning("%s: left out %s", folder, counted(left_out))
+    return [path for path in paths if (not include or matches(path, include)) and not matches(path, exclude)]
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's extension is that of videos."""
+    return path.suffix.lower() in VIDEO_EXTENSIONS

@@ -1,7 +1,7 @@
 """UltraStar songs: mixtures whose lead vocals are written as notes in a karaoke text file.
 
 Conventions
-    One folder per song, anywhere below the given one, with the text file and its audio (any format soundfile reads).
+    One folder per song, anywhere below the given one, with the text file and its audio (any format that `majl` reads).
     `#NAME:value` lines: TITLE, ARTIST, MP3 (or AUDIO), BPM, GAP in milliseconds; decimals with a point or a comma.
     `: start length pitch text` is a note, in beats and semitones above MIDI 60; `*` a golden note, treated the same.
     `F` freestyle, `R` and `G` rap: a syllable without a pitch. `-` ends a line of text, `E` the song.
@@ -26,14 +26,16 @@ Licence
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..audio import AUDIO_EXTENSIONS
 from ..errors import CorpusError
 from .labels import Note
 from .notes import KARAOKE_NOTES, check_notes, notes_to_label
-from .tracks import AUDIO_SUFFIXES, AudioPart, Track, resolve_folder
+from .tracks import AudioPart, Track, files_below, is_video, read_recordings, resolve_folder
 
 CITATION = "UltraStar song files; title, artist and licence are each song's own."
 BASE_MIDI = 60
@@ -64,14 +66,20 @@ def load_ultrastar(folder: str | Path, delay_s: float = DELAY_S, corpus: str = "
         delay_s: delay of the frame labels relative to the notes.
 
     Raises:
-        CorpusError: no song, a song without audio, notes that cannot be read or do not fit the audio.
+        BadRecordings: songs without audio, or whose notes cannot be read or do not fit the audio; the others are in it.
+        CorpusError: no song.
     """
     root = resolve_folder(folder, "UltraStar")
-    paths = [path for path in sorted(root.rglob("*.txt")) if _is_song(path)]
+    paths = [path for path in sorted(files_below(root)) if path.suffix == ".txt" and _is_song(path)]
     if not paths:
         raise CorpusError(f"No UltraStar song (a text file with #TITLE and #BPM lines) in {root}.")
-    alone = {path.parent: sum(other.parent == path.parent for other in paths) == 1 for path in paths}
-    return [_track(root, path, alone[path.parent], delay_s, corpus) for path in paths]
+    songs_in = Counter(path.parent for path in paths)
+    names = {}
+    for path in paths:
+        is_alone = songs_in[path.parent] == 1 and path.parent != root
+        names[path] = (path.parent if is_alone else path.with_suffix("")).relative_to(root).as_posix()
+    songs = {name: path for path, name in names.items()}
+    return read_recordings(corpus, songs, lambda path: _track(names[path], path, delay_s, corpus))
 
 
 def read_song(path: Path) -> UltraStarSong:
@@ -116,14 +124,12 @@ def read_song(path: Path) -> UltraStarSong:
     )
 
 
-def _track(root: Path, path: Path, alone: bool, delay_s: float, corpus: str) -> Track:
+def _track(name: str, path: Path, delay_s: float, corpus: str) -> Track:
     song = read_song(path)
     mixture = AudioPart.open(_audio(path, song.header))
     notes = check_notes(song.notes, mixture.duration_s, path)
     sung = [replace(note, onset_s=note.onset_s + delay_s, offset_s=note.offset_s + delay_s) for note in notes]
     unpitched = [(start_s + delay_s, end_s + delay_s) for start_s, end_s in song.unpitched]
-    place = path.parent if alone and path.parent != root else path.with_suffix("")
-    name = place.relative_to(root).as_posix()
     artist, title = song.header.get("ARTIST", ""), song.header.get("TITLE", "")
     return Track.of(
         corpus,
@@ -140,9 +146,12 @@ def _track(root: Path, path: Path, alone: bool, delay_s: float, corpus: str) -> 
 
 
 def _is_song(path: Path) -> bool:
+    try:
+        lines = _read_text(path).splitlines()[:50]
+    except OSError:  # reported when it is read
+        return True
     return any(
-        match and match[1].upper() in ("TITLE", "ARTIST", "BPM", "MP3", "AUDIO")
-        for match in map(_HEADER.match, _read_text(path).splitlines()[:50])
+        match and match[1].upper() in ("TITLE", "ARTIST", "BPM", "MP3", "AUDIO") for match in map(_HEADER.match, lines)
     )
 
 
@@ -170,9 +179,10 @@ def _audio(path: Path, header: dict[str, str]) -> Path:
     if not named:
         raise CorpusError(f"{path} names no audio (#MP3 or #AUDIO); add the line.")
     exact = path.parent / re.split(r"[\\/]", named)[-1]  # always beside the text file
-    if exact.suffix.lower() in AUDIO_SUFFIXES and exact.is_file():
+    if exact.suffix.lower() in AUDIO_EXTENSIONS and exact.is_file():
         return exact
     found = list(_same_stem(exact))
+    found = [other for other in found if not is_video(other)] or found
     if len(found) != 1:
         raise CorpusError(
             f"{path} needs the audio {exact}, or the same with another extension; "
@@ -183,7 +193,7 @@ def _audio(path: Path, header: dict[str, str]) -> Path:
 
 def _same_stem(path: Path) -> Iterator[Path]:
     for other in sorted(path.parent.glob("*")):
-        if other.suffix.lower() in AUDIO_SUFFIXES and other.stem.casefold() == path.stem.casefold():
+        if other.suffix.lower() in AUDIO_EXTENSIONS and other.stem.casefold() == path.stem.casefold():
             yield other
 
 

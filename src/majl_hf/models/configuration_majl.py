@@ -7,6 +7,8 @@ from .presets_majl import preset_config
 from .refiner_majl import RefinerConfig
 
 GRADIENT_RULES = ("sum", "norm", "project")
+# Names of checkpoints that an installation brings along, and their folders; filled by the package.
+SHIPPED_CHECKPOINTS: dict[str, str] = {}
 
 
 def part_config(value, kind: str) -> PreTrainedConfig:
@@ -105,6 +107,11 @@ class MajlConfig(PreTrainedConfig):
         # Extra scalars of the output that Trainer must not gather as predictions.
         kwargs.setdefault("keys_to_ignore_at_inference", ["separation_loss", "pitch_loss", "accompaniment"])
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        name = SHIPPED_CHECKPOINTS.get(str(pretrained_model_name_or_path), pretrained_model_name_or_path)
+        return super().from_pretrained(name, **kwargs)
 
     def _refiner_config(self, value) -> RefinerConfig | None:
         """The refiner's config from what a caller or a config.json gives; ValueError where it has another rate."""

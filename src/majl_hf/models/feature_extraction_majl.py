@@ -4,7 +4,8 @@ import numpy as np
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 
-from .configuration_majl import MajlConfig
+from .configuration_majl import SHIPPED_CHECKPOINTS, MajlConfig
+from .samples_majl import check_sampling_rate, float_samples
 
 
 class MajlFeatureExtractor(SequenceFeatureExtractor):
@@ -23,6 +24,11 @@ class MajlFeatureExtractor(SequenceFeatureExtractor):
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        name = SHIPPED_CHECKPOINTS.get(str(pretrained_model_name_or_path), pretrained_model_name_or_path)
+        return super().from_pretrained(name, **kwargs)
+
+    @classmethod
     def from_config(cls, config: MajlConfig) -> "MajlFeatureExtractor":
         """The extractor that fits a model."""
         return cls(feature_size=config.num_channels, sampling_rate=config.sampling_rate)
@@ -31,16 +37,16 @@ class MajlFeatureExtractor(SequenceFeatureExtractor):
         """Prepare audio for `MajlModel`.
 
         Args:
-            raw_audio: A float array of shape `(num_samples,)` or `(num_channels, num_samples)` with one channel or
-                `feature_size`, full scale at 1; or a list of these. One channel is repeated where the model takes
-                more; shorter items are padded at the end.
+            raw_audio: An array or tensor of shape `(num_samples,)` or `(num_channels, num_samples)` with one channel or
+                `feature_size`, float with full scale at 1 or integer (see `float_samples`); or a list of these. One
+                channel is repeated where the model takes more; shorter items are padded at the end.
             sampling_rate: Rate in Hz of the audio; must be the extractor's.
             return_tensors: `"pt"` or `"np"`.
 
         Raises:
             ValueError: another or no sampling rate, or another layout.
         """
-        if sampling_rate != self.sampling_rate:
+        if sampling_rate is None or check_sampling_rate(sampling_rate) != self.sampling_rate:
             raise ValueError(
                 f"The audio's sampling rate is {sampling_rate}; this extractor needs audio at {self.sampling_rate} Hz. "
                 "Resample it first, or use pipeline('majl-separation-pitch'), which does."
@@ -55,7 +61,7 @@ class MajlFeatureExtractor(SequenceFeatureExtractor):
         return BatchFeature({"mixture": np.stack(padded)}, tensor_type=return_tensors)
 
     def _channels_first(self, item) -> np.ndarray:
-        audio = np.atleast_2d(np.asarray(item, dtype=np.float32))
+        audio = np.atleast_2d(float_samples(item))
         if audio.ndim != 2 or audio.shape[0] not in (1, self.feature_size) or audio.shape[1] == 0:
             raise ValueError(
                 f"Audio of shape {np.shape(item)} was given; (num_samples,) or (num_channels, num_samples) with 1 or "

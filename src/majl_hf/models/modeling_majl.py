@@ -13,16 +13,14 @@ import torch
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .configuration_majl import MajlConfig
+from .configuration_majl import SHIPPED_CHECKPOINTS, MajlConfig
 from .losses_majl import pitch_loss, separation_loss
 from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
 from .pitch_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
 from .resampling_majl import resample, resampled_length_ceil
+from .running_majl import at_least_float32, check_fork, run_part
 from .separator_majl import SeparatorConfig
-
-# Names of checkpoints that an installation brings along, and their folders; filled by the package.
-SHIPPED_CHECKPOINTS: dict[str, str] = {}
 
 
 @dataclass
@@ -89,7 +87,11 @@ def _network(config: PreTrainedConfig) -> PreTrainedModel | None:
 
 class MajlModel(PreTrainedModel):
     """Separator and pitch estimator as one model. `from_parts` joins trained parts; `from_pretrained` also takes the
-    name of a checkpoint that ships with the package, such as `"majl-base"`."""
+    name of a checkpoint that ships with the package, such as `"majl-base"`.
+
+    It computes in float32, whatever type its weights are stored in, and in float64 only for a mixture of that type.
+    Weights in half precision save half of their memory; to compute faster, keep them in float32 and use
+    `torch.autocast`."""
 
     config_class = MajlConfig
     base_model_prefix = "majl"
@@ -97,6 +99,7 @@ class MajlModel(PreTrainedModel):
     input_modalities = "audio"
 
     def __init__(self, config: MajlConfig):
+        check_fork()
         super().__init__(config)
         self.separator = _network(config.separator_config)
         self.pitch_estimator = _network(config.pitch_estimator_config)
@@ -149,7 +152,8 @@ class MajlModel(PreTrainedModel):
         with torch.autocast(vocals.device.type, enabled=False):  # waveforms keep their precision
             rate = self.config.pitch_estimator_config.sampling_rate
             mono = resample(vocals.mean(dim=1), self.config.sampling_rate, rate)
-        return self.pitch_estimator(mono).logits.to(vocals.dtype)  # under autocast they come in half precision
+        logits = run_part(self.pitch_estimator, mono).logits
+        return logits.to(vocals.dtype)  # under autocast they come in half precision
 
     def refine(self, mixture: torch.Tensor, vocals: torch.Tensor, pitch_logits: torch.Tensor) -> torch.Tensor:
         """The vocals, corrected by their pitch where the model has a refiner; waveforms `(batch_size, num_channels,
@@ -158,7 +162,8 @@ class MajlModel(PreTrainedModel):
             return vocals
         nearest = nearest_pitch_frames(self.config, mixture.shape[2]).clamp(max=pitch_logits.shape[1] - 1)
         logits = pitch_logits[:, nearest.to(pitch_logits.device)].detach()
-        return self.refiner(mixture, vocals, *likeliest_pitch(logits, self.config.pitch_estimator_config))
+        pitch = likeliest_pitch(logits, self.config.pitch_estimator_config)
+        return run_part(self.refiner, mixture, vocals, *pitch)
 
     def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
         """Logits of a training batch. Items without a pitch label teach nothing there: the pitch estimator, which is
@@ -227,7 +232,7 @@ class MajlModel(PreTrainedModel):
         r"""
         Args:
             mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
-                Waveform at `config.sampling_rate`, full scale at 1.
+                Waveform at `config.sampling_rate`, full scale at 1; half precision is used as float32.
             vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`, *optional*):
                 Reference vocals; asks for the separation loss.
             f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
@@ -242,7 +247,10 @@ class MajlModel(PreTrainedModel):
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         config = self.config
-        estimate = entering = self.separator(mixture).vocals
+        inputs = (mixture, vocals, f0_hz, vocals_weight, pitch_weight)
+        inputs = (None if tensor is None else at_least_float32(tensor) for tensor in inputs)
+        mixture, vocals, f0_hz, vocals_weight, pitch_weight = inputs
+        estimate = entering = run_part(self.separator, mixture).vocals
         if self.training and (config.separator_gradient_scale != 1.0 or config.separator_gradient_rule != "sum"):
             estimate, entering = _TwoTasks.apply(
                 estimate, config.separator_gradient_rule, config.separator_gradient_scale

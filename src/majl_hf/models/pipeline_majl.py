@@ -2,15 +2,18 @@
 
 import importlib
 import importlib.util
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from transformers import Pipeline
 
+from .samples_majl import check_sampling_rate, float_samples
 from .streaming_majl import separate_array
 
 MAX_CHANNELS_FIRST = 2
 INPUTS = (
-    "a path, the bytes or a binary file object of an audio file, or a dict with 'array', a float array of shape "
+    "a path, the bytes or a binary file object of an audio file, or a dict with 'array', an array of shape "
     "(num_channels, num_samples) or (num_samples,), and 'sampling_rate' in Hz"
 )
 
@@ -18,9 +21,11 @@ INPUTS = (
 class MajlPipeline(Pipeline):
     """Separates songs and reads the sung pitch.
 
-    Input: a path, the bytes or a binary file object of an audio file, or `{"array": ..., "sampling_rate": ...}` with a
-    float array of shape `(num_channels, num_samples)` or `(num_samples,)`; or a list of these. Files, and rates other
-    than the model's, need the package `majl_hf`; arrays at the model's rate do not.
+    Input: a path, the bytes or a binary file object of an audio file, or `{"array": ..., "sampling_rate": ...}` with an
+    array or tensor of shape `(num_channels, num_samples)` or `(num_samples,)`, float with full scale at 1 or integer
+    (see `float_samples`); or what `datasets` returns for an audio column, such as `{"bytes": ..., "path": ...}` or a
+    decoder of torchcodec; or a list of these. Files, and rates other than the model's, need the package `majl_hf`;
+    arrays at the model's rate do not.
 
     Output: a dict (or a list of dicts) with
 
@@ -46,13 +51,19 @@ class MajlPipeline(Pipeline):
     def __call__(self, inputs, batch_size=None, num_workers=None, **kwargs):
         # Songs differ in length, so the batch is made of the windows of one song and not of songs.
         kwargs["windows_per_batch"] = batch_size or self._batch_size or 1
+        if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes | bytearray | memoryview):
+            inputs = list(inputs)  # a column of `datasets` is a sequence, too
+            if not inputs:
+                return []
         return super().__call__(inputs, batch_size=1, num_workers=0, **kwargs)
 
     def preprocess(self, inputs):
-        if isinstance(inputs, dict):
+        inputs = as_file_or_array(inputs)
+        if isinstance(inputs, Mapping):
             array, sampling_rate = _array_input(inputs)
         else:
-            array, sampling_rate = _package_audio(f"Reading {type(inputs).__name__} input").read_audio(inputs)
+            audio = _package_audio(f"Reading {type(inputs).__name__} input")
+            array, sampling_rate = audio.read_audio(inputs, audio.MAX_CHANNELS)
         return {"array": array, "sampling_rate": sampling_rate}
 
     def _forward(self, model_inputs, **forward_arguments):
@@ -95,16 +106,29 @@ class MajlPipeline(Pipeline):
         return inputs  # windows are moved one by one, so that a long song need not fit on the device
 
 
-def _array_input(inputs: dict) -> tuple[np.ndarray, int]:
+def as_file_or_array(inputs):
+    """What `datasets` returns for an audio column as an audio file or as a dict of array and rate; others as they are.
+
+    Raises:
+        ValueError: samples without a sampling rate.
+    """
+    if hasattr(inputs, "get_all_samples"):  # a decoder of torchcodec
+        inputs = inputs.get_all_samples()
+    if hasattr(inputs, "sample_rate") and hasattr(inputs, "data"):  # samples of torchcodec
+        return {"array": inputs.data, "sampling_rate": inputs.sample_rate}
+    if isinstance(inputs, Mapping) and inputs.get("array") is None:
+        file = inputs.get("path") if inputs.get("bytes") is None else inputs["bytes"]
+        return inputs if file is None else file
+    if isinstance(inputs, np.ndarray | torch.Tensor | float | int):
+        raise ValueError(f"Samples without a sampling rate were given; needed is {INPUTS}.")
+    return inputs
+
+
+def _array_input(inputs: Mapping) -> tuple[np.ndarray, int]:
     """Array `(num_samples,)` or `(num_channels, num_samples)`, float32, and its rate."""
-    if "array" not in inputs or inputs.get("sampling_rate") is None:
+    if inputs.get("array") is None or inputs.get("sampling_rate") is None:
         raise ValueError(f"A dict with the keys {sorted(inputs)} was given; needed is {INPUTS}.")
-    array = np.asarray(inputs["array"])
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            f"An array of type {array.dtype} was given; a float array with full scale at 1 is needed. Divide 16-bit "
-            "samples by 32768."
-        )
+    array = float_samples(inputs["array"])
     if array.ndim not in (1, 2):
         raise ValueError(
             f"An array of shape {array.shape} was given; (num_channels, num_samples) or (num_samples,) is needed."
@@ -115,7 +139,7 @@ def _array_input(inputs: dict) -> tuple[np.ndarray, int]:
             f"An array of shape {array.shape} was given; (num_channels, num_samples) with one or two channels is "
             f"needed: {advice} first."
         )
-    return array.astype(np.float32, copy=False), inputs["sampling_rate"]
+    return array, check_sampling_rate(inputs["sampling_rate"])
 
 
 def _package_audio(purpose: str):

@@ -22,9 +22,9 @@ from .decoding_majl import PitchDecoder, PitchFrames
 from .modeling_majl import MajlModel, nearest_pitch_frames
 from .pitch_majl import likeliest_pitch
 from .resampling_majl import ResampleStream
+from .running_majl import check_fork, evaluating, run_part
+from .samples_majl import check_sampling_rate, float_samples
 from .windows_majl import Window, WindowCutter, WindowGrid
-
-MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000  # Hz
 
 
 @dataclass
@@ -44,6 +44,12 @@ class MajlChunk:
     accompaniment: np.ndarray
     frames: PitchFrames
     logits: np.ndarray | None = None
+
+
+def _run(model: MajlModel, part: torch.nn.Module, *inputs: torch.Tensor):
+    """The output of a model's part on the model's device, in evaluation mode, whichever mode the model is in."""
+    with evaluating(model):
+        return run_part(part, *(values.to(model.device) for values in inputs))
 
 
 class _BatchedWindows:
@@ -83,12 +89,11 @@ class _SeparatorStream:
         """`(batch_size, num_channels, num_samples)` in and out, for any number of channels."""
         wanted = self.model.config.num_channels
         batch_size, num_channels, num_samples = mixture.shape
-        mixture = mixture.to(self.model.device, self.model.dtype)
         if num_channels == wanted:
-            return self.model.separator(mixture).vocals.float().cpu()
+            return _run(self.model, self.model.separator, mixture).vocals.float().cpu()
         # Each channel on its own: repeated where the model takes more, averaged back afterwards.
         single = mixture.reshape(-1, 1, num_samples).expand(-1, wanted, -1)
-        vocals = self.model.separator(single.contiguous()).vocals.mean(dim=1)
+        vocals = _run(self.model, self.model.separator, single.contiguous()).vocals.mean(dim=1)
         return vocals.reshape(batch_size, num_channels, num_samples).float().cpu()
 
 
@@ -115,8 +120,7 @@ class _PitchStream:
         return torch.cat(parts)
 
     def _forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        waveform = waveform.to(self.model.device, self.model.dtype)
-        return self.model.pitch_estimator(waveform).logits.float().cpu()
+        return _run(self.model, self.model.pitch_estimator, waveform).logits.float().cpu()
 
 
 class _RefinerStream:
@@ -158,10 +162,9 @@ class _RefinerStream:
         self.first_frame += passed
         frames = (numbers - self.first_frame).clamp(max=len(self.f0_hz) - 1)
         signs = polarity(window.samples.chunk(2)[1])  # the refiner sees the mean of the channels
-        samples = window.samples * signs.repeat(2, 1)
-        mixture, vocals = samples.to(self.model.device, self.model.dtype).chunk(2)
-        pitch = (values[frames].to(vocals.device, vocals.dtype)[None] for values in (self.f0_hz, self.confidence))
-        refined = self.model.refiner(mixture[None], vocals[None], *pitch)[0].float().cpu()
+        mixture, vocals = (window.samples * signs.repeat(2, 1)).chunk(2)
+        inputs = (mixture, vocals, self.f0_hz[frames], self.confidence[frames])
+        refined = _run(self.model, self.model.refiner, *(values[None] for values in inputs))[0].float().cpu()
         return refined[:, window.start : window.stop] * signs
 
 
@@ -182,23 +185,11 @@ class _Fifo:
         return joined[:, :num_samples]
 
 
-def check_sampling_rate(sampling_rate) -> int:
-    """The rate as an int, or `ValueError` if it is not a plausible number of Hz."""
-    if sampling_rate is None or not float(sampling_rate).is_integer():
-        raise ValueError(f"The sampling rate is {sampling_rate!r}; a whole number of Hz is needed.")
-    if not MIN_SAMPLING_RATE <= sampling_rate <= MAX_SAMPLING_RATE:
-        raise ValueError(
-            f"The sampling rate is {sampling_rate} Hz; rates from {MIN_SAMPLING_RATE} to {MAX_SAMPLING_RATE} Hz are "
-            "supported. Resample the audio, or correct the rate that was given."
-        )
-    return int(sampling_rate)
-
-
 def _checked(blocks: Iterable[np.ndarray], sampling_rate: int) -> Iterator[np.ndarray]:
     """The blocks as float32 `(num_channels, num_samples)`, or `ValueError` at the first that cannot be used."""
     position, num_channels = 0, None
     for block in blocks:
-        block = np.asarray(block, dtype=np.float32)
+        block = float_samples(block)
         if block.ndim != 2 or block.shape[0] not in (1, 2):
             raise ValueError(
                 f"Audio of shape {block.shape} was given; (num_channels, num_samples) with one or two channels is "
@@ -238,8 +229,8 @@ def separate_stream(
     """Separate a song and read its pitch, piece by piece.
 
     Args:
-        model: The model, in evaluation mode.
-        blocks: Arrays of shape `(num_channels, num_samples)`, float, one or two channels, of any lengths.
+        model: The model; it is used in evaluation mode and keeps its own.
+        blocks: Arrays of shape `(num_channels, num_samples)`, one or two channels, of any lengths; see `float_samples`.
         sampling_rate: Their rate in Hz.
         batch_size: Windows that share a forward pass: speed against memory; results do not depend on it.
         make_resampler: `(orig_rate, target_rate, num_channels)` to an object whose `push(block, last)` resamples a
@@ -258,7 +249,9 @@ def separate_stream(
     Raises:
         ValueError: no samples, NaN or infinite samples, a layout or rate that is not supported, or a part that is
             needed and that the model lacks.
+        RuntimeError: a forked process in which torch would hang, see `check_fork`.
     """
+    check_fork()
     sampling_rate = check_sampling_rate(sampling_rate)
     model_rate = model.config.sampling_rate
     if sampling_rate != model_rate and make_resampler is None:

@@ -42,10 +42,13 @@ def load_corpus(name: str, source: str | Path, **options) -> list[Track]:
     return load(source, **options)
 
 
-def assign_splits(tracks: Iterable[Track], splits: Mapping[str, Sequence[str]]) -> list[Track]:
+def assign_splits(
+    tracks: Iterable[Track], splits: Mapping[str, Sequence[str]], unreadable: Iterable[str] = ()
+) -> list[Track]:
     """Give tracks the splits that `splits` names: split -> globs on song, singer or the name in the id.
 
-    Tracks that no glob matches go to "train" if other tracks were sent elsewhere, else keep their own split.
+    Tracks that no glob matches go to "train" if other tracks were sent elsewhere, else keep their own split. A glob may
+    also match one of the ids `unreadable`, of recordings that have no track.
 
     Raises:
         CorpusError: an unknown split, a glob that matches nothing, a track that two splits ask for.
@@ -59,7 +62,7 @@ def assign_splits(tracks: Iterable[Track], splits: Mapping[str, Sequence[str]]) 
             raise CorpusError(f"There is no split {split!r}; use one of {', '.join(SPLITS)}.")
         for pattern in globs:
             matched = [track for track in tracks if _matches(track, pattern)]
-            if not matched:
+            if not matched and not any(fnmatch(id.partition("/")[2], pattern) for id in unreadable):
                 raise CorpusError(f"The split {split!r} asks for {pattern!r}, which is no song, singer or name here.")
             for track in matched:
                 if assigned.setdefault(track.id, split) != split:
@@ -127,6 +130,7 @@ def build_corpus(
     overwrite: bool = False,
     splits_by: Sequence[str] = SPLITS_BY,
     progress: Callable[[float, float], None] | None = None,
+    unreadable: Mapping[str, str] | None = None,
 ) -> Written:
     """Build the folder `out`, or finish it.
 
@@ -137,9 +141,10 @@ def build_corpus(
         overwrite: allow another plan in a folder that has a build; shards that both have in common are kept.
         splits_by: what the splits keep apart, of "song" and "singer"; `check` holds them to it.
         progress: called often with the seconds of audio that are done and the total. What it raises stops the build.
+        unreadable: id -> reason of recordings that have no track, since they could not be read.
 
     Raises:
-        BuildFailed: recordings that cannot become rows; the others are done.
+        BadRecordings: recordings that cannot be read or become rows, all of them; the others are done.
         CorpusError: nothing to build from, ids twice, or nothing left.
         MajlError: `out` has something else or another plan, cannot be written, or is being built already.
     """
@@ -150,7 +155,13 @@ def build_corpus(
         return map_in_order(encode, tracks, num_processes, tick)
 
     return write_corpus(
-        Path(out), lambda earlier: plan, produce, overwrite=overwrite, skip_bad=skip_bad, progress=progress
+        Path(out),
+        lambda earlier: plan,
+        produce,
+        overwrite=overwrite,
+        skip_bad=skip_bad,
+        progress=progress,
+        unreadable=unreadable,
     )
 
 

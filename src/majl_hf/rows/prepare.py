@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..errors import MajlError
+from ..errors import BadRecordings, MajlError
 from ..system.provenance import __version__
 from ..system.settings import Section
 from .build import assign_splits, build_corpus, load_corpus
@@ -45,13 +45,24 @@ class BuildJob(Section):
     def run(self, **settings) -> Written:
         """Build it; `settings` and errors are those of `build_corpus`."""
         options = {**self.options, "corpus": self.name} if self.name else self.options
-        tracks = assign_splits(load_corpus(self.corpus, self.folder, **options), self.splits)
-        if nameless := next((track for track in tracks if not track.licence), None):
+        unreadable: dict[str, str] = {}
+        try:
+            tracks = load_corpus(self.corpus, self.folder, **options)
+        except BadRecordings as error:
+            if not error.tracks:
+                raise
+            tracks, unreadable = error.tracks, error.failures
+        licensed = [track for track in tracks if track.licence]
+        if not licensed:
             raise MajlError(
-                f"{nameless.id} has no licence, which every row states; give one for the corpus (--option licence=..., "
-                "an SPDX identifier or words such as 'own recordings, private')."
+                f"{tracks[0].id} has no licence, which every row states; give one for the corpus (--option "
+                "licence=..., an SPDX identifier or words such as 'own recordings, private')."
             )
-        return build_corpus(tracks, self.out, splits_by=self.splits_by, **settings)
+        unreadable |= {
+            track.id: "It states no licence, which every row needs." for track in tracks if not track.licence
+        }
+        tracks = assign_splits(licensed, self.splits, unreadable)
+        return build_corpus(tracks, self.out, splits_by=self.splits_by, unreadable=unreadable, **settings)
 
 
 class PrepareConfig(Section):

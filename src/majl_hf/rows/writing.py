@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import CorpusError, MajlError
+from ..errors import BadRecordings, CorpusError, MajlError
 from ..system.files import AtomicWriter, locked, write_json
 from ..system.provenance import __version__
 from .cards import write_dataset_card
@@ -38,19 +38,8 @@ FORMAT = 2  # of plans and footers
 SHARD_MINUTES = 10.0
 BUILD_FILE, COMBINE_FILE, PSEUDO_FILE = "build.json", "combine.json", "pseudo_labels.json"
 SPLITS_BY = ("song", "singer")
+ADVICE = ". Repair or remove them and build again, or leave them out (--skip-bad)"
 _FOOTER_KEY = b"majl_build"
-
-
-class BuildFailed(CorpusError):
-    """Some recordings cannot become rows; `failures` maps their ids to reasons. Files without them are done."""
-
-    def __init__(self, failures: Mapping[str, str], num_items: int):
-        self.failures = dict(failures)
-        lines = "\n".join(f"  {id}: {reason}" for id, reason in self.failures.items())
-        super().__init__(
-            f"{len(self.failures)} of {num_items} recordings cannot be used. Repair or remove them and build again, "
-            f"or leave them out (--skip-bad):\n{lines}"
-        )
 
 
 class Made(NamedTuple):
@@ -130,12 +119,14 @@ class Written:
     Args:
         footers: what the footers of its files say: num_rows, left_out (id -> reason), outcomes.
         num_kept: files that were there already.
+        unreadable: id -> reason of recordings that are not in the plan, since they could not be read.
     """
 
     out: Path
     plan: Plan
     footers: Sequence[Mapping]
     num_kept: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
@@ -143,7 +134,8 @@ class Written:
 
     @property
     def left_out(self) -> dict[str, str]:
-        return {id: reason for footer in self.footers for id, reason in footer["left_out"].items()}
+        of_files = {id: reason for footer in self.footers for id, reason in footer["left_out"].items()}
+        return {**self.unreadable, **of_files}
 
     @property
     def duration_s(self) -> float:
@@ -208,6 +200,7 @@ def write_corpus(
     progress: Callable[[float, float], None] | None = None,
     conclude: Callable[[Plan, Sequence[Mapping]], None] | None = None,
     team: Team | None = None,
+    unreadable: Mapping[str, str] | None = None,
 ) -> Written:
     """Write the corpus `out`, or finish it; called alike by every process of a team.
 
@@ -219,12 +212,14 @@ def write_corpus(
         wait: for another process that is at the folder, instead of failing.
         progress: called often with the seconds of audio that are done and the total. What it raises stops the work.
         conclude: called once with the plan and the footers of its files, before the card is written.
+        unreadable: id -> reason of recordings that could not be read and are not in the plan; they are reported with
+            those that cannot become rows.
 
     Raises:
-        BuildFailed: items that cannot become rows; the others are done. Or no item became one.
+        BadRecordings: items that cannot become rows, all of them; the others are done. Or no item became one.
         MajlError: `out` has something else or another plan, cannot be written, or is being written already.
     """
-    team = team or Team()
+    team, unreadable = team or Team(), unreadable or {}
     with alone_in(out, wait) if team.rank == 0 else contextlib.nullcontext():
         if team.rank == 0:
             plan = _settle(out, plan_file, make_plan, overwrite)
@@ -237,23 +232,27 @@ def write_corpus(
         footers = {shard.file: _read_done(out, shard, skip_bad) for shard in plan.shards}
         todo = [shard for shard in plan.shards if footers[shard.file] is None]
         num_kept = len(plan.shards) - len(todo)
+        num_items, failures = plan.num_items + len(unreadable), {} if skip_bad else dict(unreadable)
         if there["finished"] and not todo:
-            return Written(out, plan, list(footers.values()), num_kept)
+            if failures:
+                raise BadRecordings(failures, num_items, advice=ADVICE)
+            return Written(out, plan, list(footers.values()), num_kept, unreadable)
         team.wait()  # all have seen the same files before the first one is written
         if team.rank == 0:
             _begin(out, plan_file, plan)
-        if failures := _write_shards(out, plan, todo[team.rank :: team.size], produce, skip_bad, progress):
-            raise BuildFailed(failures, plan.num_items)
+        failures |= _write_shards(out, plan, todo[team.rank :: team.size], produce, skip_bad, progress)
+        if failures:
+            raise BadRecordings(failures, num_items, advice=ADVICE)
         team.wait()
         footers |= {shard.file: read_footer(out / shard.file) for shard in todo}
         if lost := [file for file, footer in footers.items() if footer is None]:
             raise CorpusError(f"{out / lost[0]} has gone or is damaged; build again.")
-        written = Written(out, plan, list(footers.values()), num_kept)
+        written = Written(out, plan, list(footers.values()), num_kept, unreadable)
         if team.rank == 0:
             if conclude is not None:
                 conclude(plan, written.footers)
             if not written.num_rows:
-                raise BuildFailed(written.left_out, plan.num_items)
+                raise BadRecordings(written.left_out, num_items, advice=ADVICE)
             write_dataset_card(out)
             write_json(out / plan_file, {**plan.as_dict(), "left_out": written.left_out, "finished": True})
         team.wait()

@@ -7,12 +7,60 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import AudioError, MajlError
 
 LOCK_NAME = ".majl.lock"
+
+
+def walk(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk` in the order of names, which also follows links to folders; every folder is visited once.
+
+    Yields:
+        A folder, the names of its subfolders and those of its files. Subfolders that the caller removes from the list
+        are not entered.
+    """
+    visited = set()
+    waiting = deque([folder])  # links wait until the folders are done, so that a folder keeps its own name
+    while waiting:
+        for parent, folders, files in os.walk(waiting.popleft(), onerror=onerror):
+            identity = file_identity(Path(parent))
+            if identity in visited:
+                folders.clear()
+                continue
+            visited.add(identity)
+            folders.sort()
+            yield Path(parent), folders, sorted(files)
+            waiting += [path for name in folders if (path := Path(parent, name)).is_symlink()]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, as on Unix."""
+    return name.startswith(".")
+
+
+def file_identity(path: Path):
+    """Equal for two names of one file, also through links."""
+    try:
+        status = path.stat()
+    except OSError:
+        return os.path.abspath(path)
+    return status.st_dev, status.st_ino
+
+
+def extension(name: str) -> str:
+    """A file's extension in lower case, or words if it has none."""
+    return Path(name).suffix.lower() or "without an extension"
+
+
+def counted(kinds: Iterable[str]) -> str:
+    """How many files there are of each kind, in words, the most frequent first: `3 files: 2 .jpg, 1 .txt`."""
+    counts = Counter(kinds)
+    total = counts.total()
+    return f"{total} file{'s' * (total != 1)}: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
 class AtomicWriter:

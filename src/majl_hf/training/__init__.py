@@ -2,7 +2,8 @@
 
 from ..errors import NonFiniteLossError
 from .config import TrainingConfig, ValidationConfig
-from .run import is_finished, make_trainer, train
+from .records import is_finished
+from .run import make_trainer, train
 from .trainer import DwhsTrainer, parameter_groups
 
 __all__ = [

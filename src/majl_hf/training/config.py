@@ -12,6 +12,16 @@ from ..system.settings import Section
 from .balancing import BALANCES, Balance
 from .weights import STRATEGIES
 
+# Fields of TrainingArguments that joint training needs, where a run does not set them.
+BASE_ARGUMENTS = {
+    "remove_unused_columns": False,
+    "label_names": ["vocals", "f0_hz"],
+    "num_train_epochs": 1,
+    "report_to": "none",
+    "metric_for_best_model": "score",
+    "greater_is_better": True,
+}
+
 
 class ValidationConfig(Section):
     """What a checkpoint is judged by while it trains.

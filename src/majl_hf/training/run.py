@@ -19,13 +19,12 @@ from ..mixing.streaming import StreamingMixtureDataset
 from ..models.configuration_majl import MajlConfig
 from ..models.feature_extraction_majl import MajlFeatureExtractor
 from ..models.modeling_majl import MajlModel
-from ..system.files import write_atomically
 from ..system.memory import keep_freed_memory
-from .config import TrainingConfig
+from . import records
+from .config import BASE_ARGUMENTS, TrainingConfig
 from .trainer import DwhsTrainer
 
 TRAINER_STATE_NAME = "trainer_state.json"
-FINISHED_NAME = "finished.json"  # the configuration of a run that came to its end
 
 
 def make_trainer(config: TrainingConfig) -> DwhsTrainer:
@@ -78,17 +77,7 @@ def make_trainer(config: TrainingConfig) -> DwhsTrainer:
 def training_arguments(config: TrainingConfig) -> TrainingArguments:
     """The run's `arguments` on top of what joint training needs; ConfigError where they do not fit."""
     with _explained("arguments"):
-        return TrainingArguments(
-            **{
-                "remove_unused_columns": False,
-                "label_names": ["vocals", "f0_hz"],
-                "num_train_epochs": 1,
-                "report_to": "none",
-                "metric_for_best_model": "score",
-                "greater_is_better": True,
-                **config.arguments,
-            }
-        )
+        return TrainingArguments(**BASE_ARGUMENTS | config.arguments)
 
 
 @contextlib.contextmanager
@@ -116,7 +105,7 @@ def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
         model_config = MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator)
         _override(model_config, overrides)
         return seeded_model(model_config, seed)
-    model = MajlModel.from_pretrained(config.model)
+    model = MajlModel.from_pretrained(config.model).float()
     is_refiner_new = model.refiner is None and overrides.get("refiner_config") is not None
     _override(model.config, overrides)
     if any(name in overrides for name in MajlConfig.sub_configs):
@@ -146,49 +135,45 @@ def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
     """Run training to its end and save the model in the run's folder.
 
     Args:
-        resume: Continue from the last checkpoint of the run's folder, if there is one.
+        resume: Continue from the last checkpoint of the run's folder, if there is one. Settings that a run can change
+            on its way are applied, and recorded in the folder.
 
     Raises:
         ConfigError: As of `checkpoint_to_resume` and `make_trainer`.
     """
-    checkpoint = checkpoint_to_resume(config) if resume else None
+    checkpoint, changes = checkpoint_to_resume(config) if resume else (None, {})
     trainer = make_trainer(config)
+    if trainer.args.should_save:
+        records.begin(config, step_of(checkpoint), changes)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.use_average()
     trainer.save_model(config.out)
     if trainer.args.should_save:
-        write_atomically(Path(config.out) / FINISHED_NAME, config.model_dump_json(indent=1))
+        records.finish(config)
     return trainer
 
 
-def checkpoint_to_resume(config: TrainingConfig) -> str | None:
-    """The last checkpoint of the run's folder, if there is one.
+def checkpoint_to_resume(config: TrainingConfig) -> tuple[str | None, records.Changes]:
+    """The last checkpoint of the run's folder, if there is one, and the settings that have changed since it was begun.
 
     Raises:
-        ConfigError: The run there came to its end with other settings, so that these have no steps left to train.
+        ConfigError: a setting has changed that a run cannot change on its way, see `records.changes_since`.
     """
     checkpoint = last_checkpoint(config.out)
-    has_ended = checkpoint is not None and int(checkpoint.rpartition("-")[2]) >= config.arguments["max_steps"]
-    if has_ended and (Path(config.out) / FINISHED_NAME).is_file() and not is_finished(config):
-        raise ConfigError(
-            f"{config.out} was trained to its end with other settings ({FINISHED_NAME} there). Give --fresh to train "
-            "it anew, or choose another output_dir."
-        )
-    return checkpoint
+    if checkpoint is None:
+        return None, {}
+    return checkpoint, records.changes_since(config)
 
 
-def is_finished(config: TrainingConfig) -> bool:
-    """Whether this very configuration was trained to its end."""
-    try:
-        return (Path(config.out) / FINISHED_NAME).read_text() == config.model_dump_json(indent=1)
-    except OSError:
-        return False
+def step_of(checkpoint: str | None) -> int:
+    """Number of steps that a checkpoint was written after; 0 of none."""
+    return 0 if checkpoint is None else int(checkpoint.rpartition("-")[2])
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
     """The newest checkpoint of a run that was written to its end, or None; one that a kill cut short is passed over."""
     checkpoints = Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    for checkpoint in sorted(checkpoints, key=lambda path: -int(path.name.rpartition("-")[2])):
+    for checkpoint in sorted(checkpoints, key=lambda path: -step_of(path.name)):
         try:
             json.loads((checkpoint / TRAINER_STATE_NAME).read_text())  # the last file of a checkpoint
         except (OSError, ValueError):

@@ -101,12 +101,14 @@ class _Step:
 
 class _Follow(TrainerCallback):
     """What the trainer keeps beside the model follows each step. A resumed stream continues with the item after the
-    last one that was used, which is counted from the steps."""
+    last one that was used, which is counted from the steps; a resumed run logs, saves and evaluates as it is told now,
+    and not as it was when it began."""
 
     def __init__(self, trainer: DwhsTrainer):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
+        state.compute_steps(args, state.max_steps)
         if isinstance(self.trainer.train_dataset, StreamingMixtureDataset):
             used = state.global_step * args.gradient_accumulation_steps * args.train_batch_size
             self.trainer.train_dataset.seek(used)

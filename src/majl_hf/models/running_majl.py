@@ -1,0 +1,72 @@
+"""How the parts of a model are run: in evaluation mode, in float32 at least, and not where torch would hang."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+_threaded_process: int | None = None  # the first with a model and threads, of this one and those it was forked from
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Context in which a model and all its modules are in evaluation mode; afterwards each has its own mode again."""
+    in_training = [module for module in model.modules() if module.training]
+    for module in in_training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in in_training:
+            module.training = True
+
+
+def run_part(part: nn.Module, *inputs: torch.Tensor):
+    """The output of a part in the precision of its first input, at least float32, whatever type its weights have.
+
+    Weights of another type are converted for this call: waveforms and spectra need the precision, and STFTs of half
+    precision do not exist everywhere.
+    """
+    dtype = at_least_float32(inputs[0]).dtype
+    stored = itertools.chain(part.named_parameters(), part.named_buffers())
+    others = {name: tensor.to(dtype) for name, tensor in stored if tensor.is_floating_point() and tensor.dtype != dtype}
+    inputs = tuple(tensor.to(dtype) for tensor in inputs)
+    return torch.func.functional_call(part, others, inputs) if others else part(*inputs)
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of half precision as float32, others as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def check_fork() -> None:
+    """Refuse to compute in a process that was forked from one that had a model and several threads.
+
+    The threads of GNU's OpenMP, which torch's Linux builds use, do not survive a fork, and the first computation would
+    wait for them forever. A single thread needs none of them.
+
+    Raises:
+        RuntimeError: this is such a process.
+    """
+    global _threaded_process
+    if torch.get_num_threads() == 1:
+        return
+    _threaded_process = _threaded_process or os.getpid()
+    if _threaded_process == os.getpid() or not _uses_gnu_openmp():
+        return
+    raise RuntimeError(
+        f"This process was forked from one that had loaded a model with {torch.get_num_threads()} threads, which would "
+        "make torch hang here. Start processes with multiprocessing.get_context('spawn'), or call "
+        "torch.set_num_threads(1) in each of them before the model is used."
+    )
+
+
+def _uses_gnu_openmp() -> bool:
+    try:
+        return "libgomp" in Path("/proc/self/maps").read_text(errors="replace")
+    except OSError:
+        return False
