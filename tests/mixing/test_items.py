@@ -7,7 +7,7 @@ from corpus_files import MIR1K_RATE, VOICE_HZ, cents, dominant_hz, steady_clip, 
 from pydantic import ValidationError
 
 from majl_hf.corpora.tracks import AudioPart
-from majl_hf.errors import CorpusError
+from majl_hf.errors import ConfigError, CorpusError
 from majl_hf.mixing.config import MixingConfig
 from majl_hf.mixing.items import JointMixtureDataset
 from majl_hf.mixing.segments import active_rms_dbfs, fade_edges, read_segment, to_channels
@@ -274,6 +274,8 @@ def test_untrusted_stems_are_no_background(folders):
     with pytest.raises(ValidationError, match="need something to stand over"):
         make([voices, source(folders, "stems", vocals_weight=0.5)])
     assert "+stems/" in make([voices, source(folders, "stems", weight=0.0)])[0]["id"]
+    with pytest.raises(ConfigError, match=r"All recordings of .*/stems have weight 0"):
+        make([{**source(folders, "stems"), "separation": {"weight": 0.0}}])
 
 
 def test_silent_stretches_are_mostly_drawn_again(tmp_path):

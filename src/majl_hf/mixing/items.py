@@ -324,7 +324,7 @@ class Mixtures:
         tracks: for each of `config.sources` its tracks.
 
     Raises:
-        ConfigError: rows that all have weight 0, voices without anything to stand over.
+        ConfigError: recordings of a source that all have weight 0, voices without anything to stand over.
     """
 
     def __init__(self, config: MixingConfig, tracks: Sequence[Sequence[Track]]) -> None:
@@ -383,7 +383,8 @@ class Mixtures:
                 ]
         total = sum(share for _, _, share in found)
         if not found or (source.weight > 0 and total == 0):
-            raise ConfigError(f"All rows of {source.folder}, split {source.split}, have weight 0.")
+            of_split = f", split {source.split}," if source.kind == "rows" else ""
+            raise ConfigError(f"All recordings of {source.folder}{of_split} have weight 0.")
         scale = source.weight / total if total > 0 else 0.0
         self._groups += [Group(tracks, recipe, options, share * scale) for recipe, options, share in found]
         return recordings
