@@ -5,12 +5,11 @@ import pytest
 import torch
 from corpus_files import MIR1K_RATE, VOICE_HZ, cents, dominant_hz, steady_clip, tone, write, write_mir1k
 from pydantic import ValidationError
-from torch.utils.data import DataLoader
 
 from majl_hf.corpora.tracks import AudioPart
-from majl_hf.errors import CorpusError
+from majl_hf.errors import ConfigError, CorpusError
 from majl_hf.mixing.config import MixingConfig
-from majl_hf.mixing.items import JointMixtureDataset, collate
+from majl_hf.mixing.items import JointMixtureDataset
 from majl_hf.mixing.segments import active_rms_dbfs, fade_edges, read_segment, to_channels
 from majl_hf.mixing.transforms import (
     DOUBLE_OCTAVES,
@@ -85,14 +84,6 @@ def test_num_frames_is_what_was_asked(folders):
     assert item["pitch_weight"].tolist() == [1.0] * 149 + [0.0] * 11
 
 
-def test_collate(folders):
-    dataset = make_all(folders)
-    items = [dataset[0], dataset[1]]
-    batch = collate(items)
-    assert batch["mixture"].shape == (2, 2, SEGMENT) and batch["vocals_weight"].shape == (2, 149)
-    assert batch["ids"] == [items[0]["id"], items[1]["id"]] and "id" not in batch
-
-
 # Determinism
 
 
@@ -107,22 +98,6 @@ def test_items_depend_on_seed_epoch_and_index_only(folders):
     again.set_epoch(0)
     assert torch.equal(again[5]["mixture"], first[0]["mixture"])
     assert not torch.equal(make_all(folders, seed=1)[5]["mixture"], first[0]["mixture"])
-
-
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_items_do_not_depend_on_workers_and_these_follow_the_epoch(folders, num_workers):
-    dataset = make_all(folders, length=6)
-    expected = {}
-    for epoch in (0, 1):
-        dataset.set_epoch(epoch)
-        expected[epoch] = [dataset[index] for index in range(6)]
-    loader = DataLoader(dataset, batch_size=2, num_workers=num_workers, collate_fn=collate, persistent_workers=True)
-    for epoch in (0, 1):
-        dataset.set_epoch(epoch)
-        batches = list(loader)
-        assert [id for batch in batches for id in batch["ids"]] == [item["id"] for item in expected[epoch]]
-        mixture = torch.cat([batch["mixture"] for batch in batches])
-        assert torch.equal(mixture, torch.stack([item["mixture"] for item in expected[epoch]]))
 
 
 # Pitch and time move together
@@ -299,6 +274,8 @@ def test_untrusted_stems_are_no_background(folders):
     with pytest.raises(ValidationError, match="need something to stand over"):
         make([voices, source(folders, "stems", vocals_weight=0.5)])
     assert "+stems/" in make([voices, source(folders, "stems", weight=0.0)])[0]["id"]
+    with pytest.raises(ConfigError, match=r"All recordings of .*/stems have weight 0"):
+        make([{**source(folders, "stems"), "separation": {"weight": 0.0}}])
 
 
 def test_silent_stretches_are_mostly_drawn_again(tmp_path):

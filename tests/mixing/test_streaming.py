@@ -105,10 +105,13 @@ def test_a_given_length_goes_on_into_the_next_pass(built):
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_batches_do_not_depend_on_workers(built, num_workers, streaming):
     dataset = make(built) if streaming else make_direct(built, length=15)
+    options = {"num_workers": num_workers, "persistent_workers": num_workers > 0}
+    loader = DataLoader(dataset, batch_size=2, collate_fn=collate, **options)
     for epoch in (0, 1):
         dataset.set_epoch(epoch)
         expected = collate(list(dataset) if streaming else [dataset[index] for index in range(15)])
-        batches = list(DataLoader(dataset, batch_size=2, num_workers=num_workers, collate_fn=collate))
+        assert expected["mixture"].shape[:2] == (15, 2) and "id" not in expected
+        batches = list(loader)
         assert [len(batch["ids"]) for batch in batches] == [2] * 7 + [1]
         assert [id for batch in batches for id in batch["ids"]] == expected["ids"]
         for name in NAMES:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from built_corpora import make_rows, write_built
 
 from majl_hf.evaluation.systems import PitchTrack
@@ -43,12 +42,3 @@ def vocals_teacher() -> VocalsTeacher:
 def corpus(tmp_path_factory) -> Path:
     """Tones of 220 and 230 Hz, 1 s each, labelled with these pitches where the kind has a label."""
     return write_built(tmp_path_factory.mktemp("corpus") / "built", make_rows(COUNTS, duration_s=1.0), num_shards=2)
-
-
-@pytest.fixture
-def one_thread():
-    """Sums in one order, so that processes of one thread come to the same bits."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)

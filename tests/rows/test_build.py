@@ -17,7 +17,6 @@ import soundfile
 from built_corpora import contents
 from corpus_files import write
 from killed import forks, run_and_kill
-from processes import environment
 
 from majl_hf.corpora.labels import PitchLabel
 from majl_hf.corpora.tracks import AudioPart, Track
@@ -174,9 +173,8 @@ def test_a_killed_build_leaves_no_process(tracks, tmp_path):
     errors = tmp_path / "errors.txt"
     with errors.open("w") as stderr:
         command = [sys.executable, str(script)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True, env=environment()
-        )
+        options = {"text": True, "start_new_session": True, "env": {**os.environ, "PYTHONPATH": ":".join(sys.path)}}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, **options)
     try:
         reached = any(float(line) >= 4 for line in process.stdout)
         assert reached, errors.read_text()

@@ -1,7 +1,5 @@
 """A demo on a tiny model, served to this machine alone, and songs for it."""
 
-import os
-
 import httpx
 import numpy as np
 import pytest
@@ -38,15 +36,16 @@ def make_song():
 
 @pytest.fixture(scope="session")
 def server(tiny_model):
-    """A `RunningDemo` with small limits."""
+    """A `RunningDemo` with small limits, which soon sees that a client has gone."""
     pytest.importorskip("gradio", reason="needs the extra demo")
     from majl_hf.demo.app import launch
 
-    before = os.environ.get("GRADIO_TEMP_DIR")
     limits = Limits(max_minutes=0.5, max_megabytes=8.0, grace_s=GRACE_S)
-    with launch(tiny_model, limits, host="127.0.0.1") as running:
-        yield running
-    os.environ.pop("GRADIO_TEMP_DIR") if before is None else os.environ.update(GRADIO_TEMP_DIR=before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", "")  # changed by the demo
+        patch.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.1")
+        with launch(tiny_model, limits, host="127.0.0.1") as running:
+            yield running
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """Who reaches a result, and when it goes."""
 
-import time
 from types import SimpleNamespace
 
 import pytest
 
+from majl_hf.demo import sessions as sessions_room
 from majl_hf.demo.limits import Limits
 from majl_hf.demo.sessions import NotYours, Sessions
 
@@ -14,6 +14,14 @@ ANNA, BERT = "a" * 43, "b" * 43
 @pytest.fixture
 def sessions(tmp_path):
     return Sessions(Limits(grace_s=60, keep_s=600), tmp_path)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time as sessions read it; a server that runs beside them reads another."""
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(sessions_room, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+    return clock
 
 
 def finished(sessions, name="page", cookie=ANNA):
@@ -57,7 +65,7 @@ def test_the_next_song_replaces_the_last(sessions):
         sessions.song(token, ANNA)
 
 
-def test_closing_deletes_after_a_time_of_grace(sessions, monkeypatch):
+def test_closing_deletes_after_a_time_of_grace(sessions, clock):
     session, folder = finished(sessions)
     _, others_folder = finished(sessions, "other", BERT)
     sessions.close("page", BERT)
@@ -66,22 +74,20 @@ def test_closing_deletes_after_a_time_of_grace(sessions, monkeypatch):
     assert session.stop.is_set()
     sessions.sweep()
     assert folder.exists()
-    now_s = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now_s + 61)
+    clock.now_s = 61
     sessions.sweep()
     assert not folder.exists() and others_folder.exists()
-    monkeypatch.setattr(time, "monotonic", lambda: now_s + 601)
+    clock.now_s = 601
     sessions.sweep()
     assert not others_folder.exists() and len(sessions) == 0
 
 
-def test_a_page_that_comes_back_in_time_keeps_its_song(sessions, monkeypatch):
+def test_a_page_that_comes_back_in_time_keeps_its_song(sessions, clock):
     session, folder = finished(sessions)
     sessions.close("page", ANNA)
-    now_s = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now_s + 59)
+    clock.now_s = 59
     sessions.song(session.token, ANNA)
-    monkeypatch.setattr(time, "monotonic", lambda: now_s + 100)
+    clock.now_s = 100
     sessions.sweep()
     assert folder.exists()
 

@@ -1,8 +1,7 @@
-"""Processes that tests start: what this one can import, they can import."""
+"""Processes that tests start."""
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
@@ -11,11 +10,6 @@ import torch
 # Processes are forked from one that has done the imports, which take seconds, and nothing else.
 _START = multiprocessing.get_context("forkserver")
 _START.set_forkserver_preload(["majl_hf.training"])
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """For a child that imports what this process can, test modules included."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
 
 
 def in_a_process(work: Callable, *arguments):

@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from ..errors import CorpusError
 from ..system.files import walk
@@ -127,6 +126,8 @@ def read_stems(path: Path) -> tuple[dict, list[Stem]]:
     Raises:
         CorpusError: not YAML, or without stems that have a file and an instrument.
     """
+    import yaml  # the other corpora do without
+
     try:
         metadata = yaml.safe_load(path.read_text(encoding="utf-8"))
         stems = [

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from ..corpora.labels import PitchLabel
 from ..corpora.tracks import Track
 from .config import Corpus
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +47,7 @@ def whole_clip(track: Track) -> ValidationClip:
     return ValidationClip(track.id, track.song, track.singer, track.sampling_rate, mixture, vocals, track.label)
 
 
-def evenly_spread(items: Sequence[T], count: int | None) -> list[T]:
+def evenly_spread(items: Sequence, count: int | None) -> list:
     """`count` items, evenly spread from the first to the last; all where that is None or there are no more."""
     if count is None or count >= len(items):
         return list(items)

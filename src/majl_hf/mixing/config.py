@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, Union, get_type_hints
 
 from pydantic import Field, create_model, model_validator
@@ -26,8 +27,8 @@ class FolderCorpus(Section):
     folder: str
 
     def load(self) -> list[Track]:
-        options = self.model_dump(include=set(_reader_options(self.kind)))
-        return find_corpus(self.kind).load(self.folder, **options)
+        load = find_corpus(self.kind).load
+        return load(self.folder, **self.model_dump(include=set(_reader_options(load))))
 
     @property
     def recipes(self) -> tuple[str, ...]:
@@ -136,19 +137,18 @@ class RowsSource(RowsCorpus, _Sourced):
     """A built corpus as a source."""
 
 
-def _reader_options(kind: str) -> dict[str, inspect.Parameter]:
-    _, *options = inspect.signature(find_corpus(kind).load).parameters.values()
-    return {option.name: option for option in options if option.name not in _OF_BUILDING}
+def _reader_options(load: Callable[..., list[Track]]) -> dict[str, tuple]:
+    """Type and default of a reader's options by name."""
+    types, (_, *options) = get_type_hints(load), inspect.signature(load).parameters.values()
+    return {option.name: (types[option.name], option.default) for option in options if option.name not in _OF_BUILDING}
 
 
 def _of_readers(base: type[FolderCorpus]) -> dict[str, type[FolderCorpus]]:
     """A section for each corpus, with its reader's options as further fields of `base`."""
-    sections = {}
-    for kind, corpus in CORPORA.items():
-        types = get_type_hints(corpus.load)
-        options = {name: (types[name], option.default) for name, option in _reader_options(kind).items()}
-        sections[kind] = create_model(kind, __base__=base, kind=(Literal[kind], kind), **options)
-    return sections
+    return {
+        kind: create_model(kind, __base__=base, kind=(Literal[kind], kind), **_reader_options(corpus.load))
+        for kind, corpus in CORPORA.items()
+    }
 
 
 Options = FullOptions | SeparationOptions | VocalsOptions | AccompanimentOptions | PitchOptions

@@ -324,11 +324,13 @@ class Mixtures:
         tracks: for each of `config.sources` its tracks.
 
     Raises:
-        ConfigError: rows that all have weight 0, voices without anything to stand over.
+        ConfigError: recordings of a source that all have weight 0, voices without anything to stand over.
     """
 
     def __init__(self, config: MixingConfig, tracks: Sequence[Sequence[Track]]) -> None:
         self.config = config
+        # Epoch and first item; in shared memory, so that worker processes which outlive an epoch see the next one.
+        self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._mixer = Mixer(config)
         self._groups: list[Group] = []
         recordings = []
@@ -348,6 +350,15 @@ class Mixtures:
                 "There are solo voices, but nothing for them to stand over; add rows of kind 'accompaniment' or "
                 "'separation' with a background_weight above 0."
             )
+
+    @property
+    def epoch(self) -> int:
+        return int(self._state[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose items are drawn from now on; another one than before begins at its first item."""
+        if epoch != self.epoch:
+            self._state[0], self._state[1] = epoch, 0
 
     def _add_source(self, source: Source, tracks: Sequence[Track]) -> list[tuple]:
         """Add the groups of a source, one for each recipe, which share its weight by their recordings' weights.
@@ -372,7 +383,8 @@ class Mixtures:
                 ]
         total = sum(share for _, _, share in found)
         if not found or (source.weight > 0 and total == 0):
-            raise ConfigError(f"All rows of {source.folder}, split {source.split}, have weight 0.")
+            of_split = f", split {source.split}," if source.kind == "rows" else ""
+            raise ConfigError(f"All recordings of {source.folder}{of_split} have weight 0.")
         scale = source.weight / total if total > 0 else 0.0
         self._groups += [Group(tracks, recipe, options, share * scale) for recipe, options, share in found]
         return recordings
@@ -420,19 +432,9 @@ class JointMixtureDataset(Mixtures, Dataset):
         labelled = np.flatnonzero(self._labelled)
         self._labelled_pool = self._pool(labelled, self._durations_s) if len(labelled) else None
         self._shares = normalised([group.weight for group in self._groups])
-        # In shared memory, so that worker processes which outlive an epoch see the next one.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return self.config.length
-
-    @property
-    def epoch(self) -> int:
-        return int(self._epoch)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose items are drawn from now on."""
-        self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         return to_item(self.draw(index))

@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,9 +29,6 @@ from ..errors import ConfigError
 from .config import MixingConfig
 from .items import Mixtures, Pool, TrackPool, normalised, to_item
 from .transforms import Segment
-
-if TYPE_CHECKING:
-    pass
 
 
 def process_rank() -> tuple[int, int]:
@@ -109,20 +105,9 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
         if self._num_items == 0:
             raise ConfigError(f"{(self._shares > 0).sum()} rows cannot be shared by {world_size} processes.")
         self._plan: tuple[int, _Pass] | None = None
-        # Epoch and first item; in shared memory, so that worker processes which outlive an epoch see the next one.
-        self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return self.config.length or self._num_items
-
-    @property
-    def epoch(self) -> int:
-        return int(self._state[0])
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is read from now on; another one than before begins at its first item."""
-        if epoch != self.epoch:
-            self._state[0], self._state[1] = epoch, 0
 
     def seek(self, item: int) -> None:
         """Begin at item `item` of the epoch from now on: a resumed run that has used so many gets the next one."""
