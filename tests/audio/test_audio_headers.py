@@ -126,6 +126,7 @@ ID3 = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
         (_wav(_chunk(b"iXML", b"<x/>" * 400_000)), ""),  # farther in than a search would look
         (_wav(chunks_after=LIST + _chunk(b"id3 ", bytes(6000))), ""),
         (_wav(chunks_after=b"TAG" + b"a" * 125), ""),
+        (_wav(chunks_after=b"\xff\xfe" * 500), ""),
         (_wav(chunks_after=bytes(30_000)), ""),
         (_wav(riff_size=0), ""),
         (_wav(riff_size=2**32 - 1), ""),
@@ -139,7 +140,7 @@ ID3 = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
         (ID3 + ID3 + _wav(riff_size=0, data_size=0), NO_LENGTH),
         (b"ID3\x04\0\x10\0\0\x02\0" + bytes(256) + b"3DI\x04\0\x10\0\0\x02\0" + _wav(), ""),  # with a footer
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_chunks_tags_and_sizes_of_wav(tmp_path, data, note):
     _assert_read_alike(tmp_path, data, _read(_file())[0], note)

@@ -166,7 +166,8 @@ class AvDecoder:
 
     def blocks(self, block_size: int, first_sample: int = 0) -> Iterator[np.ndarray]:
         timeline = Timeline(round(self._start_s * self.sampling_rate), self.sampling_rate)
-        yield from _regroup(_from_sample(first_sample, timeline.lay_out(self._checked_frames())), block_size)
+        arrays = timeline.lay_out(self._checked_frames())
+        yield from _regroup(_from_sample(first_sample, arrays) if first_sample else arrays, block_size)
         if self._num_damaged:
             self.warnings.append(f"{self._num_damaged} damaged packets were replaced by silence or left out")
         self.warnings += timeline.notes()

@@ -83,22 +83,19 @@ class Timeline:
             frame = self._waiting.popleft() if self._waiting else next(frames, None)
             if frame is None:
                 return
-            differences, span = ([], 0) if surplus else self._differences(frame, frames)
-            if differences:
-                least = min(differences, key=abs)  # later frames may come after further gaps
-                alike = [difference for difference in differences if abs(difference - least) <= self._clock]
-                difference = round(sum(alike) / len(alike))
-                if self._is_wrong(difference, differences, span):
-                    self._jumps.add(self.num_samples, differences[0])
-                    self._origin += differences[0]
-                    self._part_start = self.num_samples
-                elif difference > 0:
-                    yield from self._silence(frame.samples.shape[0], difference)
-                else:
+            samples, start = frame
+            if start is not None and not surplus and abs(start - self._origin - self.num_samples) > self._tolerance:
+                difference = self._difference(frame, frames)
+                if difference > 0:
+                    yield from self._silence(samples.shape[0], difference)
+                elif difference < 0:
                     self._overlaps.add(self.num_samples, -difference)
                     surplus = -difference
-            samples = frame.samples[:, surplus:]
-            surplus -= frame.samples.shape[1] - samples.shape[1]
+            elif start is not None and not self.num_samples:
+                self._origin = start
+            if surplus:
+                samples = samples[:, surplus:]
+                surplus -= frame.samples.shape[1] - samples.shape[1]
             if samples.shape[1]:
                 self.num_samples += samples.shape[1]
                 yield samples
@@ -127,21 +124,29 @@ class Timeline:
         """Whether all time stamps so far were followed."""
         return not self._jumps.count
 
+    def _difference(self, frame: Frame, frames: Iterator[Frame]) -> int:
+        """By how many samples the sound from this frame on is late (above 0) or early, so that it has to be moved."""
+        differences, span = self._differences(frame, frames)
+        if not differences:
+            return 0
+        least = min(differences, key=abs)  # later frames may come after further gaps
+        alike = [difference for difference in differences if abs(difference - least) <= self._clock]
+        difference = round(sum(alike) / len(alike))
+        if not self._is_wrong(difference, differences, span):
+            return difference
+        self._jumps.add(self.num_samples, differences[0])
+        self._origin += differences[0]
+        self._part_start = self.num_samples
+        return 0
+
     def _differences(self, frame: Frame, frames: Iterator[Frame]) -> tuple[list[int], int]:
         """By how many samples this frame and those of the next second are late (above 0) or early.
 
         The second value is the length of what lies between the starts of the first and of the last one. Empty if they
         are not all late or all early; reads ahead only until this is known.
         """
-        if frame.start is None:
-            return [], 0
-        difference = frame.start - self._origin - self.num_samples
-        if abs(difference) <= self._tolerance:
-            if self.num_samples == 0:
-                self._origin += difference
-            return [], 0
-        differences, span, position = [difference], 0, self.num_samples + frame.samples.shape[1]
-        index = 0
+        differences, span = [frame.start - self._origin - self.num_samples], 0
+        position, index = self.num_samples + frame.samples.shape[1], 0
         while not index or position < self.num_samples + _AGREEMENT_S * self._rate:
             if index == len(self._waiting):
                 later = next(frames, None)
