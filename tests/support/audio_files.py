@@ -1,5 +1,8 @@
 """Fabricated audio files for the tests, in every format that is read."""
 
+from collections.abc import Callable
+from fractions import Fraction
+
 import av
 import numpy as np
 import soundfile
@@ -51,16 +54,56 @@ def write_aac(path, streams: list[np.ndarray], sampling_rate: int = RATE, bit_ra
             container.mux(encoder.encode(None))
 
 
-def write_with_ffmpeg(path, audio: np.ndarray, sampling_rate: int, container: str, codec: str, options=None) -> None:
-    """Encode `(1 or 2, num_samples)` by the names of FFmpeg's container and codec."""
+def write_packets(
+    path,
+    codec: str,
+    audio: np.ndarray,
+    sampling_rate: int,
+    *,
+    format: str | None = None,
+    options: dict | None = None,
+    start_s: Callable[[float], float | None] = lambda time_s: time_s,
+    video_s: float = 0.0,
+) -> str:
+    """Encode with PyAV, packet by packet.
+
+    Args:
+        format: Of the container; None for that of the extension of `path`.
+        options: Of the container.
+        start_s: From the time of a packet to that which it gets in the container; None leaves the packet out.
+        video_s: Length of a video stream beside the audio, which starts at 0.
+    """
     layout = "mono" if audio.shape[0] == 1 else "stereo"
-    with av.open(str(path), "w", format=container, options=options or {}) as file:
-        stream = file.add_stream(codec, rate=sampling_rate, layout=layout)
-        to_codec = av.AudioResampler(format=stream.format, layout=layout, rate=sampling_rate)
-        for start in range(0, audio.shape[1], AAC_FRAME):
-            block = np.ascontiguousarray(audio[:, start : start + AAC_FRAME])
+    with av.open(str(path), "w", format=format, options=options or {}) as container:
+        packets = _video_packets(container, video_s) if video_s else []
+        stream = container.add_stream(codec, rate=sampling_rate, layout=layout)
+        stream.codec_context.open()
+        step = stream.codec_context.frame_size or AAC_FRAME
+        to_format = av.AudioResampler(stream.codec_context.format, layout, sampling_rate)
+        encoded = []
+        for start in range(0, audio.shape[1], step):
+            block = np.ascontiguousarray(audio[:, start : start + step])
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
-            frame.sample_rate, frame.pts = sampling_rate, start
-            for converted in to_codec.resample(frame):
-                file.mux(stream.encode(converted))
-        file.mux(stream.encode(None))
+            frame.sample_rate, frame.pts, frame.time_base = sampling_rate, start, Fraction(1, sampling_rate)
+            encoded += [packet for part in to_format.resample(frame) for packet in stream.encode(part)]
+        encoded += stream.encode(None)
+        for packet in encoded:
+            time_s = float(packet.pts * packet.time_base)
+            moved_s = start_s(time_s)
+            if moved_s is not None:
+                packet.pts = packet.dts = packet.pts + round((moved_s - time_s) / packet.time_base)
+                packets.append(packet)
+        for packet in sorted(packets, key=lambda packet: packet.pts * packet.time_base):
+            container.mux(packet)
+    return str(path)
+
+
+def _video_packets(container, duration_s: float) -> list:
+    stream = container.add_stream("mpeg4", rate=25)
+    stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+    packets = []
+    for number in range(round(25 * duration_s)):
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number % 256, dtype=np.uint8), format="rgb24")
+        frame.pts, frame.time_base = number, Fraction(1, 25)
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)

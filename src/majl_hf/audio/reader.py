@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 
-import av
 import numpy as np
-import soundfile
 
 from ..errors import AudioError
-from .decoders import AvDecoder, SoundFileDecoder
-from .sources import Source, open_source
+from .decoders import REFUSALS, AvDecoder, SoundFileDecoder
+from .sources import SOUNDFILE_HEADS, Source, open_source
 
 # Extensions that folders are searched for; a file given by name may have any extension.
 VIDEO_EXTENSIONS = (
@@ -23,14 +21,12 @@ AUDIO_EXTENSIONS = (
 MAX_CHANNELS = 2  # that a model takes
 COMMON_FORMATS = "wav, flac, mp3, ogg, opus, m4a, mp4 and many others"
 
-# First bytes of the files that soundfile reads here: the lossless containers. It could read mp3 and ogg, but libsndfile
-# estimates the length of an mp3 whose header lacks it and silently drops the samples beyond; and soundfile seeks after
-# every read, which makes the samples of an opus file depend on the block size.
-_SOUNDFILE_HEADS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"FORM", b".snd", b"caff")
-
 
 class AudioReader:
     """An audio file, decoded block by block.
+
+    Sample n lies n / sampling_rate seconds after the start of the file, also behind a gap between time stamps and in a
+    video whose sound starts late; the time between is silence.
 
     Args:
         source: A path, the bytes of an audio file, or a seekable binary file object (read from its start, and left
@@ -43,8 +39,8 @@ class AudioReader:
         num_samples (int or None): None if only decoding to the end would show it (mp3, ogg, m4a).
         duration_s (float or None): From the file's header; for mp3 and raw aac it may be an estimate.
         container, codec (str): Short names for display.
-        warnings (list of str): Problems of a file that could still be read, such as damaged packets or a truncated
-            end; complete after the last block.
+        warnings (list of str): Problems of a file that could still be read, such as damaged packets, filled gaps, a
+            header without a length or a truncated end; complete after the last block.
 
     Raises:
         AudioError: missing, a folder, empty, not readable, not audio, no samples, too many channels, or too damaged to
@@ -52,16 +48,19 @@ class AudioReader:
     """
 
     def __init__(self, source, max_channels: int | None = None):
-        checked = open_source(source)
-        self._decoder = _open_decoder(checked)
+        self._source = open_source(source)
+        try:
+            self._decoder = _open_decoder(self._source)
+        except BaseException:
+            self._source.close()
+            raise
+        self.name = self._source.name
         if max_channels is not None and self._decoder.num_channels > max_channels:
-            num_channels = self._decoder.num_channels
-            self._decoder.close()
+            self.close()
             raise AudioError(
-                f"{checked.name} has {num_channels} channels; at most {max_channels} can be used. Mix it down to "
-                f"{max_channels} first."
+                f"{self.name} has {self._decoder.num_channels} channels; at most {max_channels} can be used. Mix it "
+                f"down to {max_channels} first."
             )
-        self.name = checked.name
         self.sampling_rate: int = self._decoder.sampling_rate
         self.num_channels: int = self._decoder.num_channels
         self.num_samples: int | None = self._decoder.num_samples
@@ -83,6 +82,7 @@ class AudioReader:
     def close(self) -> None:
         """Close the file, unless the caller opened it."""
         self._decoder.close()
+        self._source.close()
 
     def __enter__(self) -> "AudioReader":
         return self
@@ -104,31 +104,31 @@ def read_audio(source, max_channels: int | None = None) -> tuple[np.ndarray, int
 
 
 def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
-    """soundfile for the formats it reads exactly, FFmpeg for mp3, ogg, opus, m4a, mp4 and what soundfile refuses."""
-    refusal = ""
-    if source.head.startswith(_SOUNDFILE_HEADS):
+    """soundfile for the formats it reads exactly, FFmpeg for mp3, ogg, opus, m4a, mp4; what one refuses, the other."""
+    decoders = (
+        (SoundFileDecoder, AvDecoder) if source.head.startswith(SOUNDFILE_HEADS) else (AvDecoder, SoundFileDecoder)
+    )
+    refusals = {}
+    for decoder in decoders:
         try:
-            decoder = SoundFileDecoder(source)
-        except soundfile.LibsndfileError as error:
-            refusal = f"soundfile: {error.error_string or error}; "
-            if source.stream is not None:
-                source.stream.seek(0)
-        else:
-            if decoder.num_samples == 0:
-                decoder.close()
-                raise AudioError(f"{source.name} has no samples; at least one is needed. Record or export it again.")
-            if not decoder.codec.startswith("mpeg"):  # mp3 in a wav container
-                return decoder
-            decoder.close()
-    try:
-        return AvDecoder(source)
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+            return decoder(source)
+        except REFUSALS as error:
+            if isinstance(error, AudioError) and decoder is SoundFileDecoder:  # FFmpeg would take a tag for samples
+                raise
+            refusals[decoder.library] = error
+    for error in refusals.values():
         if isinstance(error, AudioError):
-            raise
-        hint = " Its index (moov) may be missing, as when a recording or download was cut off." * (
-            source.head[4:8] == b"ftyp"
-        )
-        raise AudioError(
-            f"{source.name} is not audio that can be decoded ({refusal}FFmpeg: {getattr(error, 'strerror', error)})."
-            f"{hint} Readable are {COMMON_FORMATS}; export or download it again."
-        ) from error
+            raise error
+    reasons = "; ".join(f"{library}: {_reason(error)}" for library, error in refusals.items())
+    hint = " Its index (moov) may be missing, as when a recording or download was cut off." * (
+        source.head[4:8] == b"ftyp"
+    )
+    raise AudioError(
+        f"{source.name} is not audio that can be decoded ({reasons}).{hint} Readable are {COMMON_FORMATS}; "
+        "export or download it again."
+    ) from next(iter(refusals.values()))
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return text.rstrip(".")
