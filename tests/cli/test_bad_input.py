@@ -2,11 +2,13 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
+from majl_hf.audio import ENCODINGS
 from majl_hf.audio import writer as writer_module
 from majl_hf.cli import _processing
 
@@ -118,7 +120,9 @@ def test_a_full_disk_leaves_nothing_and_the_next_file_goes_on(majl, song, tmp_pa
         (["--voicing-policy", "maybe"], "hysteresis"),
         (["--batch-size", "0"], "batch-size"),
         (["--threads", "0"], "threads"),
-        (["--format", "mp3"], "wav-float"),
+        (["--format", "ogg"], "wav-float"),
+        (["--format", "mp3", "--bit-rate", "900"], "32 to 320"),
+        (["--format", "flac", "--bit-rate", "128"], "has no bit rate"),
         (["--no-such-option"], "No such option"),
     ],
 )
@@ -127,6 +131,13 @@ def test_wrong_options_are_usage_errors(majl, song, tmp_path, options, message):
     assert result.exit_code == 2
     assert message in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists() or os.listdir(tmp_path / "out") == []
+
+
+def test_a_missing_encoder_is_a_usage_error(majl, song, tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODINGS, "mp3", replace(ENCODINGS["mp3"], codec="no-such-encoder"))
+    monkeypatch.setattr(_processing, "load_model", lambda *arguments: pytest.fail("nothing may be loaded"))
+    result = majl("separate", song(), "-o", tmp_path / "out", "--format", "mp3")
+    assert result.exit_code == 2 and "no-such-encoder" in result.stderr and not (tmp_path / "out").exists()
 
 
 def test_wrong_use_is_exit_code_2(majl, song, tmp_path):

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from majl_hf.audio import read_audio, to_24_bit_grid
+from majl_hf.audio import ENCODINGS, Quantiser, read_audio
+from majl_hf.cli.separate import Format
 from majl_hf.export import read_f0_csv
 
+EXACT = {"wav-float": "wav", "wav-24": "wav", "wav-16": "wav", "flac": "flac"}
 
-@pytest.mark.parametrize("format, extension", [("wav-float", "wav"), ("wav-24", "wav"), ("flac", "flac")])
+
+def test_the_formats_are_those_of_the_writer():
+    assert [*Format] == [*ENCODINGS]
+
+
+@pytest.mark.parametrize("format, extension", EXACT.items())
 def test_three_files_that_add_up(majl, song, tmp_path, format, extension):
     source = song("It's a “söng”.wav")
     result = majl("separate", source, "-o", tmp_path / "out", "--format", format)
@@ -26,9 +33,29 @@ def test_three_files_that_add_up(majl, song, tmp_path, format, extension):
     if format == "wav-float":
         assert np.abs(vocals + accompaniment - mixture).max() <= np.spacing(np.abs(mixture).max())
     else:
-        assert np.array_equal(vocals + accompaniment, to_24_bit_grid(mixture))
+        assert np.array_equal(vocals + accompaniment, Quantiser(ENCODINGS[format].bits)(mixture))
     f0 = read_f0_csv(f"{stem}.f0.csv")
     assert (f0["f0_hz"] > 0).all() and f0["time_s"][-1] == pytest.approx(1.5, abs=0.021)
+
+
+@pytest.mark.parametrize("format", ["mp3", "m4a", "opus"])
+def test_lossy_stems_almost_add_up(majl, tmp_path, format):
+    time_s = np.arange(48_000) / 48_000
+    tones = 0.2 * np.sin(2 * np.pi * np.array([[220], [330]]) * time_s)
+    soundfile.write(tmp_path / "a.wav", tones.T, 48_000)
+    arguments = ("separate", tmp_path / "a.wav", "--no-f0", "--format", format)
+    assert majl(*arguments, "-o", tmp_path / "out", "--bit-rate", 192).exit_code == 0
+    assert set(os.listdir(tmp_path / "out")) == {f"a.vocals.{format}", f"a.accompaniment.{format}"}
+    stems = [read_audio(tmp_path / "out" / name)[0][:, : len(time_s)] for name in os.listdir(tmp_path / "out")]
+    assert 10 * np.log10((tones**2).sum() / ((sum(stems) - tones) ** 2).sum()) > 25
+    again = majl(*arguments, "-o", tmp_path / "out")
+    assert again.exit_code == 1 and "exists already" in again.stderr
+
+
+def test_a_rate_that_the_format_lacks_is_noted_once(majl, song, tmp_path):
+    result = majl("separate", song(), "-o", tmp_path / "out", "--no-f0", "--format", "opus", "--json")
+    assert result.json[0]["warnings"] == ["opus is written at 48000 Hz because it cannot store 22050 Hz"]
+    assert read_audio(tmp_path / "out" / "a.vocals.opus")[1] == 48_000
 
 
 @pytest.mark.parametrize(

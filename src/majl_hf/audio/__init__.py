@@ -5,9 +5,12 @@ says what was got, what is needed and what to do.
 """
 
 from ..errors import AudioError
+from .encoders import ENCODINGS, check_encoding
+from .quantising import Quantiser, to_24_bit_grid
 from .reader import AUDIO_EXTENSIONS, AudioReader, read_audio
 from .resampling import StreamResampler, resample, resampled_length_rounded
-from .writer import ENCODINGS, AudioWriter, to_24_bit_grid
+from .tags import Tags, read_tags
+from .writer import AudioWriter
 
 __all__ = [
     "AUDIO_EXTENSIONS",
@@ -15,8 +18,12 @@ __all__ = [
     "AudioError",
     "AudioReader",
     "AudioWriter",
+    "Quantiser",
     "StreamResampler",
+    "Tags",
+    "check_encoding",
     "read_audio",
+    "read_tags",
     "resample",
     "resampled_length_rounded",
     "to_24_bit_grid",

@@ -15,7 +15,7 @@ from ..errors import AudioError
 from .sources import Source
 
 # Containers that FFmpeg may probe. Playlists are left out, because they could make a file open other files.
-_CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
+CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
 # These do not store their length, so FFmpeg may have to estimate it from the bit rate.
 _GUESSED_LENGTH = {"aac", "ac3", "eac3", "mp3", "mpegts"}
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}  # by NumPy's name of the sample type
@@ -74,7 +74,7 @@ class AvDecoder:
     def __init__(self, source: Source):
         # With "file:", a name is never interpreted as a protocol ("concat:...", "http:...").
         file = f"file:{source.path}" if source.path else source.stream
-        self._container = av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore")
+        self._container = av.open(file, options={"format_whitelist": CONTAINERS}, metadata_errors="ignore")
         self._name = source.name
         self.warnings: list[str] = []
         self._num_damaged = 0

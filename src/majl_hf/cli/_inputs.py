@@ -10,7 +10,7 @@ from pathlib import Path
 from ..audio import AUDIO_EXTENSIONS
 from ..errors import MajlError
 
-_OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac)$", re.IGNORECASE)
+_OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac|mp3|m4a|opus)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
