@@ -5,8 +5,9 @@ import os
 import numpy as np
 import pytest
 import soundfile
+from audio_files import png
 
-from majl_hf.audio import ENCODINGS, Quantiser, read_audio
+from majl_hf.audio import ENCODINGS, AudioWriter, Quantiser, Tags, read_audio, read_tags
 from majl_hf.cli.separate import Format
 from majl_hf.export import read_f0_csv
 
@@ -141,3 +142,14 @@ def test_a_truncated_mp3_is_done_with_a_warning(majl, song, tmp_path):
     result = majl("separate", source, "-o", tmp_path / "out")
     assert result.exit_code == 0
     assert "cut short" in result.stderr
+
+
+@pytest.mark.parametrize("format, has_cover", [("mp3", True), ("flac", True), ("wav-float", False)])
+def test_tags_and_cover_are_carried_over(majl, tmp_path, format, has_cover):
+    fields = {"title": "Söng", "artist": "Somebody", "track": "3"}
+    with AudioWriter(tmp_path / "a.m4a", 16_000, 1, "m4a", tags=Tags(fields, png())) as writer:
+        writer.write(np.random.default_rng(0).uniform(-0.1, 0.1, (1, 16_000)))
+    assert majl("separate", tmp_path / "a.m4a", "-o", tmp_path / "out", "--format", format).exit_code == 0
+    for stem in ("vocals", "accompaniment"):
+        tags = read_tags(tmp_path / "out" / f"a.{stem}{ENCODINGS[format].extension}")
+        assert tags == Tags({**fields, "title": f"Söng ({stem})"}, png() if has_cover else None)

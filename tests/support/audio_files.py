@@ -1,5 +1,9 @@
 """Fabricated audio files for the tests, in every format that is read."""
 
+import io
+import struct
+import zlib
+
 import av
 import numpy as np
 import soundfile
@@ -49,3 +53,25 @@ def _write_aac(path, audio: np.ndarray, sampling_rate: int, options: dict) -> No
             frame.sample_rate, frame.pts = sampling_rate, start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def png(size: int = 8) -> bytes:
+    """A grey picture as a PNG file."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * 3 * size) * size)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def jpeg(size: int = 16) -> bytes:
+    """A grey picture as a JPEG file."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", rate=1, width=size, height=size, pix_fmt="yuvj420p")
+        frame = av.VideoFrame.from_ndarray(np.full((size, size, 3), 128, dtype=np.uint8), "rgb24")
+        container.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        container.mux(stream.encode(None))
+    return file.getvalue()

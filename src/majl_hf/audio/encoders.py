@@ -170,7 +170,7 @@ class AvEncoder:
         self._container.metadata.update(tags.fields)
         self._stream = self._container.add_stream(
             encoding.codec, rate=sampling_rate, bit_rate=1000 * bit_rate, layout=self._layout,
-            format=encoding.sample_format,
+            format=encoding.sample_format, options={"flags": "+bitexact"},
         )  # fmt: skip
         picture = open_picture(tags.cover) if tags.cover else None
         if picture is None:
