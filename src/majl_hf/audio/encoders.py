@@ -201,7 +201,7 @@ class AvEncoder:
     def _write_picture(self, picture) -> None:
         source = picture.streams.video[0]
         stream = self._container.add_stream_from_template(source)
-        stream.disposition = av.stream.Disposition.attached_pic
+        stream.disposition = av.stream.Disposition.attached_pic.value
         stream.metadata["comment"] = "Cover (front)"
         self._container.start_encoding()
         packet = next(picture.demux(source))
