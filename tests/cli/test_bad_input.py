@@ -24,7 +24,7 @@ BAD = {
     "zero.wav": (_samples(np.zeros(0)), "no samples"),
     "nan.wav": (_samples(np.r_[np.zeros(9000), np.nan, np.zeros(9)]), "NaN"),
     "inf.wav": (_samples(np.r_[np.zeros(9000), np.inf]), "NaN or infinite"),
-    "six channels.wav": (_samples(np.zeros(9000), num_channels=6), "one or two channels"),
+    "nine channels.wav": (_samples(np.zeros(9000), num_channels=9), "no standard mix"),
     "slow.wav": (_samples(np.zeros(9000), rate=1000), "1000 Hz"),
     "folder": (lambda path: path.mkdir(), "no audio file"),
 }

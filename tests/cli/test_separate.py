@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 from audio_files import png
+from transformers import pipeline
 
 from majl_hf.audio import ENCODINGS, AudioWriter, Quantiser, Tags, read_audio, read_tags
 from majl_hf.cli.separate import Format
@@ -153,3 +154,20 @@ def test_tags_and_cover_are_carried_over(majl, tmp_path, format, has_cover):
     for stem in ("vocals", "accompaniment"):
         tags = read_tags(tmp_path / "out" / f"a.{stem}{ENCODINGS[format].extension}")
         assert tags == Tags({**fields, "title": f"Söng ({stem})"}, png() if has_cover else None)
+
+
+def test_surround_is_mixed_down_or_refused(majl, song, tmp_path, tiny_model_folder):
+    source = song("a.flac", 0.5, 6)
+    result = majl("separate", source, "-o", tmp_path / "out", "--json")
+    assert "mixed down to stereo" in result.json[0]["warnings"][0] and "mixed down" in result.stderr
+    assert result.json[0]["num_channels"] == 2
+    stems = [read_audio(tmp_path / "out" / f"a.{stem}.wav")[0] for stem in ("vocals", "accompaniment")]
+    mixture, _ = read_audio(source, mixdown=True)
+    assert stems[0].shape == mixture.shape
+    assert np.abs(sum(stems) - mixture).max() <= np.spacing(np.abs(mixture).max())
+    by_pipeline = pipeline("majl-separation-pitch", model=tiny_model_folder)(str(source))
+    assert np.abs(by_pipeline["vocals"] - stems[0]).max() < 1e-6
+
+    refused = majl("pitch", source, "-o", tmp_path / "out", "--overwrite", "--no-mixdown")
+    assert refused.exit_code == 1 and "6 channels; one or two are needed. Leave out --no-mixdown" in refused.stderr
+    assert majl("pitch", song("b.flac", 0.5, 2), "-o", tmp_path / "out", "--no-mixdown").exit_code == 0

@@ -35,7 +35,8 @@ def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **av_options
     """Encode by the extension of `path`: soundfile's formats, or AAC in mp4."""
     extension = str(path).rsplit(".", 1)[-1]
     if extension in ("m4a", "mp4"):
-        _write_aac(path, audio, sampling_rate, av_options)
+        layout = "mono" if audio.shape[0] == 1 else "stereo"
+        write_aac(path, audio, sampling_rate, layout, **av_options)
     elif extension == "opus":
         soundfile.write(path, audio.T, 48000, format="OGG", subtype="OPUS")
     else:
@@ -43,8 +44,8 @@ def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **av_options
     return str(path)
 
 
-def _write_aac(path, audio: np.ndarray, sampling_rate: int, options: dict) -> None:
-    layout = "mono" if audio.shape[0] == 1 else "stereo"
+def write_aac(path, audio: np.ndarray, sampling_rate: int, layout: str, **options) -> None:
+    """AAC in mp4, of any of FFmpeg's layouts."""
     with av.open(str(path), "w", format="mp4", options=options) as container:
         stream = container.add_stream("aac", rate=sampling_rate, layout=layout)
         for start in range(0, audio.shape[1], AAC_FRAME):

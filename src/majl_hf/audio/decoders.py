@@ -1,8 +1,8 @@
 """The two decoders behind `AudioReader`, with the same members.
 
-`sampling_rate` (Hz), `num_channels`, `num_samples` (None if only decoding would show it), `duration_s` (from the file's
-header, may be an estimate or None), `container` and `codec` (short names), `warnings` (grows while decoding),
-`blocks(block_size)` and `close()`.
+`sampling_rate` (Hz), `num_channels`, `channels` (their names, none if the file does not say), `num_samples` (None if
+only decoding would show it), `duration_s` (from the file's header, may be an estimate or None), `container` and `codec`
+(short names), `warnings` (grows while decoding), `blocks(block_size)` and `close()`.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,21 @@ import numpy as np
 import soundfile
 
 from ..errors import AudioError
+from .layouts import channels_of
 from .sources import Source
 
 # Containers that FFmpeg may probe. Playlists are left out, because they could make a file open other files.
-CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
+_CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
 # These do not store their length, so FFmpeg may have to estimate it from the bit rate.
 _GUESSED_LENGTH = {"aac", "ac3", "eac3", "mp3", "mpegts"}
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}  # by NumPy's name of the sample type
+
+
+def open_container(source: Source) -> av.container.InputContainer:
+    """A source as FFmpeg reads it."""
+    # With "file:", a name is never interpreted as a protocol ("concat:...", "http:...").
+    file = f"file:{source.path}" if source.path else source.stream
+    return av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore")
 
 
 class SoundFileDecoder:
@@ -35,7 +43,23 @@ class SoundFileDecoder:
         self.duration_s = self.num_samples / self.sampling_rate
         self.container, self.codec = self._file.format.lower(), self._file.subtype.lower()
         self.warnings: list[str] = []
-        self._name = source.name
+        self._name, self._source = source.name, source
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """From FFmpeg, because the Python package of libsndfile does not show them."""
+        stream = self._source.stream
+        position = stream.tell() if stream else 0
+        try:
+            if stream:
+                stream.seek(0)
+            with open_container(self._source) as container:
+                return channels_of(container.streams.audio[0].codec_context.layout)
+        except (av.error.FFmpegError, IndexError, ValueError):
+            return ()
+        finally:
+            if stream:  # where libsndfile has left it
+                stream.seek(position)
 
     def blocks(self, block_size: int) -> Iterator[np.ndarray]:
         position = 0
@@ -72,9 +96,7 @@ class AvDecoder:
     num_samples = None
 
     def __init__(self, source: Source):
-        # With "file:", a name is never interpreted as a protocol ("concat:...", "http:...").
-        file = f"file:{source.path}" if source.path else source.stream
-        self._container = av.open(file, options={"format_whitelist": CONTAINERS}, metadata_errors="ignore")
+        self._container = open_container(source)
         self._name = source.name
         self.warnings: list[str] = []
         self._num_damaged = 0
@@ -90,6 +112,7 @@ class AvDecoder:
             self.close()
             raise
         self.sampling_rate, self.num_channels = self._rate, self._first.shape[0]
+        self.channels = channels_of(self._stream.codec_context.layout)
         self.container = self._container.format.name.split(",")[0]
         self.codec = self._stream.codec_context.codec.name
         self.duration_s = self._announced_duration_s()

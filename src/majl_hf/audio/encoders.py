@@ -14,10 +14,9 @@ import numpy as np
 import soundfile
 
 from ..errors import AudioError
+from .layouts import USUAL_LAYOUTS
 from .tags import Tags, open_picture
 
-# FFmpeg's name of the usual layout of so many channels, in the order of flac and of wav.
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _WAV_TAGS = {"title": "title", "artist": "artist", "album": "album", "track": "tracknumber", "date": "date",
              "genre": "genre"}  # fmt: skip
 _FRONT_COVER = 3  # ID3's number of this kind of picture, also used by flac and ogg
@@ -158,12 +157,12 @@ class AvEncoder:
     """
 
     def __init__(self, file, sampling_rate: int, num_channels: int, encoding: Encoding, tags: Tags, bit_rate: int):
-        if num_channels not in LAYOUTS:
-            raise ValueError(f"at most {max(LAYOUTS)} channels have a layout")
+        if num_channels not in USUAL_LAYOUTS:
+            raise ValueError(f"at most {max(USUAL_LAYOUTS)} channels have a layout")
         self.closed = False
         self._num_samples, self._sampling_rate = 0, sampling_rate
         self._is_planar = encoding.sample_format.endswith("p")
-        self._layout = LAYOUTS[num_channels]
+        self._layout = USUAL_LAYOUTS[num_channels]
         options = {name: text.format(rate=sampling_rate) for name, text in encoding.options.items()}
         options["fflags"] = "+bitexact"
         self._container = av.open(file, "w", format=encoding.container, options=options)

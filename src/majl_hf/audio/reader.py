@@ -8,6 +8,7 @@ import soundfile
 
 from ..errors import AudioError
 from .decoders import AvDecoder, SoundFileDecoder
+from .layouts import Mixdown
 from .sources import Source, open_source
 
 # Extensions that a folder is searched for; a file given by name may have any extension.
@@ -25,10 +26,11 @@ class AudioReader:
     Args:
         source: A path, the bytes of an audio file, or a seekable binary file object (read from its start, and left
             open).
+        mixdown: Mix more than two channels down to stereo by their layout (ITU-R BS.775), and say so in `warnings`.
 
     Attributes:
         sampling_rate (int): Hz.
-        num_channels (int).
+        num_channels (int): Of the blocks.
         num_samples (int or None): None if only decoding to the end would show it (mp3, ogg, m4a).
         duration_s (float or None): From the file's header; for mp3 and raw aac it may be an estimate.
         container, codec (str): Short names for display.
@@ -36,10 +38,11 @@ class AudioReader:
             end; complete after the last block.
 
     Raises:
-        AudioError: missing, a folder, empty, not readable, not audio, no samples, or too damaged to read.
+        AudioError: missing, a folder, empty, not readable, not audio, no samples, too damaged to read, or channels
+            that have no standard mix.
     """
 
-    def __init__(self, source):
+    def __init__(self, source, *, mixdown: bool = False):
         checked = open_source(source)
         self._decoder = _open_decoder(checked)
         self.name = checked.name
@@ -51,6 +54,9 @@ class AudioReader:
         self.codec: str = self._decoder.codec
         self.warnings: list[str] = self._decoder.warnings
         self._started = False
+        self._mixdown = None
+        if mixdown and self.num_channels > 2:
+            self._mix_down()
 
     def blocks(self, block_size: int = 65536) -> Iterator[np.ndarray]:
         """Yield `(num_channels, block_size)` float32 arrays, the last one shorter. A reader can be read once."""
@@ -59,11 +65,21 @@ class AudioReader:
         if self._started:
             raise AudioError(f"{self.name} was read already; open another AudioReader to read it again.")
         self._started = True
-        return self._decoder.blocks(block_size)
+        blocks = self._decoder.blocks(block_size)
+        return blocks if self._mixdown is None else map(self._mixdown, blocks)
 
     def close(self) -> None:
         """Close the file, unless the caller opened it."""
         self._decoder.close()
+
+    def _mix_down(self) -> None:
+        try:
+            self._mixdown = Mixdown(self.num_channels, self._decoder.channels)
+        except AudioError as error:
+            self.close()
+            raise AudioError(f"{self.name} cannot be mixed down: {error}") from None
+        self.warnings.append(self._mixdown.note)
+        self.num_channels = 2
 
     def __enter__(self) -> "AudioReader":
         return self
@@ -72,12 +88,12 @@ class AudioReader:
         self.close()
 
 
-def read_audio(source) -> tuple[np.ndarray, int]:
+def read_audio(source, **options) -> tuple[np.ndarray, int]:
     """Decode a whole file: `(num_channels, num_samples)` float32, and its sampling rate in Hz.
 
-    `source` and errors are those of `AudioReader`.
+    `source`, options and errors are those of `AudioReader`.
     """
-    with AudioReader(source) as reader:
+    with AudioReader(source, **options) as reader:
         return np.concatenate(list(reader.blocks()), axis=1), reader.sampling_rate
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import av
 
-from .decoders import CONTAINERS
+from .decoders import open_container
 from .sources import open_source
 
 FIELDS = ("title", "artist", "album", "track", "date", "genre")  # as FFmpeg names them in every container
@@ -35,9 +35,8 @@ class Tags:
 def read_tags(source) -> Tags:
     """The tags of a source that `AudioReader` reads; none where FFmpeg cannot read them."""
     checked = open_source(source)
-    file = f"file:{checked.path}" if checked.path else checked.stream
     try:
-        with av.open(file, options={"format_whitelist": CONTAINERS}, metadata_errors="ignore") as container:
+        with open_container(checked) as container:
             found = {name.lower(): text for name, text in container.metadata.items()}
             if "ogg" in container.format.name and container.streams.audio:  # tags belong to the stream there
                 found |= {name.lower(): text for name, text in container.streams.audio[0].metadata.items()}

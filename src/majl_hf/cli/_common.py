@@ -72,6 +72,9 @@ class ProcessingOptions:
         int, typer.Option("--batch-size", min=1, help="Windows computed together: speed against memory.")
     ] = 1
     threads: Threads = None
+    mixdown: Annotated[
+        bool, typer.Option("--mixdown/--no-mixdown", help="Mix surround down to stereo, or refuse it.")
+    ] = True
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False
 
 

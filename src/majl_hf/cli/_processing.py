@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..audio import AudioReader, StreamResampler, read_tags
+from ..audio import AudioError, AudioReader, StreamResampler, read_tags
 from ..checkpoints.loading import load_model, silence_libraries
 from ..errors import MajlError
 from ..system.memory import keep_freed_memory
@@ -77,7 +77,12 @@ def _process_file(
 
     started_s = time.monotonic()
     num_samples = 0
-    with AudioReader(job.source) as reader, contextlib.ExitStack() as stack:
+    with AudioReader(job.source, mixdown=options.mixdown) as reader, contextlib.ExitStack() as stack:
+        if reader.num_channels > 2:
+            raise AudioError(
+                f"{job.source} has {reader.num_channels} channels; one or two are needed. Leave out --no-mixdown to "
+                "mix them down to stereo."
+            )
         report.start_file(job.source, reader.duration_s)
         writer = SongWriter(
             job.outputs, reader, format, read_tags(job.source), options.overwrite, options.unvoiced_as_zero

@@ -58,7 +58,8 @@ class Limits:
         """The limits in words, shown before anything is uploaded."""
         return (
             f"wav, flac, mp3, m4a, ogg or opus, up to {self.max_minutes:g} minutes and {self.max_megabytes:g} MB, "
-            f"mono or stereo. Your files are deleted {_duration(self.grace_s)} after you close this page, and after "
+            "mono, stereo or surround. "
+            f"Your files are deleted {_duration(self.grace_s)} after you close this page, and after "
             f"{_duration(self.keep_s)} without use."
         )
 
