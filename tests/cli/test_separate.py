@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
-from audio_files import png
+from audio_files import png, write_film
 from transformers import pipeline
 
 from majl_hf.audio import ENCODINGS, AudioWriter, Quantiser, Tags, read_audio, read_tags
@@ -171,3 +171,15 @@ def test_surround_is_mixed_down_or_refused(majl, song, tmp_path, tiny_model_fold
     refused = majl("pitch", source, "-o", tmp_path / "out", "--overwrite", "--no-mixdown")
     assert refused.exit_code == 1 and "6 channels; one or two are needed. Leave out --no-mixdown" in refused.stderr
     assert majl("pitch", song("b.flac", 0.5, 2), "-o", tmp_path / "out", "--no-mixdown").exit_code == 0
+
+
+def test_a_sound_track_is_chosen_by_number_or_language(majl, tmp_path):
+    noise = np.random.default_rng(0).integers(-3000, 3000, (2, 2, 8000)).astype(np.float32) / 2**15
+    film = write_film(tmp_path / "film.mkv", dict(zip(("ger", "eng"), noise, strict=True)), sampling_rate=16_000)
+    for name, options, expected in (("default", [], 0), ("1", ["--stream", 1], 1), ("eng", ["--stream", "eng"], 1)):
+        result = majl("separate", film, "-o", tmp_path / name, *options, "--json")
+        assert len(result.json[0]["warnings"]) == (name == "default")
+        stems = [read_audio(path)[0] for path in list(result.json[0]["outputs"].values())[:2]]
+        assert np.abs(sum(stems) - noise[expected]).max() < 1e-6
+    wrong = majl("pitch", film, "-o", tmp_path / "out", "--stream", "2")
+    assert wrong.exit_code == 1 and "no sound track 2; choose one of 0 (ger, " in wrong.stderr

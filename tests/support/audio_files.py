@@ -76,3 +76,20 @@ def jpeg(size: int = 16) -> bytes:
         container.mux(stream.encode(frame.reformat(format="yuvj420p")))
         container.mux(stream.encode(None))
     return file.getvalue()
+
+
+def write_film(path, tracks: dict[str, np.ndarray], default: str | None = None, sampling_rate: int = RATE) -> str:
+    """Stereo sound tracks by language, as 16-bit samples in matroska; `default` is marked as the default track."""
+    with av.open(str(path), "w", format="matroska") as container:
+        streams = {}
+        for language in tracks:
+            streams[language] = container.add_stream("pcm_s16le", rate=sampling_rate, layout="stereo")
+            streams[language].metadata["language"] = language
+            streams[language].disposition = int(language == default)
+        for language, audio in tracks.items():
+            samples = np.rint(audio * 2**15).astype(np.int16).T.reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(samples, "s16", "stereo")
+            frame.sample_rate, frame.pts = sampling_rate, 0
+            container.mux(streams[language].encode(frame))
+            container.mux(streams[language].encode(None))
+    return str(path)

@@ -13,6 +13,7 @@ import soundfile
 
 from ..errors import AudioError
 from .layouts import channels_of
+from .sound_tracks import choose_track
 from .sources import Source
 
 # Containers that FFmpeg may probe. Playlists are left out, because they could make a file open other files.
@@ -83,11 +84,14 @@ class SoundFileDecoder:
 
 
 class AvDecoder:
-    """The first audio stream of mp3, ogg, opus, m4a, mp4 and everything else that FFmpeg (inside PyAV) reads.
+    """An audio stream of mp3, ogg, opus, m4a, mp4 and everything else that FFmpeg (inside PyAV) reads.
 
     A damaged packet is replaced by silence of its length, so that later samples keep their time, and counted in
     `warnings`. The first frame is decoded on opening: for some AAC files only it has the true sampling rate, and a file
     without a single good frame is not audio.
+
+    Args:
+        stream: Which of several sound tracks, see `choose_track`.
 
     Raises:
         av.error.FFmpegError, AudioError: not audio that FFmpeg decodes.
@@ -95,7 +99,7 @@ class AvDecoder:
 
     num_samples = None
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, stream: int | str | None = None):
         self._container = open_container(source)
         self._name = source.name
         self.warnings: list[str] = []
@@ -103,7 +107,8 @@ class AvDecoder:
         try:
             if not self._container.streams.audio:
                 raise AudioError(f"{self._name} has no audio stream; a file with audio is needed.")
-            self._stream = self._container.streams.audio[0]
+            self._stream, notes = choose_track(self._container.streams.audio, stream, self._name)
+            self.warnings += notes
             self._frames = self._decode()
             self._first = next(self._frames, None)
             if self._first is None:
@@ -116,8 +121,6 @@ class AvDecoder:
         self.container = self._container.format.name.split(",")[0]
         self.codec = self._stream.codec_context.codec.name
         self.duration_s = self._announced_duration_s()
-        if len(self._container.streams.audio) > 1:
-            self.warnings.append(f"{len(self._container.streams.audio)} audio streams; the first is read")
 
     def blocks(self, block_size: int) -> Iterator[np.ndarray]:
         position = 0

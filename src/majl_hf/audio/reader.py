@@ -26,6 +26,8 @@ class AudioReader:
     Args:
         source: A path, the bytes of an audio file, or a seekable binary file object (read from its start, and left
             open).
+        stream: Which sound track of a file with several: its number, from 0, or its language as the file names it
+            ("ger"). Default: the file's default track; `warnings` then names the others.
         mixdown: Mix more than two channels down to stereo by their layout (ITU-R BS.775), and say so in `warnings`.
 
     Attributes:
@@ -38,13 +40,13 @@ class AudioReader:
             end; complete after the last block.
 
     Raises:
-        AudioError: missing, a folder, empty, not readable, not audio, no samples, too damaged to read, or channels
-            that have no standard mix.
+        AudioError: missing, a folder, empty, not readable, not audio, no samples, too damaged to read, no such
+            sound track, or channels that have no standard mix.
     """
 
-    def __init__(self, source, *, mixdown: bool = False):
+    def __init__(self, source, *, stream: int | str | None = None, mixdown: bool = False):
         checked = open_source(source)
-        self._decoder = _open_decoder(checked)
+        self._decoder = _open_decoder(checked, stream)
         self.name = checked.name
         self.sampling_rate: int = self._decoder.sampling_rate
         self.num_channels: int = self._decoder.num_channels
@@ -97,10 +99,10 @@ def read_audio(source, **options) -> tuple[np.ndarray, int]:
         return np.concatenate(list(reader.blocks()), axis=1), reader.sampling_rate
 
 
-def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
+def _open_decoder(source: Source, stream: int | str | None) -> SoundFileDecoder | AvDecoder:
     """soundfile for the formats it reads exactly, FFmpeg for mp3, ogg, opus, m4a, mp4 and what soundfile refuses."""
     refusal = ""
-    if source.head.startswith(_SOUNDFILE_HEADS):
+    if stream in (None, 0) and source.head.startswith(_SOUNDFILE_HEADS):
         try:
             decoder = SoundFileDecoder(source)
         except soundfile.LibsndfileError as error:
@@ -115,7 +117,7 @@ def _open_decoder(source: Source) -> SoundFileDecoder | AvDecoder:
                 return decoder
             decoder.close()
     try:
-        return AvDecoder(source)
+        return AvDecoder(source, stream)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, AudioError):
             raise

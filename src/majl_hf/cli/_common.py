@@ -72,6 +72,15 @@ class ProcessingOptions:
         int, typer.Option("--batch-size", min=1, help="Windows computed together: speed against memory.")
     ] = 1
     threads: Threads = None
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            help="Sound track of a film: its number, from 0, or language, such as ger.",
+            metavar="N",
+            show_default="the file's default track",
+        ),
+    ] = None
     mixdown: Annotated[
         bool, typer.Option("--mixdown/--no-mixdown", help="Mix surround down to stereo, or refuse it.")
     ] = True

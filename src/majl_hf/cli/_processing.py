@@ -77,7 +77,11 @@ def _process_file(
 
     started_s = time.monotonic()
     num_samples = 0
-    with AudioReader(job.source, mixdown=options.mixdown) as reader, contextlib.ExitStack() as stack:
+    stream = int(options.stream) if (options.stream or "").isdecimal() else options.stream
+    with (
+        AudioReader(job.source, stream=stream, mixdown=options.mixdown) as reader,
+        contextlib.ExitStack() as stack,
+    ):
         if reader.num_channels > 2:
             raise AudioError(
                 f"{job.source} has {reader.num_channels} channels; one or two are needed. Leave out --no-mixdown to "
