@@ -9,6 +9,7 @@ from .encoders import ENCODINGS, check_encoding
 from .quantising import Quantiser, to_24_bit_grid
 from .reader import AUDIO_EXTENSIONS, AudioReader, read_audio
 from .resampling import StreamResampler, resample, resampled_length_rounded
+from .sources import local_path
 from .tags import Tags, read_tags
 from .writer import AudioWriter
 
@@ -22,6 +23,7 @@ __all__ = [
     "StreamResampler",
     "Tags",
     "check_encoding",
+    "local_path",
     "read_audio",
     "read_tags",
     "resample",

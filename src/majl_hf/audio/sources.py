@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -11,6 +12,7 @@ from ..errors import AudioError
 
 SOURCES = "a path, the bytes of an audio file, or a seekable binary file object"
 _HEAD_BYTES = 16
+_ADDRESS = re.compile(r"(file)(?=:/)|([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,28 @@ class Source:
     head: bytes
 
 
+def local_path(text: str) -> str:
+    """A path as it is, or the path of a `file:` address.
+
+    Raises:
+        AudioError: another address, or a file of another computer.
+    """
+    match = _ADDRESS.match(text)
+    if match is None or os.path.lexists(text):
+        return text
+    if match[1] is None:
+        raise AudioError(
+            f"{text} is an address; files are needed. Download it first, for example with yt-dlp, and give the file."
+        )
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    address = urlsplit(text)
+    if address.netloc not in ("", "localhost"):
+        raise AudioError(f"{text} is a file of the computer {address.netloc}; copy it to this computer first.")
+    return url2pathname(address.path)
+
+
 def open_source(source) -> Source:
     """Check a path, bytes or binary file object, which is read from its start.
 
@@ -37,7 +61,8 @@ def open_source(source) -> Source:
         AudioError: missing, a folder, not readable, empty, or another kind of object.
     """
     if isinstance(source, str | os.PathLike):
-        return _open_path(os.fspath(source))
+        path = os.fspath(source)
+        return _open_path(local_path(path) if isinstance(path, str) else path)
     if isinstance(source, bytes | bytearray | memoryview):
         return _open_stream(io.BytesIO(source), "the bytes given")
     if hasattr(source, "read"):

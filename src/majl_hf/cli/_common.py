@@ -22,7 +22,9 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 Device = StrEnum("Device", DEVICES)
 VoicingPolicy = StrEnum("VoicingPolicy", ("threshold", "hysteresis", "always"))
 
-Inputs = Annotated[list[str], typer.Argument(help="Files, folders or globs.", metavar="INPUT", show_default=False)]
+Inputs = Annotated[
+    list[str], typer.Argument(help="Files, folders or globs; - is stdin.", metavar="INPUT", show_default=False)
+]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders to their leaves.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
@@ -46,7 +48,13 @@ class ProcessingOptions:
     inputs: Inputs
     output_dir: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder for the results; made if missing.", metavar="DIR", file_okay=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the results; made if missing. - writes one result to stdout.",
+            metavar="DIR",
+            file_okay=False,
+        ),
     ]
     recursive: Recursive = False
     overwrite: Overwrite = False

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..audio import AUDIO_EXTENSIONS
-from ..errors import MajlError
+from ..audio import AUDIO_EXTENSIONS, local_path
+from ..errors import AudioError, MajlError
 
 _OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac|mp3|m4a|opus)$", re.IGNORECASE)
 
@@ -45,7 +45,11 @@ def find_inputs(
     """
     found, refused = [], []
     for text in inputs:
-        path = Path(text)
+        try:
+            path = Path(local_path(text))
+        except AudioError as error:
+            refused.append(Refusal(text, str(error)))
+            continue
         matches = [path] if os.path.lexists(path) else sorted(map(Path, glob.glob(text, recursive=True)))
         if not matches:
             kind = "no file matches this pattern" if glob.has_magic(text) else "does not exist"

@@ -16,6 +16,7 @@ from ._common import EXIT_FAILED, ProcessingOptions
 from ._inputs import Job, check_output_dir, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
 from ._outcomes import Outcomes
+from ._pipes import Pipes, copy_to_stdout, piped
 from ._song_writer import AudioFormat, SongWriter
 
 
@@ -36,11 +37,21 @@ def process(
         separate: False takes the inputs for solo voices.
         skip_own_outputs: leave out files in folders that this command has written.
     """
+    with piped(options, endings) as pipes:
+        return _process_all(verb, pipes, endings, format, separate, skip_own_outputs)
+
+
+def _process_all(
+    verb: str, pipes: Pipes, endings: dict[str, str], format: AudioFormat, separate: bool, skip_own_outputs: bool
+) -> int:
+    options = pipes.options
     check_output_dir(options.output_dir)
     keep_freed_memory()
     found, unusable = find_inputs(options.inputs, options.recursive, skip_own_outputs)
     jobs, refused = plan_jobs(found, options.output_dir, endings, options.overwrite)
-    with Outcomes(verb, options.as_json) as report, StopSignals() as signals:
+    if pipes.to_stdout and len(found) > 1:
+        raise MajlError(f"-o - takes one song and {len(found)} are given; use a folder as --output.")
+    with Outcomes(verb, options.as_json, pipes.to_stdout, pipes.names) as report, StopSignals() as signals:
         for refusal in unusable + refused:
             report.failed(refusal.source, refusal.reason)
         try:
@@ -52,7 +63,12 @@ def process(
             for job in jobs:
                 signals.check()
                 try:
-                    report.done(job.source, _process_file(job, model, options, format, separate, report, signals))
+                    facts = _process_file(job, model, options, format, separate, report, signals)
+                    if pipes.to_stdout:
+                        (result,) = job.outputs.values()
+                        copy_to_stdout(result, signals)
+                        facts["outputs"] = dict.fromkeys(job.outputs, "stdout")
+                    report.done(job.source, facts)
                 except Exception as error:  # one bad file must not stop the others
                     report.failed(job.source, _describe(error, options.debug))
         except KeyboardInterrupt as stop:

@@ -16,6 +16,8 @@ Format = StrEnum(
     {name.replace("-", "_"): name for name in ("wav-float", "wav-24", "wav-16", "flac", "mp3", "m4a", "opus")},
 )
 
+Stem = StrEnum("Stem", ("vocals", "accompaniment"))
+
 
 @c.processing_command
 def run(
@@ -36,6 +38,7 @@ def run(
             show_default="256, 256 or 160; half of it for mono",
         ),
     ] = None,
+    stem: Annotated[Stem | None, typer.Option("--stem", help="Write this stem alone; needed with -o -.")] = None,
     vocals: Annotated[bool, typer.Option("--vocals/--no-vocals", help="Write NAME.vocals.wav.")] = True,
     accompaniment: Annotated[
         bool, typer.Option("--accompaniment/--no-accompaniment", help="Write NAME.accompaniment.wav.")
@@ -55,6 +58,8 @@ def run(
     together or not at all.
     """
     wanted = {"vocals": vocals, "accompaniment": accompaniment, "f0": f0}
+    if stem is not None:
+        wanted = {stem.value: wanted[stem.value]}
     if not any(wanted.values()):
         raise typer.BadParameter("nothing is left to write; leave out one of --no-vocals, --no-accompaniment, --no-f0")
     from ..audio import ENCODINGS
@@ -63,5 +68,5 @@ def run(
 
     extension = ENCODINGS[format.value].extension
     endings = {"vocals": f".vocals{extension}", "accompaniment": f".accompaniment{extension}", "f0": ".f0.csv"}
-    endings = {what: ending for what, ending in endings.items() if wanted[what]}
+    endings = {what: ending for what, ending in endings.items() if wanted.get(what)}
     return process(NAME, options, endings, format=AudioFormat(format.value, bit_rate), skip_own_outputs=True)
