@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..audio import AudioError, AudioReader, StreamResampler, read_tags
+from ..audio import AudioError, AudioReader, StreamResampler
 from ..checkpoints.loading import load_model, silence_libraries
 from ..errors import MajlError
 from ..system.memory import keep_freed_memory
@@ -104,9 +104,7 @@ def _process_file(
                 "mix them down to stereo."
             )
         report.start_file(job.source, reader.duration_s)
-        writer = SongWriter(
-            job.outputs, reader, format, read_tags(job.source), options.overwrite, options.unvoiced_as_zero
-        )
+        writer = SongWriter(job, reader, format, options.overwrite, options.unvoiced_as_zero)
         stack.callback(writer.discard)
         chunks = separate_stream(
             model,

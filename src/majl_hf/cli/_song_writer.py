@@ -1,12 +1,11 @@
 """The results of one song as files."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..audio import ENCODINGS, AudioReader, AudioWriter, Quantiser, Tags, check_encoding
+from ..audio import ENCODINGS, AudioReader, AudioWriter, Quantiser, Tags, check_encoding, read_tags
 from ..export.f0_csv import F0CsvWriter
 from ..system.files import commit_together
+from ._inputs import Job
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,8 @@ class SongWriter:
     step, the vocals are rounded here and the accompaniment is what they leave of the rounded mixture.
 
     Args:
-        outputs: Paths by what they get: "vocals", "accompaniment", "f0".
-        song: Of which the results have the rate and channels.
-        tags: Of the song.
+        job: The song, whose tags the stems get, and where the results go.
+        song: The same, opened; the results have its rate and channels.
         overwrite, unvoiced_as_zero: As of the writers.
 
     Attributes:
@@ -42,20 +40,20 @@ class SongWriter:
 
     def __init__(
         self,
-        outputs: Mapping[str, Path],
+        job: Job,
         song: AudioReader,
         format: AudioFormat,
-        tags: Tags,
         overwrite: bool,
         unvoiced_as_zero: bool,
     ):
         bits = ENCODINGS[format.encoding].bits
         self._rounding = (Quantiser(bits), Quantiser(bits, seed=1)) if bits else None  # of mixture and vocals
         expected = song.num_samples or round((song.duration_s or 0) * song.sampling_rate)
+        tags = read_tags(job.source) if {*job.outputs} - {"f0"} else Tags()
         self._stems: dict[str, AudioWriter] = {}
         self._f0: F0CsvWriter | None = None
         try:
-            for what, path in outputs.items():
+            for what, path in job.outputs.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if what == "f0":
                     self._f0 = F0CsvWriter(path, overwrite, unvoiced_as_zero)
