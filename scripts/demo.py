@@ -65,7 +65,7 @@ def main() -> None:
         title, mixture, sampling_rate, true_vocals = song.id, song.mixture, song.sampling_rate, song.vocals
     else:
         title = arguments.song.stem
-        mixture, sampling_rate = read_audio(arguments.song)
+        mixture, sampling_rate = read_audio(arguments.song, mixdown=True)
 
     logging.disable_progress_bar()
     separator = pipeline("majl-separation-pitch", model=majl_hf.MajlModel.from_pretrained(arguments.model))

@@ -30,16 +30,23 @@ def song(tmp_path):
 
 @pytest.fixture
 def majl(tiny_model_folder):
-    """`majl(*arguments)` runs the command with the tiny model; JSON lines on stdout are parsed into `json`."""
+    """`majl(*arguments)` runs the command with the tiny model; JSON lines on stdout are parsed into `json`. `stdin` is
+    given as bytes, and stdout is there as text and as bytes."""
 
-    def run(*arguments, model=tiny_model_folder):
+    def run(*arguments, model=tiny_model_folder, stdin=b""):
         arguments = [str(argument) for argument in arguments]
         if arguments[0] in ("separate", "pitch") and model:
             arguments += ["--model", model, "--device", "cpu"]
-        result = CliRunner().invoke(app, arguments)
+        result = CliRunner().invoke(app, arguments, input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         lines = [json.loads(line) for line in result.stdout.splitlines()] if "--json" in arguments else None
-        return SimpleNamespace(exit_code=result.exit_code, stdout=result.stdout, stderr=result.stderr, json=lines)
+        return SimpleNamespace(
+            exit_code=result.exit_code,
+            stdout=result.stdout,
+            stdout_bytes=result.stdout_bytes,
+            stderr=result.stderr,
+            json=lines,
+        )
 
     return run

@@ -4,11 +4,13 @@ import errno
 import io
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
+from majl_hf.audio import ENCODINGS
 from majl_hf.audio import writer as writer_module
 from majl_hf.cli import _processing, app
 
@@ -24,7 +26,7 @@ BAD = {
     "zero.wav": (_samples(np.zeros(0)), "no samples"),
     "nan.wav": (_samples(np.r_[np.zeros(9000), np.nan, np.zeros(9)]), "NaN"),
     "inf.wav": (_samples(np.r_[np.zeros(9000), np.inf]), "NaN or infinite"),
-    "six channels.wav": (_samples(np.zeros(9000), num_channels=6), "6 channels; at most 2"),
+    "nine channels.wav": (_samples(np.zeros(9000), num_channels=9), "9 channels; there is no standard mix"),
     "slow.wav": (_samples(np.zeros(9000), rate=1000), "1000 Hz"),
     "folder": (lambda path: path.mkdir(), "no audio file"),
 }
@@ -166,7 +168,9 @@ def test_a_full_disk_leaves_nothing_and_the_next_file_goes_on(majl, song, tmp_pa
         (["--voicing-policy", "maybe"], "hysteresis"),
         (["--batch-size", "0"], "batch-size"),
         (["--threads", "0"], "threads"),
-        (["--format", "mp3"], "wav-float"),
+        (["--format", "ogg"], "wav-float"),
+        (["--format", "mp3", "--bit-rate", "900"], "32 to 320"),
+        (["--format", "flac", "--bit-rate", "128"], "has no bit rate"),
         (["--no-such-option"], "No such option"),
     ],
 )
@@ -175,6 +179,13 @@ def test_wrong_options_are_usage_errors(majl, song, tmp_path, options, message):
     assert result.exit_code == 2
     assert message in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists() or os.listdir(tmp_path / "out") == []
+
+
+def test_a_missing_encoder_is_a_usage_error(majl, song, tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODINGS, "mp3", replace(ENCODINGS["mp3"], codec="no-such-encoder"))
+    monkeypatch.setattr(_processing, "load_model", lambda *arguments: pytest.fail("nothing may be loaded"))
+    result = majl("separate", song(), "-o", tmp_path / "out", "--format", "mp3")
+    assert result.exit_code == 2 and "no-such-encoder" in result.stderr and not (tmp_path / "out").exists()
 
 
 def test_wrong_use_is_exit_code_2(majl, song, tmp_path):

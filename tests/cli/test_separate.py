@@ -5,12 +5,21 @@ import os
 import numpy as np
 import pytest
 import soundfile
+from audio_files import png, write_film
+from transformers import pipeline
 
-from majl_hf.audio import read_audio, to_24_bit_grid
+from majl_hf.audio import ENCODINGS, AudioWriter, Quantiser, Tags, read_audio, read_tags
+from majl_hf.cli.separate import Format
 from majl_hf.export import read_f0_csv
 
+EXACT = {"wav-float": "wav", "wav-24": "wav", "wav-16": "wav", "flac": "flac"}
 
-@pytest.mark.parametrize("format, extension", [("wav-float", "wav"), ("wav-24", "wav"), ("flac", "flac")])
+
+def test_the_formats_are_those_of_the_writer():
+    assert [*Format] == [*ENCODINGS]
+
+
+@pytest.mark.parametrize("format, extension", EXACT.items())
 def test_three_files_that_add_up(majl, song, tmp_path, format, extension):
     source = song("It's a “söng”.wav")
     result = majl("separate", source, "-o", tmp_path / "out", "--format", format)
@@ -26,9 +35,29 @@ def test_three_files_that_add_up(majl, song, tmp_path, format, extension):
     if format == "wav-float":
         assert np.abs(vocals + accompaniment - mixture).max() <= np.spacing(np.abs(mixture).max())
     else:
-        assert np.array_equal(vocals + accompaniment, to_24_bit_grid(mixture))
+        assert np.array_equal(vocals + accompaniment, Quantiser(ENCODINGS[format].bits)(mixture))
     f0 = read_f0_csv(f"{stem}.f0.csv")
     assert (f0["f0_hz"] > 0).all() and f0["time_s"][-1] == pytest.approx(1.5, abs=0.021)
+
+
+@pytest.mark.parametrize("format", ["mp3", "m4a", "opus"])
+def test_lossy_stems_almost_add_up(majl, tmp_path, format):
+    time_s = np.arange(48_000) / 48_000
+    tones = 0.2 * np.sin(2 * np.pi * np.array([[220], [330]]) * time_s)
+    soundfile.write(tmp_path / "a.wav", tones.T, 48_000)
+    arguments = ("separate", tmp_path / "a.wav", "--no-f0", "--format", format)
+    assert majl(*arguments, "-o", tmp_path / "out", "--bit-rate", 192).exit_code == 0
+    assert set(os.listdir(tmp_path / "out")) == {f"a.vocals.{format}", f"a.accompaniment.{format}"}
+    stems = [read_audio(tmp_path / "out" / name)[0][:, : len(time_s)] for name in os.listdir(tmp_path / "out")]
+    assert 10 * np.log10((tones**2).sum() / ((sum(stems) - tones) ** 2).sum()) > 25
+    again = majl(*arguments, "-o", tmp_path / "out")
+    assert again.exit_code == 1 and "exists already" in again.stderr
+
+
+def test_a_rate_that_the_format_lacks_is_noted_once(majl, song, tmp_path):
+    result = majl("separate", song(), "-o", tmp_path / "out", "--no-f0", "--format", "opus", "--json")
+    assert result.json[0]["warnings"] == ["opus is written at 48000 Hz because it cannot store 22050 Hz"]
+    assert read_audio(tmp_path / "out" / "a.vocals.opus")[1] == 48_000
 
 
 @pytest.mark.parametrize(
@@ -114,3 +143,43 @@ def test_a_truncated_mp3_is_done_with_a_warning(majl, song, tmp_path):
     result = majl("separate", source, "-o", tmp_path / "out")
     assert result.exit_code == 0
     assert "cut short" in result.stderr
+
+
+@pytest.mark.parametrize("format, has_cover", [("mp3", True), ("flac", True), ("wav-float", False)])
+def test_tags_and_cover_are_carried_over(majl, tmp_path, format, has_cover):
+    fields = {"title": "Söng", "artist": "Somebody", "track": "3"}
+    with AudioWriter(tmp_path / "a.m4a", 16_000, 1, "m4a", tags=Tags(fields, png())) as writer:
+        writer.write(np.random.default_rng(0).uniform(-0.1, 0.1, (1, 16_000)))
+    assert majl("separate", tmp_path / "a.m4a", "-o", tmp_path / "out", "--format", format).exit_code == 0
+    for stem in ("vocals", "accompaniment"):
+        tags = read_tags(tmp_path / "out" / f"a.{stem}{ENCODINGS[format].extension}")
+        assert tags == Tags({**fields, "title": f"Söng ({stem})"}, png() if has_cover else None)
+
+
+def test_surround_is_mixed_down_or_refused(majl, song, tmp_path, tiny_model_folder):
+    source = song("a.flac", 0.5, 6)
+    result = majl("separate", source, "-o", tmp_path / "out", "--json")
+    assert "mixed down to stereo" in result.json[0]["warnings"][0] and "mixed down" in result.stderr
+    assert result.json[0]["num_channels"] == 2
+    stems = [read_audio(tmp_path / "out" / f"a.{stem}.wav")[0] for stem in ("vocals", "accompaniment")]
+    mixture, _ = read_audio(source, mixdown=True)
+    assert stems[0].shape == mixture.shape
+    assert np.abs(sum(stems) - mixture).max() <= np.spacing(np.abs(mixture).max())
+    by_pipeline = pipeline("majl-separation-pitch", model=tiny_model_folder)(str(source))
+    assert np.abs(by_pipeline["vocals"] - stems[0]).max() < 1e-6
+
+    refused = majl("pitch", source, "-o", tmp_path / "out", "--overwrite", "--no-mixdown")
+    assert refused.exit_code == 1 and "6 channels; one or two are needed. Allow the mixdown" in refused.stderr
+    assert majl("pitch", song("b.flac", 0.5, 2), "-o", tmp_path / "out", "--no-mixdown").exit_code == 0
+
+
+def test_a_sound_track_is_chosen_by_number_or_language(majl, tmp_path):
+    noise = np.random.default_rng(0).integers(-3000, 3000, (2, 2, 8000)).astype(np.float32) / 2**15
+    film = write_film(tmp_path / "film.mkv", dict(zip(("ger", "eng"), noise, strict=True)), sampling_rate=16_000)
+    for name, options, expected in (("default", [], 0), ("1", ["--stream", 1], 1), ("eng", ["--stream", "eng"], 1)):
+        result = majl("separate", film, "-o", tmp_path / name, *options, "--json")
+        assert len(result.json[0]["warnings"]) == (name == "default")
+        stems = [read_audio(path)[0] for path in list(result.json[0]["outputs"].values())[:2]]
+        assert np.abs(sum(stems) - noise[expected]).max() < 1e-6
+    wrong = majl("pitch", film, "-o", tmp_path / "out", "--stream", "2")
+    assert wrong.exit_code == 1 and "no sound track 2; choose one of 0 (ger, " in wrong.stderr

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from majl_hf.audio import AudioError
+from majl_hf.audio import AudioError, read_audio
 from majl_hf.demo import downloads as downloads_room
 from majl_hf.demo import fragments
 from majl_hf.demo.downloads import DOWNLOADS, download_path
@@ -56,6 +56,14 @@ def test_stems_add_up_to_the_song(song):
     assert steps[0].done_s == 0.0 and steps[-1].done_s == pytest.approx(3.0)
     vocals, rate = song.drawing_vocals
     assert rate == 8000 and vocals.shape == (24_000,)
+
+
+def test_surround_is_mixed_down_with_a_note(tiny_model, make_song, tmp_path, folder):
+    path, _ = make_song(tmp_path / "a.flac", seconds=0.5, num_channels=6)
+    *_, song = run(tiny_model, path, folder)
+    assert song.num_channels == 2 and "mixed down to stereo" in song.warnings[0]
+    stems = [read(folder / f"{stem}.wav") for stem in ("vocals", "accompaniment")]
+    assert np.abs(sum(stems) - read_audio(path, mixdown=True)[0]).max() < 1e-6
 
 
 def test_every_download_can_be_made(song):

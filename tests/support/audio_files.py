@@ -1,5 +1,8 @@
 """Fabricated audio files for the tests, in every format that is read."""
 
+import io
+import struct
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -42,10 +45,17 @@ def write_audio(path, audio: np.ndarray, sampling_rate: int = RATE, **options) -
     return str(path)
 
 
-def write_aac(path, streams: list[np.ndarray], sampling_rate: int = RATE, bit_rate: int = 128_000, **options) -> None:
-    """Encode `(num_channels, num_samples)` float32 as streams of an mp4, say the stems of a .stem.mp4."""
+def write_aac(
+    path, streams: list[np.ndarray], sampling_rate: int = RATE, layout: str = "", bit_rate: int = 128_000, **options
+) -> None:
+    """Encode `(num_channels, num_samples)` float32 as streams of an mp4, say the stems of a .stem.mp4.
+
+    Args:
+        layout: FFmpeg's name of that of all streams; default: mono or stereo.
+        options: Of the container.
+    """
     with av.open(str(path), "w", format="mp4", options=options) as container:
-        layouts = ["mono" if len(audio) == 1 else "stereo" for audio in streams]
+        layouts = [layout or ("mono" if len(audio) == 1 else "stereo") for audio in streams]
         encoders = [container.add_stream("aac", sampling_rate, layout=name, bit_rate=bit_rate) for name in layouts]
         for audio, layout, encoder in zip(streams, layouts, encoders, strict=True):
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout=layout)
@@ -107,3 +117,42 @@ def _video_packets(container, duration_s: float) -> list:
         frame.pts, frame.time_base = number, Fraction(1, 25)
         packets += stream.encode(frame)
     return packets + stream.encode(None)
+
+
+def png(size: int = 8) -> bytes:
+    """A grey picture as a PNG file."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * 3 * size) * size)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def jpeg(size: int = 16) -> bytes:
+    """A grey picture as a JPEG file."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", rate=1, width=size, height=size, pix_fmt="yuvj420p")
+        frame = av.VideoFrame.from_ndarray(np.full((size, size, 3), 128, dtype=np.uint8), "rgb24")
+        container.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def write_film(path, tracks: dict[str, np.ndarray], default: str | None = None, sampling_rate: int = RATE) -> str:
+    """Stereo sound tracks by language, as 16-bit samples in matroska; `default` is marked as the default track."""
+    with av.open(str(path), "w", format="matroska") as container:
+        streams = {}
+        for language in tracks:
+            streams[language] = container.add_stream("pcm_s16le", rate=sampling_rate, layout="stereo")
+            streams[language].metadata["language"] = language
+            streams[language].disposition = int(language == default)
+        for language, audio in tracks.items():
+            samples = np.rint(audio * 2**15).astype(np.int16).T.reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(samples, "s16", "stereo")
+            frame.sample_rate, frame.pts = sampling_rate, 0
+            container.mux(streams[language].encode(frame))
+            container.mux(streams[language].encode(None))
+    return str(path)

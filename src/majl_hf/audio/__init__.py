@@ -5,21 +5,29 @@ says what was got, what is needed and what to do.
 """
 
 from ..errors import AudioError
-from .reader import AUDIO_EXTENSIONS, COMMON_FORMATS, MAX_CHANNELS, VIDEO_EXTENSIONS, AudioReader, read_audio
+from .encoders import ENCODINGS, check_encoding
+from .quantising import Quantiser, to_24_bit_grid
+from .reader import AUDIO_EXTENSIONS, COMMON_FORMATS, VIDEO_EXTENSIONS, AudioReader, read_audio
 from .resampling import StreamResampler, resample, resampled_length_rounded
-from .writer import ENCODINGS, AudioWriter, to_24_bit_grid
+from .sources import local_path
+from .tags import Tags, read_tags
+from .writer import AudioWriter
 
 __all__ = [
     "AUDIO_EXTENSIONS",
     "COMMON_FORMATS",
     "ENCODINGS",
-    "MAX_CHANNELS",
     "VIDEO_EXTENSIONS",
     "AudioError",
     "AudioReader",
     "AudioWriter",
+    "Quantiser",
     "StreamResampler",
+    "Tags",
+    "check_encoding",
+    "local_path",
     "read_audio",
+    "read_tags",
     "resample",
     "resampled_length_rounded",
     "to_24_bit_grid",

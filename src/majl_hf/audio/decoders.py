@@ -1,8 +1,8 @@
 """The two decoders behind `AudioReader`, with the same members.
 
-`sampling_rate` (Hz), `num_channels`, `num_samples` (None if only decoding would show it), `duration_s` (from the file's
-header, may be an estimate or None), `container` and `codec` (short names), `warnings` (grows while decoding),
-`blocks(block_size)` and `close()`.
+`sampling_rate` (Hz), `num_channels`, `channels` (their names, none if the file does not say), `num_samples` (None if
+only decoding would show it), `duration_s` (from the file's header, may be an estimate or None), `container` and `codec`
+(short names), `warnings` (grows while decoding), `blocks(block_size)` and `close()`.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ import soundfile
 
 from ..errors import AudioError
 from .headers import read_header
+from .layouts import channels_of
+from .sound_tracks import choose_track
 from .sources import Excerpt, Source, num_bytes
 from .timeline import Frame, Timeline
 
@@ -29,6 +31,13 @@ _LENGTH_FROM_ZERO = {"asf", "flv", "matroska", "mov", "ogg"}
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}  # by NumPy's name of the sample type
 _LONGEST_OGG_PAGE = 65307
 REFUSALS = (soundfile.LibsndfileError, av.error.FFmpegError, OSError, ValueError)  # AudioError is a ValueError
+
+
+def open_container(source: Source) -> av.container.InputContainer:
+    """A source as FFmpeg reads it."""
+    source.file.seek(0)
+    # Never by its path: FFmpeg would consider the extension, and could take it for a protocol ("concat:...").
+    return av.open(source.file, options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore")
 
 
 class SoundFileDecoder:
@@ -72,6 +81,18 @@ class SoundFileDecoder:
             raise
         if header and header.true_file:
             self._note_length(header.stated, header.available)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """From FFmpeg, because the Python package of libsndfile does not show them."""
+        position = self._source.file.tell()
+        try:
+            with open_container(self._source) as container:
+                return channels_of(container.streams.audio[0].codec_context.layout)
+        except (av.error.FFmpegError, OSError, IndexError, ValueError):
+            return ()
+        finally:  # where libsndfile has left it
+            self._source.file.seek(position)
 
     def blocks(self, block_size: int) -> Iterator[np.ndarray]:
         position = 0
@@ -122,11 +143,14 @@ class SoundFileDecoder:
 
 
 class AvDecoder:
-    """The first audio stream of mp3, ogg, opus, m4a, mp4 and everything else that FFmpeg (inside PyAV) reads.
+    """An audio stream of mp3, ogg, opus, m4a, mp4 and everything else that FFmpeg (inside PyAV) reads.
 
     Samples lie where their time stamps say, counted from the start of the file, which is that of its earliest audio or
     video stream: gaps become silence, and so do damaged packets. The first frame is decoded on opening: for some AAC
     files only it has the true sampling rate, and a file without a single good frame is not audio.
+
+    Args:
+        stream: Which of several sound tracks, see `choose_track`.
 
     Raises:
         av.error.FFmpegError, OSError, ValueError: not a container that FFmpeg reads.
@@ -136,10 +160,8 @@ class AvDecoder:
     library = "FFmpeg"
     num_samples = None
 
-    def __init__(self, source: Source):
-        source.file.seek(0)
-        # Never by its path: FFmpeg would consider the extension, and could take it for a protocol ("concat:...").
-        self._container = av.open(source.file, options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore")
+    def __init__(self, source: Source, stream: int | str | None = None):
+        self._container = open_container(source)
         self._source = source
         self.container = self._container.format.name.split(",")[0]
         self.warnings: list[str] = []
@@ -147,7 +169,8 @@ class AvDecoder:
         try:
             if not self._container.streams.audio:
                 raise AudioError(f"{source.name} has no audio stream; a file with audio is needed.")
-            self._stream = self._container.streams.audio[0]
+            self._stream, notes = choose_track(self._container.streams.audio, stream, source.name)
+            self.warnings += notes
             self._others = _other_streams(self._container, self._stream)
             self._rate, self._starts_s, self._others_end_s = None, [], 0.0
             self._frames = self._decode()
@@ -158,11 +181,10 @@ class AvDecoder:
             self.close()
             raise
         self.sampling_rate, self.num_channels = self._rate, self._first.samples.shape[0]
+        self.channels = channels_of(self._stream.codec_context.layout)
         self.codec = self._stream.codec_context.codec.name
         self._start_s = self._start_of_the_file()
         self.duration_s = self._stated_duration_s()
-        if len(self._container.streams.audio) > 1:
-            self.warnings.append(f"{len(self._container.streams.audio)} audio streams; the first is read")
 
     def blocks(self, block_size: int, first_sample: int = 0) -> Iterator[np.ndarray]:
         timeline = Timeline(round(self._start_s * self.sampling_rate), self.sampling_rate)

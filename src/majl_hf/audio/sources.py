@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -17,6 +18,7 @@ SOUNDFILE_HEADS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM"
 # FFmpeg skips an ID3 tag before mp3 and aac, where it belongs. Before these, neither decoder skips it in all cases.
 _HEADS_BEHIND_A_TAG = (*SOUNDFILE_HEADS, b"OggS", b"\x1aE\xdf\xa3")
 _HEAD_BYTES = 16
+_ADDRESS = re.compile(r"(file)(?=:/)|([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _LONGEST_PADDING = 65536  # zeros behind an ID3 tag
 
 
@@ -87,6 +89,28 @@ def num_bytes(file: BinaryIO) -> int:
     return file.tell()
 
 
+def local_path(text: str) -> str:
+    """A path as it is, or the path of a `file:` address.
+
+    Raises:
+        AudioError: another address, or a file of another computer.
+    """
+    match = _ADDRESS.match(text)
+    if match is None or os.path.lexists(text):
+        return text
+    if match[1] is None:
+        raise AudioError(
+            f"{text} is an address; files are needed. Download it first, for example with yt-dlp, and give the file."
+        )
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    address = urlsplit(text)
+    if address.netloc not in ("", "localhost"):
+        raise AudioError(f"{text} is a file of the computer {address.netloc}; copy it to this computer first.")
+    return url2pathname(address.path)
+
+
 def open_source(source) -> Source:
     """Check a path, bytes or binary file object, which is read from its start.
 
@@ -94,7 +118,8 @@ def open_source(source) -> Source:
         AudioError: missing, a folder, not readable, empty, or another kind of object.
     """
     if isinstance(source, str | os.PathLike):
-        return _open_path(os.fspath(source))
+        path = os.fspath(source)
+        return _open_path(local_path(path) if isinstance(path, str) else path)
     if isinstance(source, bytes | bytearray | memoryview):
         return _open_stream(io.BytesIO(source), "the bytes given")
     if hasattr(source, "read"):

@@ -23,7 +23,9 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 Device = StrEnum("Device", DEVICES)
 VoicingPolicy = StrEnum("VoicingPolicy", ("threshold", "hysteresis", "always"))
 
-Inputs = Annotated[list[str], typer.Argument(help="Files, folders or globs.", metavar="INPUT", show_default=False)]
+Inputs = Annotated[
+    list[str], typer.Argument(help="Files, folders or globs; - is stdin.", metavar="INPUT", show_default=False)
+]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders to their leaves.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
@@ -47,7 +49,13 @@ class ProcessingOptions:
     inputs: Inputs
     output_dir: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder for the results; made if missing.", metavar="DIR", file_okay=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the results; made if missing. - writes one result to stdout.",
+            metavar="DIR",
+            file_okay=False,
+        ),
     ]
     recursive: Recursive = False
     overwrite: Overwrite = False
@@ -73,6 +81,18 @@ class ProcessingOptions:
         int, typer.Option("--batch-size", min=1, help="Windows computed together: speed against memory.")
     ] = 1
     threads: Threads = None
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            help="Sound track of a film: its number, from 0, or language, such as ger.",
+            metavar="N",
+            show_default="the file's default track",
+        ),
+    ] = None
+    mixdown: Annotated[
+        bool, typer.Option("--mixdown/--no-mixdown", help="Mix surround down to stereo, or refuse it.")
+    ] = True
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False
 
 

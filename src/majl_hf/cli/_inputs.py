@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..audio import AUDIO_EXTENSIONS
-from ..errors import MajlError
+from ..audio import AUDIO_EXTENSIONS, local_path
+from ..errors import AudioError, MajlError
 from ..system.files import counted, extension, file_identity, is_hidden, walk
 
-_OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac)$", re.IGNORECASE)
+_OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac|mp3|m4a|opus)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,13 @@ def find_inputs(inputs: Sequence[str], recursive: bool = False, skip_own_outputs
     files: dict[str, tuple[Path, Path]] = {}
     refused, left_out = [], []
     for text in inputs:
-        path = Path(text)
         if not text:
             refused.append(Refusal("''", "the name is empty; give a file or a folder"))
+            continue
+        try:
+            path = Path(local_path(text))
+        except AudioError as error:
+            refused.append(Refusal(text, str(error)))
             continue
         matches = [path] if os.path.lexists(path) else sorted(map(Path, glob.glob(text, recursive=True)))
         if not matches:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
@@ -27,13 +28,19 @@ class Outcomes:
     Args:
         verb: For the summary.
         as_json: One JSON object a file and one for the summary on stdout, and nothing else there.
+        keep_stdout_clear: Print results on stderr too.
+        names: What temporary files are called, by their paths.
     """
 
-    def __init__(self, verb: str, as_json: bool):
-        self.verb, self.as_json = verb, as_json
+    def __init__(
+        self, verb: str, as_json: bool, keep_stdout_clear: bool = False, names: Mapping[str, str] | None = None
+    ):
+        self.verb, self.as_json, self._names = verb, as_json, names or {}
         self.num_done, self.failures, self.audio_s = 0, [], 0.0
-        self._out = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self._err = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+        self._out = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        if keep_stdout_clear:
+            self._out = self._err
         self._started_s = time.monotonic()
         self._progress: Progress | None = None
 
@@ -53,7 +60,7 @@ class Outcomes:
             transient=True,
             disable=not self._err.is_terminal,
         )
-        self._progress.add_task(shown(source), total=duration_s)
+        self._progress.add_task(shown(self._named(source)), total=duration_s)
         self._progress.start()
 
     def advance(self, seconds: float) -> None:
@@ -73,13 +80,14 @@ class Outcomes:
 
     def done(self, source, facts: dict) -> None:
         """A file is finished; `facts` go into its JSON object."""
+        source = self._named(source)
         self.stop_file()
         self.num_done += 1
         self.audio_s += facts["duration_s"]
         for warning in facts["warnings"]:
             self.note(f"warning: {shown(source)}: {warning}")
         if self.as_json:
-            print_json({"input": str(source), "status": "done", **facts})
+            print_json({"input": source, "status": "done", **facts})
             return
         outputs = ", ".join(shown(path) for path in facts["outputs"].values())
         self._out.print(
@@ -90,10 +98,11 @@ class Outcomes:
     def failed(self, source, reason: str) -> None:
         """A file could not be processed."""
         self.stop_file()
-        reason = " ".join(line.strip() for line in reason.splitlines())
-        self.failures.append((str(source), reason))
+        source = self._named(source)
+        reason = self._named(" ".join(line.strip() for line in reason.splitlines()))
+        self.failures.append((source, reason))
         if self.as_json:
-            print_json({"input": str(source), "status": "failed", "error": reason})
+            print_json({"input": source, "status": "failed", "error": reason})
 
     def summary(self, stopped: bool = False) -> None:
         """Count what happened, each failure in one line."""
@@ -117,3 +126,10 @@ class Outcomes:
             self._out.print(
                 f"{self.num_done} done, {len(self.failures)} failed; {self.audio_s:.1f} s of audio in {elapsed_s:.1f} s"
             )
+
+    def _named(self, text) -> str:
+        """A path or a sentence with the names of temporary files."""
+        text = str(text)
+        for path, name in self._names.items():
+            text = text.replace(path, name)
+        return text

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..audio import MAX_CHANNELS, AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
+from ..audio import AudioReader, StreamResampler
 from ..checkpoints.loading import load_model, silence_libraries
 from ..errors import MajlError
-from ..export.f0_csv import F0CsvWriter
-from ..system.files import commit_together
 from ..system.memory import keep_freed_memory
 from ._common import EXIT_FAILED, ProcessingOptions, shown
 from ._inputs import Job, check_output_dir, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
 from ._outcomes import Outcomes
+from ._pipes import Pipes, copy_to_stdout, piped
+from ._song_writer import AudioFormat, SongWriter
 
 
 def process(
@@ -25,7 +25,7 @@ def process(
     options: ProcessingOptions,
     endings: dict[str, str],
     *,
-    encoding: str = "wav-float",
+    format: AudioFormat = AudioFormat(),  # noqa: B008 (immutable)
     separate: bool = True,
     skip_own_outputs: bool = False,
 ) -> int:
@@ -33,15 +33,25 @@ def process(
 
     Args:
         endings: for each wanted result ("vocals", "accompaniment", "f0") the end of its file name.
-        encoding: of the audio, of `ENCODINGS`.
+        format: of the audio.
         separate: False takes the inputs for solo voices.
         skip_own_outputs: leave out files in folders that this command has written.
     """
+    with piped(options, endings) as pipes:
+        return _process_all(verb, pipes, endings, format, separate, skip_own_outputs)
+
+
+def _process_all(
+    verb: str, pipes: Pipes, endings: dict[str, str], format: AudioFormat, separate: bool, skip_own_outputs: bool
+) -> int:
+    options = pipes.options
     check_output_dir(options.output_dir)
     keep_freed_memory()
     found = find_inputs(options.inputs, options.recursive, skip_own_outputs)
     jobs, refused = plan_jobs(found.files, options.output_dir, endings, options.overwrite)
-    with Outcomes(verb, options.as_json) as report, StopSignals() as signals:
+    if pipes.to_stdout and len(found.files) > 1:
+        raise MajlError(f"-o - takes one song and {len(found.files)} are given; use a folder as --output.")
+    with Outcomes(verb, options.as_json, pipes.to_stdout, pipes.names) as report, StopSignals() as signals:
         for sentence in found.left_out:
             report.note(shown(sentence))
         for refusal in found.refused + refused:
@@ -55,7 +65,12 @@ def process(
             for job in jobs:
                 signals.check()
                 try:
-                    report.done(job.source, _process_file(job, model, options, encoding, separate, report, signals))
+                    facts = _process_file(job, model, options, format, separate, report, signals)
+                    if pipes.to_stdout:
+                        (result,) = job.outputs.values()
+                        copy_to_stdout(result, signals)
+                        facts["outputs"] = dict.fromkeys(job.outputs, "stdout")
+                    report.done(job.source, facts)
                 except Exception as error:  # one bad file must not stop the others
                     report.failed(job.source, _describe(error, options.debug))
         except KeyboardInterrupt as stop:
@@ -70,7 +85,7 @@ def _process_file(
     job: Job,
     model,
     options: ProcessingOptions,
-    encoding: str,
+    format: AudioFormat,
     separate: bool,
     report: Outcomes,
     signals: StopSignals,
@@ -80,11 +95,14 @@ def _process_file(
 
     started_s = time.monotonic()
     num_samples = 0
-    with AudioReader(job.source, MAX_CHANNELS) as reader, contextlib.ExitStack() as stack:
+    stream = int(options.stream) if (options.stream or "").isdecimal() else options.stream
+    with (
+        AudioReader(job.source, mixdown=options.mixdown, stream=stream) as reader,
+        contextlib.ExitStack() as stack,
+    ):
         report.start_file(job.source, reader.duration_s)
-        writers = _open_writers(job, reader, options, encoding)
-        for writer in writers.values():
-            stack.callback(writer.discard)  # does nothing once it is committed
+        writer = SongWriter(job, reader, format, options.overwrite, options.unvoiced_as_zero)
+        stack.callback(writer.discard)
         chunks = separate_stream(
             model,
             _watched(reader.blocks(), signals),
@@ -96,11 +114,11 @@ def _process_file(
             separate=separate,
         )
         for chunk in chunks:
-            _write_chunk(writers, chunk)
+            writer.write(chunk)
             num_samples += chunk.mixture.shape[1]
             report.advance(chunk.mixture.shape[1] / reader.sampling_rate)
             signals.check()
-        commit_together(list(writers.values()))
+        writer.commit()
     duration_s, elapsed_s = num_samples / reader.sampling_rate, time.monotonic() - started_s
     return {
         "outputs": {what: str(path) for what, path in job.outputs.items()},
@@ -110,47 +128,8 @@ def _process_file(
         "duration_s": duration_s,
         "elapsed_s": round(elapsed_s, 3),
         "real_time_factor": round(elapsed_s / duration_s, 4),
-        "warnings": reader.warnings + _clipping_warnings(writers),
+        "warnings": reader.warnings + writer.warnings,
     }
-
-
-def _open_writers(
-    job: Job, reader: AudioReader, options: ProcessingOptions, encoding: str
-) -> dict[str, AudioWriter | F0CsvWriter]:
-    expected = reader.num_samples or round((reader.duration_s or 0) * reader.sampling_rate)
-    writers = {}
-    try:
-        for what, path in job.outputs.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if what == "f0":
-                writers[what] = F0CsvWriter(path, options.overwrite, options.unvoiced_as_zero)
-            else:
-                writers[what] = AudioWriter(
-                    path, reader.sampling_rate, reader.num_channels, encoding, options.overwrite, expected
-                )
-    except BaseException:
-        for writer in writers.values():
-            writer.discard()
-        raise
-    return writers
-
-
-def _write_chunk(writers: dict, chunk) -> None:
-    """Write one piece of every result.
-
-    Integer encodings round. So that the written stems still add up to the mixture as it rounds to 24 bits, exactly and
-    not to within a step, the vocals are rounded here and the accompaniment is what they leave of the rounded mixture.
-    """
-    vocals, accompaniment = chunk.vocals, chunk.accompaniment
-    if any(isinstance(writer, AudioWriter) and writer.encoding.is_integer for writer in writers.values()):
-        vocals = to_24_bit_grid(vocals)
-        accompaniment = to_24_bit_grid(chunk.mixture) - vocals
-    if "vocals" in writers:
-        writers["vocals"].write(vocals)
-    if "accompaniment" in writers:
-        writers["accompaniment"].write(accompaniment)
-    if "f0" in writers and chunk.frames is not None:
-        writers["f0"].write(chunk.frames)
 
 
 def _watched(blocks: Iterator[np.ndarray], signals: StopSignals) -> Iterator[np.ndarray]:
@@ -158,14 +137,6 @@ def _watched(blocks: Iterator[np.ndarray], signals: StopSignals) -> Iterator[np.
     for block in blocks:
         signals.check()
         yield block
-
-
-def _clipping_warnings(writers: dict) -> list[str]:
-    return [
-        f"{what}: {writer.clipped_samples} samples beyond full scale were clipped; --format wav-float keeps them"
-        for what, writer in writers.items()
-        if getattr(writer, "clipped_samples", 0)
-    ]
 
 
 def _describe(error: BaseException, debug: bool = False) -> str:

@@ -10,18 +10,35 @@ from . import _common as c
 NAME = "separate"
 
 
-class Format(StrEnum):
-    wav_float = "wav-float"
-    wav_24 = "wav-24"
-    flac = "flac"
+# The names of audio.ENCODINGS, which takes too long to import for --help.
+Format = StrEnum(
+    "Format",
+    {name.replace("-", "_"): name for name in ("wav-float", "wav-24", "wav-16", "flac", "mp3", "m4a", "opus")},
+)
+
+Stem = StrEnum("Stem", ("vocals", "accompaniment"))
 
 
 @c.processing_command
 def run(
     options: c.ProcessingOptions,
     format: Annotated[
-        Format, typer.Option("--format", help="Of the audio; wav-float is exact, the others hold 24 bits.")
+        Format,
+        typer.Option(
+            "--format",
+            help="Of the audio; wav-float is exact, wav-24 and flac have 24 bits; mp3, m4a and opus are lossy.",
+        ),
     ] = Format.wav_float,
+    bit_rate: Annotated[
+        int | None,
+        typer.Option(
+            "--bit-rate",
+            help="kbit/s of mp3, m4a or opus.",
+            metavar="KBIT/S",
+            show_default="256, 256 or 160; half of it for mono",
+        ),
+    ] = None,
+    stem: Annotated[Stem | None, typer.Option("--stem", help="Write this stem alone; needed with -o -.")] = None,
     vocals: Annotated[bool, typer.Option("--vocals/--no-vocals", help="Write NAME.vocals.wav.")] = True,
     accompaniment: Annotated[
         bool, typer.Option("--accompaniment/--no-accompaniment", help="Write NAME.accompaniment.wav.")
@@ -32,19 +49,24 @@ def run(
 
     Writes NAME.vocals.wav, NAME.accompaniment.wav and NAME.f0.csv into DIR.
 
-    The two stems add up to the song; rate, channels and length are the song's.
+    The two stems add up to the song, except in lossy formats; rate,
+    channels and length are the song's.
 
     Reads wav, flac, mp3, ogg, opus, m4a, the audio of mp4 and more.
 
     Results of folders keep their subfolders. The files of a song appear
     together or not at all.
     """
-    extension = ".flac" if format is Format.flac else ".wav"
-    endings = {"vocals": f".vocals{extension}", "accompaniment": f".accompaniment{extension}", "f0": ".f0.csv"}
     wanted = {"vocals": vocals, "accompaniment": accompaniment, "f0": f0}
+    if stem is not None:
+        wanted = {stem.value: wanted[stem.value]}
     if not any(wanted.values()):
         raise typer.BadParameter("nothing is left to write; leave out one of --no-vocals, --no-accompaniment, --no-f0")
+    from ..audio import ENCODINGS
     from ._processing import process
+    from ._song_writer import AudioFormat
 
-    endings = {what: ending for what, ending in endings.items() if wanted[what]}
-    return process(NAME, options, endings, encoding=format.value, skip_own_outputs=True)
+    extension = ENCODINGS[format.value].extension
+    endings = {"vocals": f".vocals{extension}", "accompaniment": f".accompaniment{extension}", "f0": ".f0.csv"}
+    endings = {what: ending for what, ending in endings.items() if wanted.get(what)}
+    return process(NAME, options, endings, format=AudioFormat(format.value, bit_rate), skip_own_outputs=True)

@@ -58,8 +58,8 @@ class Limits:
     def describe(self) -> str:
         """The limits in words, shown before anything is uploaded."""
         return (
-            f"{COMMON_FORMATS}, up to {self.max_minutes:g} minutes and {self.max_megabytes:g} MB, "
-            f"mono or stereo. Your files are deleted {_duration(self.grace_s)} after you close this page, and after "
+            f"{COMMON_FORMATS}, up to {self.max_minutes:g} minutes and {self.max_megabytes:g} MB, mono, stereo or "
+            f"surround. Your files are deleted {_duration(self.grace_s)} after you close this page, and after "
             f"{_duration(self.keep_s)} without use."
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import MAX_CHANNELS, AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
+from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
 from ..errors import AudioError, MajlError
 from ..models.decoding_majl import PitchFrames
 from ..models.streaming_majl import separate_stream
@@ -107,7 +107,7 @@ def separate_file(
 
 def _separate(model, source, file_name, folder, limits, should_stop) -> Iterator[Progress | SeparatedSong]:
     deadline_s = time.monotonic() + limits.max_compute_s
-    with AudioReader(source, MAX_CHANNELS) as reader, contextlib.ExitStack() as stack:
+    with AudioReader(source, mixdown=True) as reader, contextlib.ExitStack() as stack:
         rate, num_channels, total_s = reader.sampling_rate, reader.num_channels, reader.duration_s
         _check_length(file_name, total_s or 0.0, limits, exactly=reader.num_samples is not None)
         _check_room(folder, (total_s or 60 * limits.max_minutes) * rate * num_channels)

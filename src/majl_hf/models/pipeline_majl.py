@@ -29,7 +29,8 @@ class MajlPipeline(Pipeline):
 
     Output: a dict (or a list of dicts) with
 
-    - `vocals`, `accompaniment`: float32 arrays of the input's shape, at the input's rate; their sum is the input;
+    - `vocals`, `accompaniment`: float32 arrays of the input's shape, at the input's rate; their sum is the input. Files
+      with more than two channels are mixed down to stereo first;
     - `sampling_rate`: the input's rate in Hz;
     - `times_s`, `f0_hz`, `voicing`, `voiced`, `confidence`: arrays of shape `(num_frames,)`, see `PitchFrames`.
 
@@ -63,7 +64,7 @@ class MajlPipeline(Pipeline):
             array, sampling_rate = _array_input(inputs)
         else:
             audio = _package_audio(f"Reading {type(inputs).__name__} input")
-            array, sampling_rate = audio.read_audio(inputs, audio.MAX_CHANNELS)
+            array, sampling_rate = audio.read_audio(inputs, mixdown=True)
         return {"array": array, "sampling_rate": sampling_rate}
 
     def _forward(self, model_inputs, **forward_arguments):
