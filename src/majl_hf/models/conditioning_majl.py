@@ -2,79 +2,77 @@
 
     recording -> without offset and rumble -> at the level and balance that models are trained on -> model -> back
 
-A recording may be quiet or loud, have its sound on one channel or lie on an offset. None of this is the song, so none
-of it may change the result: the model gets the recording at a reference level, with both channels filled and without
-what rumbles below the voice, and its vocals get the recording's level and balance again.
+A recording may be quiet or loud, have its sound on one channel only, or have a DC offset. This is not part of the
+music, so it must not change the result: the model gets the recording at a reference level, with both channels filled
+and without rumble below the voice, and its vocals are brought back to the recording's level and balance.
 
 Conventions
     Waveforms are `(num_channels, num_samples)` float32 at the model's rate, with one or two channels.
-    Levels are mean squares over frames of half a second, in dB. The frames start with the stream, so results do not
-    depend on the blocks in which audio arrives. Gains are linear in dB within a frame.
+    Levels are mean squares over frames of about half a second, in dB. The frames start with the stream, so results do
+    not depend on the blocks in which audio arrives. Gains are linear in dB within a frame.
+    What is measured of a frame is averaged over earlier frames and `LOOKAHEAD` later ones, so memory is bounded.
 """
 
 import math
+from collections import deque
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from .windows_majl import WindowCutter, WindowGrid
+from .windows_majl import Window, WindowCutter, WindowGrid
 
 PASS_HZ, STOP_HZ = 50.0, 25.0  # sung notes start at about 60 Hz; stages and turntables rumble below 30 Hz
-RUMBLE_DB = (-18.0, -12.0)  # level of the low band, compared with the rest, from which it is more and more removed
+RUMBLE_DB = (-18.0, -12.0)  # level of the low band relative to the rest, between which removal sets in
 LOW_RATE_HZ = 700.0  # about the rate at which the low band is found
-WINDOW_S = 1.0
 FRAME_S = 0.5
 LOOKAHEAD = 4  # frames in which the gain falls before a louder passage
 RELEASE_DB = 0.25  # by which the level falls in a frame: pauses are not turned up
 REFERENCE_DB = -18.0  # level of the louder channel's loud frames, as the model gets them
 SILENCE_DB = -120.0  # levels below count as this
-VOICE_DB = 5.0  # by which the voice is raised before its pitch is read: pitch estimators know it without music
+VOICE_DB = 5.0  # by which the voice is raised before its pitch is read: pitch estimators are trained on solo voices
 BALANCE_DB = 6.0  # up to which channels may differ; the weaker one is brought this near to the other
-ONE_SIDED_DB = (20.0, 26.0)  # a channel this much weaker is more and more replaced by the other one
-TINY = 1e-30  # power beside which silence is nothing
+ONE_SIDED_DB = (20.0, 26.0)  # difference of channels, between which the weaker one is replaced by the other
+TINY = 1e-30  # power, far below that of silence
 MEMORY = 0.9  # share that averages over frames keep from one frame to the next
 SIDE_RATIO = 4.0  # of powers, above which the voice is read from the channels' difference
 
 
 class LowBand:
-    """Finds what lies below the voice in a stream with a symmetric FIR filter, which moves nothing in time.
+    """What lies below the voice, found with symmetric FIR filters, which move nothing in time: decimated, filtered, and
+    interpolated where it is needed.
 
-    The stream is decimated, filtered and interpolated. At both ends it is continued by its mirror image, so that an
-    offset does not start or stop there.
+    Args:
+        sampling_rate: In Hz.
+        num_samples: Least length of the frames to work on.
+
+    Attributes:
+        frame_length (int): That length, rounded up to a whole number of samples at the low rate.
+        margin (int): Samples that `find` needs on both sides of a frame.
     """
 
-    def __init__(self, sampling_rate: int):
+    def __init__(self, sampling_rate: int, num_samples: int):
         self.step = max(1, round(sampling_rate / LOW_RATE_HZ))
         low_rate = sampling_rate / self.step
+        self.frame_length = self.step * -(-num_samples // self.step)
         kernel = _low_pass(sampling_rate, PASS_HZ, low_rate - PASS_HZ)
-        phases = nn.functional.pad(kernel, (0, -len(kernel) % self.step)).view(-1, self.step)
-        phases = phases / (self.step * phases.sum(dim=0))  # so that a constant is interpolated as one
-        self.resampling = phases.flatten()[: len(kernel)]
+        reach = -(-(len(kernel) // 2) // self.step)  # samples at the low rate on both sides
+        padding = self.step * reach - len(kernel) // 2
+        kernel = nn.functional.pad(kernel, (padding, padding + self.step - 1))
+        phases = kernel.view(-1, self.step)
+        phases = phases / phases.sum(dim=0)  # so that a constant is interpolated as one
+        self.decimation, self.interpolation, self.reach = phases.flatten() / self.step, phases.flip(0), reach
         self.filter = _low_pass(low_rate, STOP_HZ, PASS_HZ)
-        self.reach = self.step * (len(self.filter) // 2)
-        self.margin = -(-(len(kernel) - 1 + self.reach) // self.step) * self.step
-        self.cutter = WindowCutter(WindowGrid(self.step * round(WINDOW_S * low_rate), self.margin))
+        self.margin = self.step * (2 * reach + len(self.filter) // 2)
 
-    def push(self, block: torch.Tensor, last: bool) -> torch.Tensor:
-        """The stream, delayed, and below it its low band: `(2 * num_channels, num_samples)`."""
-        parts = [block[:, :0].repeat(2, 1)]
-        for window in self.cutter.push(block, last):
-            samples, length = window.samples, window.samples.shape[1]
-            before, after = self.margin - window.start, window.stop + self.margin + self.step - length
-            if before or after > 0:
-                places = torch.arange(-before, length + after) % (2 * length)
-                samples = samples[:, torch.minimum(places, 2 * length - 1 - places)]
-            low = self._filtered(samples)[:, : window.stop - window.start]
-            parts.append(torch.cat([window.samples[:, window.start : window.stop], low]))
-        return torch.cat(parts, dim=1)
+    def find(self, samples: torch.Tensor) -> torch.Tensor:
+        """A frame with its margins to its low band at the low rate, `(num_channels, any)`."""
+        low = samples.unfold(1, len(self.decimation), self.step) @ self.decimation
+        return low.unfold(1, len(self.filter), 1) @ self.filter
 
-    def _filtered(self, samples: torch.Tensor) -> torch.Tensor:
-        """The low band of the samples from `margin` on."""
-        kernel = self.resampling[None, None]
-        low = nn.functional.conv1d(samples[:, None], kernel, stride=self.step)
-        low = nn.functional.conv1d(low, self.filter[None, None])
-        low = nn.functional.conv_transpose1d(low, self.step * kernel, stride=self.step)[:, 0]
-        return low[:, self.margin - self.reach :]
+    def interpolated(self, low: torch.Tensor) -> torch.Tensor:
+        """The low band that `find` returned at the full rate, without margins."""
+        return (low.unfold(1, len(self.interpolation), 1) @ self.interpolation).flatten(1)[:, : self.frame_length]
 
 
 def _low_pass(rate: float, pass_hz: float, stop_hz: float) -> torch.Tensor:
@@ -86,67 +84,101 @@ def _low_pass(rate: float, pass_hz: float, stop_hz: float) -> torch.Tensor:
     return (kernel / kernel.sum()).float()
 
 
-class _Frames:
-    """Cuts a stream into frames of half a second."""
-
-    def __init__(self, sampling_rate: int):
-        self.length = round(FRAME_S * sampling_rate)
-        self.cutter = WindowCutter(WindowGrid(self.length, 0))
-
-    def push(self, block: torch.Tensor, last: bool) -> list[torch.Tensor]:
-        return [window.samples for window in self.cutter.push(block, last)]
-
-
 class Levels:
-    """Levels of a recording's channels as they run, frame by frame.
+    """Levels of a recording's channels in dB, as they change from frame to frame.
 
     The level of a channel is that of its loudest frames up to `LOOKAHEAD` frames ahead; afterwards it falls slowly. A
-    single frame, such as a click, raises nothing. `values[k]`, of shape `(num_channels,)` in dB, is the level at the
-    start of frame k.
+    single frame, such as a click, raises nothing.
     """
 
-    def __init__(self, num_channels: int):
-        self.powers: list[torch.Tensor] = []  # of the frames, in dB
-        self.held: list[torch.Tensor] = []
-        self.ahead: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
+    def __init__(self):
+        self.powers: deque[list[float]] = deque(maxlen=3)  # of frames, in dB
+        self.level: list[float] | None = None
+        self.coming: deque[list[float]] = deque()
+        self.ahead: deque[list[float]] = deque(maxlen=LOOKAHEAD + 1)
+        self.starts: deque[list[float]] = deque()  # levels at the starts of frames
 
-    def push(self, frame: torch.Tensor) -> None:
-        power = frame.double().square().mean(dim=1)
-        self.powers.append(10 * torch.log10(power.clamp(min=10 ** (SILENCE_DB / 10))))
-        self._follow(delay=1)
+    def push(self, powers: list[float]) -> None:
+        """The mean squares of the channels in the next frame."""
+        self.powers.append([10 * math.log10(max(power, 10 ** (SILENCE_DB / 10))) for power in powers])
+        if len(self.powers) > 1:
+            self._follow(list(self.powers))
+            if len(self.coming) > LOOKAHEAD:
+                self._start_frame()
 
     def finish(self) -> None:
         """There are no more frames."""
-        self._follow(delay=0)
-        if self.values:
-            self.values.append(self.values[-1])  # where the last frame ends
+        if self.powers:
+            self._follow(list(self.powers)[-2:])
+            while self.coming:
+                self._start_frame()
+            self.starts.append(self.starts[-1])  # where the last frame ends
 
-    def _follow(self, delay: int) -> None:
-        while len(self.held) < len(self.powers) - delay:
-            k = len(self.held)
-            level = torch.stack(self.powers[max(k - 1, 0) : k + 2]).median(dim=0).values
-            self.held.append(level if k == 0 else torch.maximum(level, self.held[-1] - RELEASE_DB))
-        while len(self.ahead) < len(self.held) - LOOKAHEAD * delay:
-            k = len(self.ahead)
-            self.ahead.append(torch.stack(self.held[k : k + LOOKAHEAD + 1]).amax(dim=0))
-            self.values.append(torch.stack(self.ahead[max(k - LOOKAHEAD, 0) :]).mean(dim=0))
+    def is_known(self) -> bool:
+        """Whether the levels at both ends of the next frame are known."""
+        return len(self.starts) > 1
+
+    def pop(self) -> tuple[list[float], list[float]]:
+        """The levels at both ends of the next frame."""
+        return self.starts.popleft(), self.starts[0]
+
+    def _follow(self, neighbours: list[list[float]]) -> None:
+        medians = [sorted(powers)[(len(powers) - 1) // 2] for powers in zip(*neighbours, strict=True)]
+        if self.level is not None:
+            medians = [max(pair) for pair in zip(medians, [level - RELEASE_DB for level in self.level], strict=True)]
+        self.level = medians
+        self.coming.append(medians)
+
+    def _start_frame(self) -> None:
+        self.ahead.append([max(levels) for levels in zip(*self.coming, strict=True)])
+        self.coming.popleft()
+        self.starts.append([sum(levels) / len(levels) for levels in zip(*self.ahead, strict=True)])
 
 
 class _Averages:
-    """Products of a stream's rows, averaged over its frames with a memory of some seconds."""
+    """Measurements of frames, averaged with a memory of some seconds and looked at `LOOKAHEAD` frames later."""
 
     def __init__(self):
-        self.products: list[torch.Tensor] = []
+        self.total: list[float] | None = None
+        self.waiting: deque[list[float]] = deque()
 
-    def push(self, rows: torch.Tensor) -> None:
-        rows = rows.double()
-        product = rows @ rows.T
-        self.products.append(MEMORY * self.products[-1] + product if self.products else product)
+    def push(self, values: list[float]) -> None:
+        total = self.total or [0.0] * len(values)
+        self.total = [MEMORY * old + new for old, new in zip(total, values, strict=True)]
+        self.waiting.append(self.total)
 
-    def at(self, number: int) -> torch.Tensor:
-        """The products as they are known at the start of frame `number`."""
-        return self.products[min(number + LOOKAHEAD, len(self.products) - 1)]
+    def pop(self) -> tuple[list[float], list[float]]:
+        """The averages at both ends of the next frame."""
+        last = len(self.waiting) - 1
+        ends = self.waiting[min(LOOKAHEAD, last)], self.waiting[min(LOOKAHEAD + 1, last)]
+        self.waiting.popleft()
+        return ends
+
+
+@dataclass
+class _Balance:
+    """What is done to the channels of a frame, each `(num_channels, 2)` for its start and its end.
+
+    Args:
+        gains_db: Of the channels.
+        fill: How much of a channel is replaced by the other one; None for nothing.
+        shares: What a channel has in common with the other one, as a factor of the other one.
+    """
+
+    gains_db: torch.Tensor
+    fill: torch.Tensor | None
+    shares: torch.Tensor
+
+    @classmethod
+    def of(cls, levels: tuple[list[float], list[float]], products: tuple[list[float], list[float]]) -> "_Balance":
+        """From the levels and the products left * left, right * right, left * right at both ends of a frame."""
+        levels, products = torch.tensor(levels).T, torch.tensor(products, dtype=torch.float64).T
+        top = levels.amax(dim=0)
+        weaker = (top - levels).clamp(max=ONE_SIDED_DB[1])
+        gains_db = REFERENCE_DB - top + (weaker - BALANCE_DB).clamp(min=0)
+        fill = ((weaker - ONE_SIDED_DB[0]) / (ONE_SIDED_DB[1] - ONE_SIDED_DB[0])).clamp(min=0)
+        shares = (products[-1] / (products[:-1].flip(0) + TINY)).float()
+        return cls(gains_db, fill if fill.any() else None, shares)
 
 
 class Conditioner:
@@ -159,85 +191,103 @@ class Conditioner:
 
     def __init__(self, sampling_rate: int, num_channels: int):
         self.num_channels = num_channels
-        self.low_band = LowBand(sampling_rate)
-        self.frames = _Frames(sampling_rate)
-        self.bands, self.channels = _Averages(), _Averages()
-        self.levels = Levels(num_channels)
-        self.raw: list[torch.Tensor] = []  # frames with their low band, of which it is not known yet how much is rumble
-        self.clean: list[torch.Tensor] = []  # frames whose levels are not known yet
-        self.num_clean = self.num_conditioned = self.num_restored = 0  # frames, frames, samples
+        self.low_band = LowBand(sampling_rate, round(FRAME_S * sampling_rate))
+        self.frame_length = self.low_band.frame_length
+        self.ramp = torch.arange(self.frame_length, dtype=torch.float32) / self.frame_length
+        self.cutter = WindowCutter(WindowGrid(self.frame_length, self.low_band.margin))
+        self.found: deque[tuple[torch.Tensor, torch.Tensor]] = deque()  # frames and their low band
+        self.clean: deque[torch.Tensor] = deque()  # frames without rumble
+        self.bands, self.products, self.levels = _Averages(), _Averages(), Levels()
+        self.balances: deque[_Balance] = deque()  # of frames that are not restored yet
+        self.num_restored = 0  # samples of the first of them
 
     def push(self, block: torch.Tensor, last: bool) -> torch.Tensor:
         """What of the stream is ready for the model; with `last`, all of it."""
-        for frame in self.frames.push(self.low_band.push(block, last), last):
-            self.raw.append(frame)
-            high, low = frame[: self.num_channels] - frame[self.num_channels :], frame[self.num_channels :]
-            self.bands.push(torch.stack([high.flatten(), low.flatten()]))
-        while len(self.raw) > LOOKAHEAD + 1 or (last and self.raw):
-            frame = self._without_rumble(self.raw.pop(0))
-            self.channels.push(frame)
-            self.levels.push(frame)
-            self.clean.append(frame)
-            self.num_clean += 1
+        for window in self.cutter.push(block, last):
+            self._find_low_band(window)
+        while len(self.found) > LOOKAHEAD + 1 or (last and self.found):
+            self._remove_rumble()
         if last:
             self.levels.finish()
         parts = [block[:, :0]]
-        while self.clean and len(self.levels.values) > self.num_conditioned + 1:
-            frame = self.clean.pop(0)
-            gains, fill, _ = self._balance(self.num_conditioned, frame.shape[1])
-            own = frame * gains
-            parts.append(own if fill is None else torch.lerp(own, own.flip(0), fill))
-            self.num_conditioned += 1
+        while self.clean and self.levels.is_known():
+            balance = _Balance.of(self.levels.pop(), self.products.pop())
+            self.balances.append(balance)
+            frame = self.clean.popleft()
+            gained = frame * self._gains(balance.gains_db, 0, frame.shape[1])
+            if balance.fill is not None:
+                gained = torch.lerp(gained, gained.flip(0), self._line(balance.fill, 0, frame.shape[1]))
+            parts.append(gained)
         return torch.cat(parts, dim=1)
 
     def restore(self, vocals: torch.Tensor) -> torch.Tensor:
         """The next vocals of the model, at the level and balance of the stream."""
-        parts = [vocals[:, :0]]
-        while vocals.shape[1]:
-            number, start = divmod(self.num_restored, self.frames.length)
-            part = vocals[:, : self.frames.length - start]
-            gains, fill, share = self._balance(number, start + part.shape[1])
-            own = part / gains[:, start:]
-            if fill is not None:
-                own = torch.lerp(own, share[:, start:] * own.flip(0), fill[:, start:])
-            parts.append(own)
-            self.num_restored += part.shape[1]
-            vocals = vocals[:, part.shape[1] :]
+        parts, position = [vocals[:, :0]], 0
+        while position < vocals.shape[1]:
+            balance, start = self.balances[0], self.num_restored
+            stop = min(self.frame_length, start + vocals.shape[1] - position)
+            part = vocals[:, position : position + stop - start] * self._gains(-balance.gains_db, start, stop)
+            if balance.fill is not None:
+                shares = self._line(balance.shares, start, stop)
+                part = torch.lerp(part, shares * part.flip(0), self._line(balance.fill, start, stop))
+            parts.append(part)
+            position += stop - start
+            self.num_restored = stop % self.frame_length
+            if not self.num_restored:
+                self.balances.popleft()
         return torch.cat(parts, dim=1)
 
-    def _without_rumble(self, frame: torch.Tensor) -> torch.Tensor:
+    def _find_low_band(self, window: Window) -> None:
+        samples, margin = window.samples, self.low_band.margin
+        before, length = margin - window.start, samples.shape[1]
+        after = window.start + self.frame_length + margin - length
+        if before or after:  # mirrored at the ends of the stream, so that an offset does not start or stop there
+            places = torch.arange(-before, length + after) % (2 * length)
+            samples = samples[:, torch.minimum(places, 2 * length - 1 - places)]
+        low = self.low_band.find(samples)
+        frame = window.samples[:, window.start : window.stop]
+        reach, num_low = self.low_band.reach, -(-frame.shape[1] // self.low_band.step)
+        power = _mean_square(low[:, reach : reach + num_low])
+        self.bands.push([max(_mean_square(frame) - power, 0.0), power])
+        self.found.append((frame, low))
+
+    def _remove_rumble(self) -> None:
+        frame, low = self.found.popleft()
         shares = []
-        for node in (self.num_clean, self.num_clean + 1):
-            high, low = self.bands.at(node).diagonal()
-            ratio_db = 10 * torch.log10((low + TINY) / (high + TINY))
-            shares.append(((ratio_db - RUMBLE_DB[0]) / (RUMBLE_DB[1] - RUMBLE_DB[0])).clamp(0, 1))
-        frame, low = frame.chunk(2)
-        return frame - self._line(torch.stack(shares)[None], frame.shape[1]) * low if max(shares) > 0 else frame
+        for rest, rumble in self.bands.pop():
+            ratio_db = 10 * math.log10((rumble + TINY) / (rest + TINY))
+            shares.append(min(max((ratio_db - RUMBLE_DB[0]) / (RUMBLE_DB[1] - RUMBLE_DB[0]), 0.0), 1.0))
+        if any(shares):
+            line = self._line(torch.tensor([shares]), 0, frame.shape[1])
+            frame = frame - line * self.low_band.interpolated(low)[:, : frame.shape[1]]
+        products = _products(frame)
+        self.products.push(products)
+        self.levels.push([power / frame.shape[1] for power in products[: self.num_channels]])
+        self.clean.append(frame)
 
-    def _balance(self, number: int, num_samples: int) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """For samples of a frame, each `(num_channels, num_samples)`: the gain; how much of the channel is replaced by
-        the other one, None for nothing; and its share of what both have, as a factor of the other one."""
-        levels = torch.stack(self.levels.values[number : number + 2], dim=1)
-        top = levels.amax(dim=0)
-        weaker = (top - levels).clamp(max=ONE_SIDED_DB[1])
-        gains_db = REFERENCE_DB - top + (weaker - BALANCE_DB).clamp(min=0)
-        gains = torch.exp(self._line(gains_db * (math.log(10) / 20), num_samples))
-        fill = ((weaker - ONE_SIDED_DB[0]) / (ONE_SIDED_DB[1] - ONE_SIDED_DB[0])).clamp(min=0)
-        if not fill.any():
-            return gains, None, None
-        products = [self.channels.at(node) for node in (number, number + 1)]
-        shares = torch.stack([product[0, 1] / (product.diagonal().flip(0) + TINY) for product in products], dim=1)
-        return gains, self._line(fill, num_samples), self._line(shares, num_samples)
+    def _gains(self, ends_db: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        if len(ends_db) == 2 and torch.equal(ends_db[0], ends_db[1]):
+            ends_db = ends_db[:1]
+        return torch.exp(self._line(ends_db * (math.log(10) / 20), start, stop))
 
-    def _line(self, ends: torch.Tensor, num_samples: int) -> torch.Tensor:
-        """Lines over a frame between `ends`, `(num_channels, 2)`, as float32; its first samples."""
-        if torch.equal(ends[:, 0], ends[:, 1]):
-            return ends[:, :1].float().expand(-1, num_samples)
-        times = torch.arange(num_samples, dtype=torch.float32) / self.frames.length
-        return torch.lerp(ends[:, :1].float(), ends[:, 1:].float(), times)
+    def _line(self, ends: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """The samples `[start, stop)` of lines over a frame between `ends`, `(num_channels, 2)`."""
+        return torch.lerp(ends[:, :1], ends[:, 1:], self.ramp[start:stop])
 
 
-def cancels(mean_power: torch.Tensor, side_power: torch.Tensor) -> bool:
+def _mean_square(frame: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(frame, dtype=torch.float64)) ** 2 / max(frame.numel(), 1)
+
+
+def _products(frame: torch.Tensor) -> list[float]:
+    """The sums of left * left, right * right and left * right over a frame, in double precision; of one channel, twice
+    its square."""
+    rows = frame.double()
+    products = (rows @ rows.T).tolist()
+    return [products[0][0], products[0][0]] if len(products) == 1 else [products[0][0], products[1][1], products[0][1]]
+
+
+def cancels(mean_power: float | torch.Tensor, side_power: float | torch.Tensor) -> bool:
     """Whether most of a voice is in the channels' difference instead of their mean, as one of opposite polarity is."""
     return bool(side_power > SIDE_RATIO * mean_power)
 
@@ -256,8 +306,8 @@ class VoiceMix:
     while most of the voice cancels in the mean, as one of opposite polarity on both sides does."""
 
     def __init__(self, sampling_rate: int):
-        self.frames = _Frames(sampling_rate)
-        self.powers = torch.zeros(2, dtype=torch.float64)  # of mean and difference
+        self.cutter = WindowCutter(WindowGrid(round(FRAME_S * sampling_rate), 0))
+        self.mean_power = self.side_power = 0.0
         self.is_side: bool | None = None
 
     def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
@@ -266,15 +316,16 @@ class VoiceMix:
         if vocals.shape[0] == 1:
             return vocals[0]
         parts = [vocals[0, :0]]
-        for frame in self.frames.push(vocals, last):
-            mean, side = frame.mean(dim=0), (frame[0] - frame[1]) / 2
-            power = torch.stack([mean.double().square().sum(), side.double().square().sum()])
-            self.powers = MEMORY * self.powers + power
-            is_side = cancels(*self.powers)
+        for frame in (window.samples for window in self.cutter.push(vocals, last)):
+            left, right, both = _products(frame)
+            self.mean_power = MEMORY * self.mean_power + max(left + right + 2 * both, 0.0)
+            self.side_power = MEMORY * self.side_power + max(left + right - 2 * both, 0.0)
+            is_side = cancels(self.mean_power, self.side_power)
             was_side = is_side if self.is_side is None else self.is_side
+            mix = frame.mean(dim=0)
             if is_side or was_side:
-                share = torch.linspace(float(was_side), float(is_side), len(mean))
-                mean = torch.lerp(mean, side, share)
+                share = torch.linspace(float(was_side), float(is_side), len(mix))
+                mix = torch.lerp(mix, (frame[0] - frame[1]) / 2, share)
             self.is_side = is_side
-            parts.append(mean)
+            parts.append(mix)
         return torch.cat(parts)
