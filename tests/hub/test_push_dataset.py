@@ -74,7 +74,7 @@ def test_reports_stay_here_and_the_card_says_what_they_say(hub, hub_client, tmp_
     (combined / "combine.json").write_text(json.dumps(facts))
     push_songs(hub_client, combined, "tester/combined")
     card = hub.files("datasets", "tester/combined")["README.md"].decode()
-    assert "Combined by `majl_hf` 0" in card and "The report named here stays with whoever made" in card
+    assert "Combined by `majl_hf` 0" in card and "The report named here is not published" in card
     for kind, id in hub.repositories:
         assert not any(b"mir1k/" in content for content in hub.files(kind, id).values())
 

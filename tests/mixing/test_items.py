@@ -271,7 +271,7 @@ def test_music_is_unvoiced_everywhere(folders):
 
 def test_untrusted_stems_are_no_background(folders):
     voices = source(folders, "voices")
-    with pytest.raises(ValidationError, match="need something to stand over"):
+    with pytest.raises(ValidationError, match="need an accompaniment"):
         make([voices, source(folders, "stems", vocals_weight=0.5)])
     assert "+stems/" in make([voices, source(folders, "stems", weight=0.0)])[0]["id"]
     with pytest.raises(ConfigError, match=r"All recordings of .*/stems have weight 0"):
@@ -367,7 +367,7 @@ def test_peak_is_limited_for_both_parts_alike(tmp_path):
         ({"speed_probabilty": 0.5}, "speed_probabilty"),
         ({"sources": [{"kind": "opera", "folder": "x"}]}, "opera"),
         ({"sources": [{"kind": "music", "folder": "x", "weight": 0}]}, "weight 0"),
-        ({"sources": [{"kind": "voices", "folder": "x"}]}, "need something to stand over"),
+        ({"sources": [{"kind": "voices", "folder": "x"}]}, "need an accompaniment"),
     ],
 )
 def test_impossible_configurations(change, message):

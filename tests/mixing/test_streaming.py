@@ -284,13 +284,13 @@ def test_refusals(built, rows, tmp_path):
         make_direct(built, source={"split": "test"})
     with pytest.raises(CorpusError, match="neither a folder"):
         make_direct(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="nothing for them to stand over"):
+    with pytest.raises(ValueError, match="no accompaniment for them"):
         make_direct(built, source={"label_kinds": ["vocals"]})
     with pytest.raises(CorpusError, match="No row of kind pseudo"):
         make_direct(built, source={"label_kinds": ["pseudo"]})
     with pytest.raises(ValidationError, match="cannot be streamed"):
         MixingConfig(sources=[{"kind": "music", "folder": "x"}], streaming=True)
-    with pytest.raises(ValueError, match="length is missing"):
+    with pytest.raises(ValueError, match="number of items per epoch, is missing"):
         JointMixtureDataset(MixingConfig(sources=[{"kind": "music", "folder": "x"}]))
     with pytest.raises(ValueError, match="have weight 0"):
         make_direct(write_built(tmp_path, [{**row, "sampling_weight": 0.0} for row in rows]))
