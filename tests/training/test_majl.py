@@ -254,5 +254,5 @@ def test_models_made_from_others(tiny_model_folder, tmp_path):
     assert before.voicing_scale != after.voicing_scale and before.viterbi_jump_cost == after.viterbi_jump_cost
     with torch.no_grad():
         other.separator.head.bias.add_(1.0)
-    with pytest.raises(ValueError, match="behind another separator"):
+    with pytest.raises(ValueError, match="with another separator"):
         use_pitch_estimator(made["merged"], other)
