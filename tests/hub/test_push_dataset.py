@@ -66,7 +66,7 @@ def test_reports_stay_here_and_the_card_says_what_they_say(hub, hub_client, tmp_
     files = hub.files("datasets", "tester/pseudo")
     card = files["README.md"].decode()
     assert "pseudo-labelled" in card and "Made by a teacher." in card
-    assert "Rows that may not be passed on are not here (1 of `mir1k`)" in card
+    assert "Rows that may not be passed on are left out (1 of `mir1k`)" in card
     assert files["confidences.png"] == b"picture"
 
     combined = write_built(tmp_path / "combined", tracks())
@@ -149,7 +149,7 @@ def test_command_line_says_what_is_left_out(tmp_path):
     folder = write_built(tmp_path / "built", tracks())
     result = CliRunner().invoke(app, ["push", "dataset", "tester/songs", str(folder), "--dry-run"])
     assert result.exit_code == 0, result.output
-    assert "left out: 1 rows of mir1k, which may not be passed on" in result.stderr
+    assert "left out: 1 rows of mir1k, which must not be redistributed" in result.stderr
     assert "3 files" in result.stdout and "2 rows would go to the private dataset tester/songs" in result.stdout
     folder = write_built(tmp_path / "nothing", [make_track("mir1k/x")])
     result = CliRunner().invoke(app, ["push", "dataset", "tester/songs", str(folder), "--dry-run"])

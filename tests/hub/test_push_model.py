@@ -194,7 +194,7 @@ def test_an_interrupted_upload_goes_on(hub, hub_client, tiny_model_folder):
 def test_a_push_given_again_sends_only_what_is_missing(hub, hub_client, tiny_model_folder):
     hub.fail("POST /api/models/.*/commit/", 503)
     with pytest.raises(
-        ClientError, match=r"PushError: The upload to tester/late failed. The Hub answers 503: it is out"
+        ClientError, match=r"PushError: The upload to tester/late failed. The Hub answers 503: it is down"
     ):
         push(hub_client, tiny_model_folder, "tester/late")
     assert sum("/commit/" in request for request in hub.requests) == 3  # it was tried more than once
@@ -259,7 +259,7 @@ def test_a_model_that_cannot_be_had(hub, hub_client, song):
         hub_client.run(LOAD, pretrained_model_name_or_path="tester/none")
 
     hub.fail(".*", 503)
-    separate_fails(hub_client, song, "The Hub answers 503: it is out of order or busy just now. Try again")
+    separate_fails(hub_client, song, "The Hub answers 503: it is down or overloaded. Try again")
     with pytest.raises(ClientError, match="OSError: We couldn't connect to 'http://127"):
         hub_client.run(LOAD, pretrained_model_name_or_path="tester/none")
     hub.recover()
@@ -277,7 +277,7 @@ def test_pickled_weights_are_not_loaded(hub, hub_client, tiny_model_folder, song
 
 
 def test_what_is_no_model_is_refused(tiny_model_folder, tmp_path):
-    refused("model", "nowhere", "nowhere is no shipped name", licence="mit")
+    refused("model", "nowhere", "nowhere is neither a shipped name", licence="mit")
     refused("model", tiny_model_folder, "is 'model'; it must be OWNER/NAME", repo_id="model", licence="mit")
     refused("model", tiny_model_folder, "is 'me/a b', which the Hub does not allow", repo_id="me/a b", licence="mit")
     refused("model", tiny_model_folder, r"There is no card .*README.md, and a model needs one. Give a licence")

@@ -74,7 +74,7 @@ def test_paired_difference_is_tighter_than_the_scores():
 
 
 def test_paired_difference_needs_the_same_clips():
-    with pytest.raises(EvaluationError, match=r"1 clips are in one of the two only.*'b'"):
+    with pytest.raises(EvaluationError, match=r"1 clips are only in one of the two.*'b'"):
         paired_difference({"a": 1.0, "b": 2.0}, {"a": 1.0})
 
 

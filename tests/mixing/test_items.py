@@ -379,7 +379,7 @@ def test_refuses_missing_folder_and_foreign_index(folders, tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
         make([{"kind": "mir1k", "folder": str(tmp_path / "no")}])
     dataset = make([source(folders, "music")], length=3)
-    with pytest.raises(IndexError, match="Item 3 was asked for; the dataset has 3"):
+    with pytest.raises(IndexError, match="Item 3 does not exist; the dataset has 3"):
         dataset[3]
 
 

@@ -117,7 +117,7 @@ def test_a_teacher_with_a_refiner_gives_refined_vocals(tiny_model_folder, tmp_pa
     [
         ({"f0_hz": np.full(10, np.nan)}, "fake returned f0_hz of which 10 of 10 values are NaN"),
         ({"certainty": np.full(10, np.inf)}, "certainty of which 10 of 10"),
-        ({"f0_hz": np.zeros(10)}, "least f0 of 0 Hz"),
+        ({"f0_hz": np.zeros(10)}, "minimum f0 of 0 Hz"),
         ({"times_s": np.arange(10) ** 2 * 0.01}, "not evenly spaced"),
     ],
 )

@@ -59,7 +59,7 @@ class Validation:
     def _score(self, metrics: dict[str, float]) -> float:
         factors = self.config.score
         if missing := sorted(factors.keys() - metrics.keys()):
-            raise ConfigError(f"validation.score names {missing}; the metrics are {sorted(metrics)}.")
+            raise ConfigError(f"validation.score names {missing}; what is measured is {sorted(metrics)}.")
         if factors:
             return sum(factor * metrics[name] for name, factor in factors.items())
         sdr = [value for name, value in metrics.items() if name.endswith("_sdr_db") and not name.endswith("si_sdr_db")]
