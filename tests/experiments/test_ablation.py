@@ -184,7 +184,7 @@ def of_naive(train: dict) -> dict:
         ({"train": {"data": {"segment_samples": 8000}}}, "sets data.segment_samples"),
         ({"train": {"early_stopping_evaluations": 1}}, "sets early_stopping_evaluations"),
         ({"budget": {"steps": 1}}, "stage 'stage_1': arguments: max_steps is 0"),
-        ({"main": "ful_majl"}, "no row 'ful_majl'"),
+        ({"main": "ful_majl"}, "no variant 'ful_majl'"),
         ({"seeds": [1, 1]}, "one twice"),
         ({"start": {"model": "majl-base"}}, "starts from `model`, or else from both"),
         (of_naive({"data": {"sources": [{"kind": "rows", "folder": "@redused"}]}}), "'@redused'; .* are none"),
@@ -358,7 +358,7 @@ def test_the_plan_is_printed(values, tmp_path, load_script, capsys, monkeypatch)
     assert "full_majl: 4 + 4 steps, 16 items" in printed and "naive_joint" not in printed
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["reduced"]
     assert script.main([str(path), "--cells", "naiv"]) == 1
-    assert "no row 'naiv'" in capsys.readouterr().err
+    assert "no variant 'naiv'" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert script.main([str(path)]) == 1
     assert "runs in one process" in capsys.readouterr().err
