@@ -1,4 +1,4 @@
-"""A built corpus goes to the Hub and comes back: by id, streamed, by revision; what may not be passed on stays here."""
+"""A built corpus goes to the Hub and comes back: by id, streamed, by revision; without rows that must not be shared."""
 
 import hashlib
 import json
@@ -91,7 +91,7 @@ def test_load_by_id_stream_and_by_revision(hub, hub_client, tmp_path):
     of_branch = {"train": facts(rows, "own/z")}
     assert hub_client.run(LOAD, path="tester/revised") == [of_main, of_main]
     assert hub_client.run(LOAD, path="tester/revised", revision="v2") == [of_branch, of_branch]
-    # On the main branch, too, shards of an earlier upload are gone, but its revision still has them.
+    # On the main branch also, shards of an earlier upload are gone, but its revision still has them.
     push_songs(hub_client, fewer, "tester/revised")
     assert hub_client.run(LOAD, path="tester/revised", revision=first) == [of_main, of_main]
     assert hub_client.run(LOAD, path="tester/revised") == [of_branch, of_branch]

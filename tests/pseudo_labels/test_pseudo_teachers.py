@@ -1,4 +1,4 @@
-"""Teachers: checkpoints whole or in parts, packages, functions; what they say of themselves, and what is refused."""
+"""Teachers: complete checkpoints or single parts, packages, functions; their facts, and what is refused."""
 
 import dataclasses
 from pathlib import Path
@@ -33,7 +33,7 @@ def audio() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def parts(tiny_model_folder, tmp_path_factory) -> dict[str, str]:
-    """The tiny model's parts as checkpoints of their own."""
+    """The tiny model's parts as separate checkpoints."""
     model, folder = MajlModel.from_pretrained(tiny_model_folder), tmp_path_factory.mktemp("parts")
     for name in ("separator", "pitch_estimator"):
         getattr(model, name).save_pretrained(folder / name)
@@ -88,7 +88,7 @@ def test_a_packages_tracker_by_its_name(monkeypatch, audio):
     times_s = np.arange(100) * 0.01
 
     def tracker(mono, sampling_rate):
-        assert len(mono) == RATE / 2 and sampling_rate == RATE  # played twice as fast, at the rate that it knows
+        assert len(mono) == RATE / 2 and sampling_rate == RATE  # played twice as fast, at the original rate
         return PitchTrack(times_s, np.full(100, 440.0), np.ones(100, dtype=bool), np.full(100, 0.9))
 
     monkeypatch.setitem(teachers.PITCH_PACKAGES, "soxr", (lambda: tracker, "soxr", {"threshold": 0.5}))
