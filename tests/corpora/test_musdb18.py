@@ -111,7 +111,7 @@ def stempeg_example() -> Path:
         return Path(os.environ["MAJL_STEM_MP4"])
     spec = importlib.util.find_spec("stempeg")
     if spec is None:
-        pytest.skip("stempeg, whose wheel holds an excerpt of MUSDB18, is not installed; or set MAJL_STEM_MP4")
+        pytest.skip("stempeg, whose wheel contains an excerpt of MUSDB18, is not installed; or set MAJL_STEM_MP4")
     return next(Path(spec.origin).parent.rglob("*.stem.mp4"))
 
 

@@ -29,7 +29,7 @@ def corpora(tmp_path_factory) -> tuple[str, str]:
     """Eight fully labelled songs of tones, and two others for validation."""
     folder = tmp_path_factory.mktemp("corpora")
     rows = make_rows({"full": 10}, duration_s=1.5)
-    for row in rows:  # too few voiced frames to tell swapped stems, as which an untrained separator's would be refused
+    for row in rows:  # too few voiced frames for the check that would refuse an untrained separator's stems as swapped
         row["f0_hz"] = np.where(np.arange(len(row["f0_hz"])) % 10 == 5, row["f0_hz"], 0.0).astype(np.float32)
     return str(write_built(folder / "songs", rows[:8], num_shards=2)), str(write_built(folder / "judged", rows[8:]))
 

@@ -152,7 +152,7 @@ def test_label_times_follow_the_audio(tmp_path):
 @pytest.mark.parametrize("speed", [1.0, 0.83, 1.21])
 @pytest.mark.parametrize(("orig_rate", "target_rate"), [(16000, 44100), (44100, 44100), (48000, 44100)])
 def test_read_segment_is_where_it_says(tmp_path, speed, orig_rate, target_rate):
-    """A slow sine tells the time: sample n must be second `exact_s + n * speed / target_rate` of the file."""
+    """A slow sine shows the time: sample n must be second `exact_s + n * speed / target_rate` of the file."""
     path = write(tmp_path / "tone.wav", tone(100.0, 2.0, orig_rate), orig_rate)
     audio, exact_s = read_segment(AudioPart.open(path), 0.7312, 20000, target_rate, speed)
     assert audio.shape == (1, 20000)

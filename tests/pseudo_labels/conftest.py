@@ -14,7 +14,7 @@ HOP_S = 0.02
 
 
 def tone_tracker(mono: np.ndarray, sampling_rate: int) -> PitchTrack:
-    """Pitch of a lone tone: the centre of mass of its spectrum's highest peak in windows of 60 ms."""
+    """Pitch of a single tone: the centre of mass of its spectrum's highest peak in windows of 60 ms."""
     times_s = np.arange(0, len(mono) / sampling_rate, HOP_S)
     width, padded = round(0.06 * sampling_rate), np.pad(mono, round(0.06 * sampling_rate))
     f0_hz, peak = [], []

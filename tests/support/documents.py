@@ -56,7 +56,7 @@ def run_block(language: str, code: str, where: str) -> None:
     elif language == "yaml":
         check_yaml(yaml.safe_load(code))
     else:
-        assert language in ("", "bibtex"), f"{where} is in {language!r}, which no test knows"
+        assert language in ("", "bibtex"), f"{where} is in {language!r}, which no test supports"
 
 
 def run_line(words: list[str], line: str) -> None:
