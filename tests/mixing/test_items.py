@@ -486,7 +486,7 @@ def test_a_doubled_melody_follows_the_label_in_its_octave_and_at_its_level(octav
 
 
 def test_levels_of_doubles_the_wrong_way_round_are_refused(folders):
-    with pytest.raises(ValueError, match=r"doubling_min_db is 3\.0 and doubling_max_db 0\.0"):
+    with pytest.raises(ValueError, match=r"doubling_min_db is 3\.0 and doubling_max_db is 0\.0"):
         make([source(folders, "music")], doubling_min_db=3.0)
 
 

@@ -78,9 +78,9 @@ def test_what_is_no_teacher_is_refused(parts, tmp_path):
         load_pitch_teacher("nobody")
     with pytest.raises(ConfigError, match=r"without config\.json"):
         load_vocals_teacher(str(tmp_path))
-    with pytest.raises(ConfigError, match=r"is no pitch estimator \(its config has no bin_cents\)"):
+    with pytest.raises(ConfigError, match=r"not a pitch estimator \(its config has no bin_cents\)"):
         load_pitch_teacher(parts["separator"])
-    with pytest.raises(ConfigError, match="is no separator"):
+    with pytest.raises(ConfigError, match="not a separator"):
         load_vocals_teacher(parts["pitch_estimator"])
 
 
