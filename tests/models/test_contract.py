@@ -285,7 +285,7 @@ def test_presets_by_name():
         MajlConfig(separator_config="crepe-tiny")
     with pytest.raises(ValueError, match="num_time_levels 7 with 6 levels"):  # the actual error, not that it is unknown
         MajlConfig(separator_config={"model_type": "majl-resunet", "num_time_levels": 7})
-    with pytest.raises(ValueError, match="one of ResUNetConfig"):
+    with pytest.raises(ValueError, match="belongs to ResUNetConfig"):
         register_presets(backbones_majl.CrepeConfig, {"resunet": {}})
     with pytest.raises(ValueError, match="neither"):
         register_presets(MajlConfig, {"majl": {}})
