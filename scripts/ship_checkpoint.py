@@ -1,9 +1,9 @@
-"""Put a trained model into the package, where `MajlModel.from_pretrained(NAME)` finds it.
+"""Copy a trained model into the package, where `MajlModel.from_pretrained(NAME)` finds it.
 
     python scripts/ship_checkpoint.py runs/majl-base/model --name majl-base
 
-Weights are written as float16 (half the wheel); the config says float32, which is what they are loaded as. The code
-files that a saved model carries for use without the package are left out: the package has them.
+Weights are written as float16 (half the size); the config says float32, the type in which they are loaded. The code
+files that a saved model contains for use without the package are left out, because the package has them.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What all tests share: an offline, seeded process with a cache of its own, and a tiny model on disk."""
+"""What all tests share: an offline, seeded process with its own cache, and a tiny model on disk."""
 
 import atexit
 import importlib.util
@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Read when the libraries are imported, so they are set first. Models of tests are so small that a second thread makes
-# them slower, several times where other programs run beside them.
+# Read when the libraries are imported, so they are set first. The tests' models are so small that a second thread makes
+# them slower, several times so if other programs are running.
 _hub_cache = tempfile.mkdtemp(prefix="majl-tests-")
 atexit.register(shutil.rmtree, _hub_cache, ignore_errors=True)
 os.environ.update(
@@ -77,7 +77,7 @@ class _Interrupted(RuntimeError):
 
 @pytest.fixture(scope="session")
 def interrupt():
-    """`interrupt(trainer, step)`: train, and die in the step after `step` steps, as a killed process does."""
+    """`interrupt(trainer, step)`: train, and stop in the step after `step` steps, like a killed process."""
 
     def run(trainer, step: int) -> None:
         training_step = trainer.training_step

@@ -1,4 +1,4 @@
-"""`scripts/demo.py` on a song of one's own, and how it finds the song that it brings."""
+"""`scripts/demo.py` on a given song, and how it finds its own song."""
 
 import sys
 import zipfile

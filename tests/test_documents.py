@@ -1,4 +1,4 @@
-"""The documents are right: their code blocks run as they stand, links lead somewhere."""
+"""The documents are right: their code blocks run unchanged, links have targets."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ from majl_hf.models.modeling_majl import SHIPPED_CHECKPOINTS
 
 CARDS = sorted((ROOT / "src/majl_hf/checkpoints").glob("*/README.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
-# Its first block is a package of its own: run by test_plugging_in.py.
+# Its first block is a separate package, run by test_plugging_in.py.
 RUN_ELSEWHERE = {"plugging_in_a_model.md"}
 OTHERS = [path for path in ROOT.glob("*.md") if path not in DOCUMENTS]
 SPACE = "---\ntitle: Sing\nsdk: gradio\nsdk_version: 6.0.0\n---\n"
@@ -26,10 +26,10 @@ SPACE = "---\ntitle: Sing\nsdk: gradio\nsdk_version: 6.0.0\n---\n"
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, tiny_model_folder) -> Path:
-    """The working directory and home of somebody who follows the documents: a song of two seconds, tiny corpora, and
-    the tiny model where a document has trained or fetched one."""
+    """The working directory and home of a reader of the documents: a song of two seconds, tiny corpora, and the tiny
+    model where a document has trained or downloaded one."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("MAJL_DATA", "MAJL_MUSIC"):  # set by documents; taken back at the end
+    for name in ("MAJL_DATA", "MAJL_MUSIC"):  # set by documents; restored at the end
         monkeypatch.setenv(name, str(tmp_path / "corpora"))
     times_s = np.arange(2 * 44_100) / 44_100
     voice = 0.2 * np.sin(2 * np.pi * 220 * times_s) + 0.1 * np.sin(2 * np.pi * 440 * times_s)
@@ -52,7 +52,7 @@ def workplace(tmp_path, monkeypatch, tiny_model_folder) -> Path:
 
 @pytest.fixture
 def majl_base(tiny_model_folder, monkeypatch):
-    """`majl-base`: the checkpoint of the package, or the tiny model in its place where the package has none."""
+    """`majl-base`: the checkpoint of the package, or the tiny model if the package has none."""
     if "majl-base" not in SHIPPED:
         for names in (SHIPPED, SHIPPED_CHECKPOINTS):
             monkeypatch.setitem(names, "majl-base", tiny_model_folder)
@@ -113,7 +113,7 @@ def test_links_and_scripts_exist(document):
     ],
 )
 def test_a_wrong_line_is_found(line, workplace):
-    # Guards the tests above against a check that lets everything pass.
+    # Makes sure that the checks used above can fail.
     with pytest.raises(AssertionError):
         run_line(line.split(), line)
 

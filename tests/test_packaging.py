@@ -1,4 +1,4 @@
-"""The package is what pyproject.toml says: declared imports, rooms that import what they may, a complete wheel."""
+"""The package matches pyproject.toml: declared imports, rooms that only import what they may, a complete wheel."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 MAX_CHECKPOINT_BYTES = 50_000_000
 
-# What each public module needs beyond the core: the extra that it belongs to.
+# The extra that each public module needs beyond the core.
 ENTRIES = {
     "majl_hf": None,
     "majl_hf.audio": None,
@@ -80,7 +80,7 @@ def import_nodes(path: Path, inside_functions: bool):
 def imported_modules(path: Path, inside_functions: bool = False) -> set[str]:
     """Absolute names of what a file imports; for `from package import name` both `package` and `package.name`."""
     parts = ("majl_hf", *path.relative_to(PACKAGE).with_suffix("").parts)
-    package = parts[:-1]  # of `__init__.py` it is the folder, as of any module
+    package = parts[:-1]  # for `__init__.py` it is the folder, as for any module
     names: set[str] = set()
     for node in import_nodes(path, inside_functions):
         if isinstance(node, ast.Import):
@@ -133,7 +133,7 @@ def test_declared_packages_are_imported():
 
 
 def test_the_reach_of_an_import_is_followed():
-    # Guards the two tests above against finding nothing.
+    # Makes sure that the two tests above find something.
     assert PACKAGE / "models" / "modeling_majl.py" in reached_files("majl_hf.models.pipeline_majl")
     assert "soxr" in distributions(set().union(*(imported_modules(path) for path in reached_files("majl_hf.audio"))))
 

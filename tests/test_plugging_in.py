@@ -28,7 +28,7 @@ def test_the_package_is_the_printed_one():
 
 
 def test_every_block_runs(tmp_path, monkeypatch):
-    """Of the plug-in only its import: a package from outside, with no edit to this one."""
+    """Only the plug-in's import is needed: a package from outside, without changes to this one."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     for block in blocks("python"):

@@ -1,11 +1,11 @@
-"""A table of all parts that come with the package: parameters, work, and on demand speed.
+"""A table of all parts that come with the package: parameters, work and, on request, speed.
 
     python scripts/experiments/backbone_table.py          # model_cards/backbones.md and its results
     python scripts/experiments/backbone_table.py --speed  # with the real-time factor of a forward pass here
 
 Work is in GMAC per second of audio: billions of multiply-adds of a forward pass over ten seconds, divided by ten,
-without the Fourier transforms. Speed is measured anew for all parts or kept from the last time; measure it on an idle
-machine, with torch's own number of threads. Quality is that of the pairs that ablations trained, from
+without the Fourier transforms. Speed is either measured for all parts or kept from the last time; measure it on an idle
+machine, with torch's default number of threads. Quality is that of the pairs that ablations trained, from
 `results/ablation_*.json`.
 """
 
@@ -35,7 +35,7 @@ TITLES = {"separator": "Separators", "pitch_estimator": "Pitch estimators"}
 
 
 def measure(speed: bool, before: dict) -> dict:
-    """All facts; speeds are those of `before` unless they are asked for."""
+    """All facts; speeds are those of `before` unless `speed` is set."""
     known = {fact["name"]: fact for fact in before.get("presets", [])}
     presets = []
     for fact in describe_presets():
@@ -71,8 +71,8 @@ def gmac_per_second(name: str) -> float:
 
 @contextlib.contextmanager
 def _runs_without_values():
-    """Stand-ins for what cannot be asked of tensors without values: `istft`, which looks at them, and autocast, which
-    does not know their device."""
+    """Stand-ins for functions that fail on tensors without values: `istft`, which reads them, and autocast, which does
+    not support their device."""
     with (
         mock.patch.object(torch, "istft", _istft_shape),
         mock.patch.object(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext()),
@@ -82,13 +82,13 @@ def _runs_without_values():
 
 
 def _istft_shape(spectrum: torch.Tensor, *args, length: int, **kwargs) -> torch.Tensor:
-    """Shape of what `torch.istft` returns, which looks at values that are not there."""
+    """Shape of the output of `torch.istft`, which itself would read values."""
     return spectrum.real.new_zeros(*spectrum.shape[:-2], length)
 
 
 def _count_instead(layer: torch.nn.RNNBase) -> list[int]:
-    """Let a recurrent layer return nothing but a shape, and note its multiply-adds in the list that is returned: every
-    weight is used once a step. Counted step by step it would take minutes, and a fused kernel is not counted at all."""
+    """Let a recurrent layer return only a shape, and append its multiply-adds to the returned list: every weight is
+    used once per step. Counting step by step would take minutes, and a fused kernel is not counted at all."""
     num_weights = sum(parameter.numel() for key, parameter in layer.named_parameters() if key.startswith("weight"))
     num_outputs = layer.hidden_size * (2 if layer.bidirectional else 1)
     counts = []
@@ -103,7 +103,7 @@ def _count_instead(layer: torch.nn.RNNBase) -> list[int]:
 
 def real_time_factor(name: str, num_passes: int = 3) -> float:
     """Seconds of computing for each second of audio, the fastest of `num_passes` forward passes on random weights with
-    torch's current number of threads. Says something only where the machine is idle."""
+    torch's current number of threads. Meaningful only on an idle machine."""
     torch.manual_seed(0)
     part = AutoModel.from_config(preset_config(name)).eval()
     audio = 0.1 * torch.randn(_input_shape(part))
@@ -157,8 +157,8 @@ def part_cells(fact: dict) -> list[str]:
 
 
 def pairs_page(ablations: list[dict]) -> list[str]:
-    """Lines on the pairs of parts that ablations trained, with naive joint training and with full MAJL, on validation
-    clips."""
+    """Lines about the pairs of parts that ablations trained, with naive joint training and with full MAJL, on
+    validation clips."""
     rows = []
     for results in ablations:
         cells = results["splits"].get("validation", {"cells": {}})["cells"]

@@ -1,10 +1,10 @@
-"""Does the pitch of a corpus land where its label says? An independent tracker listens to the vocals of its rows.
+"""Check that a corpus's pitch labels are aligned in time, by an independent tracker on the vocals of its rows.
 
     python scripts/experiments/check_alignment.py runs/data/mir1k --clips 100 --output alignment.json
 
 For `--clips` rows, evenly spread over all that have vocals and a pitch label, prints the raw pitch accuracy (RPA) of
-swift-f0 (`pip install --no-deps swift-f0`) against the label, as it stands and moved by whole label frames either way.
-A label that is right scores highest where it stands; the exit code is 1 where it does not.
+swift-f0 (`pip install --no-deps swift-f0`) against the label, unchanged and shifted by whole label frames either way.
+A correct label scores highest unchanged; otherwise the exit code is 1.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SHIFTS = (-2, -1, 0, 1, 2)  # label frames
 
 
 def shifted_rpa(track: Track, tracker: Callable[[np.ndarray, int], PitchTrack]) -> dict[int, float] | None:
-    """RPA by the number of frames that the label is moved later; None without a voiced frame."""
+    """RPA by the number of frames by which the label is delayed; None without a voiced frame."""
     vocals = track.part("vocals")
     estimate = tracker(vocals.read(0, vocals.num_samples).mean(axis=0), track.sampling_rate)
     label, rpa = track.label, {}
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         labelled = [row for row in scan_folders(options.folder) if row.has_labelled_vocals]
         if not labelled:
-            raise MajlError(f"{options.folder} has no row with vocals and a pitch label; give a corpus that has.")
+            raise MajlError(f"{options.folder} has no row with vocals and a pitch label; give another corpus.")
         tracker = SwiftTracker()
         with RowReader() as reader:
             rows = [shifted_rpa(reader.track(row), tracker) for row in evenly_spread(labelled, options.clips)]

@@ -1,4 +1,4 @@
-"""Markdown that the studies' cards share: tables, and means with their intervals."""
+"""Markdown shared by the experiments' cards: tables, and means with their intervals."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]
 def with_interval(
     mean: float, low: float | None, high: float | None, scale: float = 1.0, form: str = ".1f", unit: str = ""
 ) -> str:
-    """`mean unit [low, high]`, times `scale` and formatted by `form`; without the interval where there is none."""
+    """`mean unit [low, high]`, times `scale` and formatted by `form`; without the interval if there is none."""
     text = f"{scale * mean:{form}}{unit}"
     return text if low is None else f"{text} [{scale * low:{form}}, {scale * high:{form}}]"

@@ -7,11 +7,11 @@
         --seconds 60 --delay-ms 100
 
 An independent tracker (swift-f0, `pip install swift-f0`) reads the vocals: the corpus's own, or NAME.vocals.* in the
-folder SEPARATED, as `majl separate` writes them. A frame in a note is confirmed where the tracker finds it voiced and
-within 50 cents of the note (modulo an octave where the label's octave is unreliable), a frame in a gap where it finds
-it unvoiced. Printed are shares of frames by distance to the nearest border of a note, with 95 % intervals from drawing
-the recordings again, the agreement of pitches when the label is shifted in time, and of each recording the shift that
-agrees best and how many cents the label is above what is sung. The corrections in `corpora/ssvd.py` and
+folder SEPARATED, as `majl separate` writes them. A frame in a note is confirmed if the tracker finds it voiced and
+within 50 cents of the note (modulo an octave where the label's octave is unreliable), a frame in a gap if it finds it
+unvoiced. Prints the shares of frames by distance to the nearest border of a note, with 95 % bootstrap intervals over
+recordings, the agreement of pitches when the label is shifted in time, and for each recording the shift that agrees
+best and how many cents the label is above the sung pitch. The corrections in `corpora/ssvd.py` and
 `corpora/ultrastar.py` are medians of these over training recordings: `--exclude` leaves the others out.
 """
 
@@ -36,7 +36,7 @@ READERS = {"ssvd": load_ssvd, "ultrastar": partial(load_ultrastar, delay_s=0.0)}
 EDGES_S = (0.0, 0.02, 0.05, 0.1, np.inf)  # of the bins of distance
 SHIFTS_S = np.arange(-20, 21) * 0.01
 MAX_CENTS = 300  # beyond, the tracker follows something else
-SETTLED_S = 0.1  # from the borders of a note on, its pitch is held
+SETTLED_S = 0.1  # distance from a note's borders beyond which its pitch is steady
 DRAWS = 1000
 
 
@@ -56,7 +56,7 @@ def measure(
 
     Returns:
         `(frames, shifts, cents)`: frames of shape (in note or gap, bin, confirmed or all), shifts of shape (shift, same
-        pitch or both voiced), cents that the label is above what is sung, median over the middle of notes.
+        pitch or both voiced), cents that the label is above the sung pitch, median over the middle of notes.
     """
     heard = tracker(vocals.read(0, vocals.num_samples).mean(axis=0), vocals.sampling_rate)
     times_s, tracker_hz = heard.times_s - delay_s, np.where(heard.voiced, heard.f0_hz, 0.0)
@@ -82,7 +82,7 @@ def measure(
 
 
 def median(values: np.ndarray) -> str:
-    """The median of one value a recording with its interval."""
+    """The median of one value per recording with its interval."""
     drawn = np.median(np.random.default_rng(0).choice(values, (DRAWS, len(values))), axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return f"{np.median(values):.1f} [{low:.1f}, {high:.1f}], from {min(values):.1f} to {max(values):.1f}"
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--vocals", type=Path, help="folder with NAME.vocals.* of each recording")
     parser.add_argument("--exclude", nargs="+", default=[], metavar="GLOB", help="names of recordings to leave out")
     parser.add_argument("--as-published", action="store_true", help="SSVD's notes without this package's correction")
-    parser.add_argument("--limit", type=int, help="take this many recordings, evenly over the corpus")
+    parser.add_argument("--limit", type=int, help="use this many recordings, evenly spread over the corpus")
     parser.add_argument("--seconds", type=float, default=np.inf, help="of each recording")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="of the labels, which are read as written")
     args = parser.parse_args()

@@ -1,17 +1,17 @@
-"""How good are pseudo labels, and are their confidences worth anything? Measured where the truth is known.
+"""Measure the quality of pseudo labels, and how well their confidences predict errors, on labelled data.
 
     python scripts/experiments/measure_pseudo_labels.py --rows runs/data/mir1k --split validation --clips 20 \\
         --output model_cards/results/pseudo_labels.json
 
-Takes rows that have everything (label kind "full"), hides what they know and labels them as `majl label` would:
+Takes fully labelled rows (label kind "full"), hides their labels and labels them as `majl label` would:
 
     pitch    read from the clean vocals by each of --pitch-teachers: accuracy of frames by their confidence
     vocals   estimated from the mixture by each of --vocals-teachers, judged by the human pitch label through --guide:
              SDR of each second by its confidence
 
-Writes JSON and, beside it, the same as tables in markdown. Intervals are 95 % bootstraps over songs. A checkpoint knows
-the singers that it was trained on, so figures are honest on validation rows only; test rows are for the final report
-and are refused here.
+Writes JSON and, beside it, the same as tables in Markdown. Intervals are 95 % bootstraps over songs. A checkpoint does
+better on the singers that it was trained on, so only validation rows give unbiased figures; test rows are for the final
+report and are refused here.
 """
 
 import argparse
@@ -47,7 +47,7 @@ from majl_hf.system.provenance import code_revision, package_versions
 
 SETTINGS = LabellingConfig()
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-QUIET_DBFS = -45.0  # seconds whose true vocals are below have no SDR worth the name
+QUIET_DBFS = -45.0  # seconds whose true vocals are below this have no meaningful SDR
 Frames = dict[str, np.ndarray]
 
 
@@ -59,7 +59,7 @@ def choose_tracks(folder: str, split: str, num_clips: int | None) -> list[Track]
 
 
 def pitch_frames(track: Track, teacher: PitchTeacher) -> tuple[Frames, dict | None]:
-    """Confidences and rightness at the frames of the true label, and the clip's melody scores."""
+    """Confidences and correctness at the frames of the true label, and the clip's melody scores."""
     vocals = track.part("vocals")
     result = read_pitch(vocals.read(0, vocals.num_samples).mean(axis=0), track.sampling_rate, teacher, SETTINGS)
     reading, label = result.reading, track.label
@@ -87,7 +87,7 @@ def vocals_seconds(track: Track, teacher: VocalsTeacher, guide: PitchTeacher) ->
     num_seconds = num_samples // rate
 
     def energy(signal: np.ndarray) -> np.ndarray:
-        """Of each second."""
+        """Energy of each second."""
         whole = signal[:, : num_seconds * rate].reshape(len(signal), num_seconds, rate)
         return np.square(whole, dtype=np.float64).sum(axis=(0, 2))
 
@@ -123,7 +123,7 @@ def measure_pitch(tracks: list[Track], teacher: PitchTeacher) -> dict:
         "pitch_accuracy_of_voiced": calibration_curve(voiced["confidence"], voiced["pitch_right"], voiced["song"]),
         "kept_above": kept_above(frames["confidence"], frames["right"], frames["song"], THRESHOLDS),
         "calibration_error": calibration_error(frames["confidence"], frames["right"]),
-        # Is the product better than its factors? Probability that a right frame has more of it than a wrong one.
+        # To compare the product with its factors: probability that it is higher in a right frame than in a wrong one.
         "ranking": {name: ranking(frames[name], frames["right"]) for name in factors},
         "ranking_of_voiced": {name: ranking(voiced[name], voiced["right"]) for name in factors},
     }
@@ -210,7 +210,7 @@ def as_markdown(result: dict) -> str:
 
 
 def _kept(rows: list[dict], what: str, mean: str, scale: float, form: str) -> list[str]:
-    """The table of what thresholds keep."""
+    """The table of what is kept by each threshold."""
     return table(
         ["kept above", f"share of {what}, %:", mean],
         [[f"{row['threshold']:.1f}", f"{100 * row['share']:.1f}", _row(row, scale, form)] for row in rows],
@@ -233,11 +233,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", required=True, help="built corpus with rows of kind 'full'")
     parser.add_argument("--split", default="validation")
-    parser.add_argument("--clips", type=int, help="take this many, evenly spread over the split; all by default")
+    parser.add_argument("--clips", type=int, help="use this many, evenly spread over the split; all by default")
     parser.add_argument("--pitch-teachers", nargs="*", default=["majl-base"], metavar="NAME")
     parser.add_argument("--vocals-teachers", nargs="*", default=["majl-base"], metavar="NAME")
     parser.add_argument("--guide", default="majl-base", metavar="NAME", help="pitch teacher that judges vocals")
-    parser.add_argument("--note", default="", help="a sentence that goes into the result, such as what a teacher knew")
+    parser.add_argument("--note", default="", help="a sentence for the result, such as a teacher's training data")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
     options = parser.parse_args(arguments)
     try:

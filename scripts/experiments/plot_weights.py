@@ -1,8 +1,8 @@
-"""Draw the weights that DWHS gives to a recording: where the separation is blamed, and where the pitch is hard.
+"""Plot the weights that DWHS gives to a recording: where the separation is blamed, and where the pitch is hard.
 
     python scripts/experiments/plot_weights.py --rows runs/data/mir1k --split validation --output weights.png
 
-Three pictures of the first seconds of one recording (of `--row`, or the one with the most blame among twenty that are
+Three plots of the first seconds of one recording (of `--row`, or the one with the most blame among twenty that are
 evenly spread over the split): the estimated vocals with the label, the agreement of the label with the pitch read from
 the estimated and from the clean vocals, and the weights of both losses. Prints the shares of frames that are blamed on
 the separation and that are hard. Needs matplotlib: pip install 'majl_hf[plot]'
@@ -30,7 +30,7 @@ RED, BLUE, GREEN, CYAN = "#d1495b", "#3066be", "#2a9d4e", "#35e0ff"
 
 
 def read_item(model: MajlModel, track: Track) -> dict[str, torch.Tensor]:
-    """The batch of one item that the start of a track with stems and a pitch label is, unchanged."""
+    """A batch of one item: the unchanged start of a track with stems and a pitch label."""
     config = model.config
     num_samples = round(min(DURATION_S, track.duration_s) * config.sampling_rate)
     vocals, accompaniment = (
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--model", default="majl-base", help="shipped name, folder or Hub id")
     parser.add_argument("--rows", required=True, metavar="DIR", help="built corpus with rows of kind full")
     parser.add_argument("--split", default="validation")
-    parser.add_argument("--row", help="id of the row; left out, the one with the most blame")
+    parser.add_argument("--row", help="id of the row; default: the one with the most blame")
     parser.add_argument("--output", type=Path, required=True, metavar="PNG")
     options = parser.parse_args()
 
@@ -96,7 +96,7 @@ def main() -> None:
     if options.row is not None:
         chosen = [tracks[number] for number, info in enumerate(tracks.info) if info.id == options.row]
         if not chosen:
-            parser.error(f"{options.rows}, split {options.split}, has no row {options.row!r}; say {tracks[0].id!r}.")
+            parser.error(f"{options.rows}, split {options.split}, has no row {options.row!r}; try {tracks[0].id!r}.")
     found, blame, hardness = [], [], []
     for track in chosen:
         batch = read_item(model, track)

@@ -1,8 +1,8 @@
-"""How well confidences predict errors on labelled data: how good frames of a given confidence are.
+"""How well confidences predict errors on labelled data.
 
 Conventions
-    Frames (or seconds) of all recordings stand one after the other: `confidence`, `value` (1 for right and 0 for wrong,
-    or a level in dB) and `song`, each of shape (n,). Frames of one song are not independent: intervals are percentile
+    Frames (or seconds) of all recordings are concatenated: `confidence`, `value` (1 for right and 0 for wrong, or a
+    level in dB) and `song`, each of shape (n,). Frames of one song are not independent: intervals are percentile
     bootstraps over songs (`metrics.statistics.bootstrap_interval`), and None for a single song.
 """
 
@@ -19,12 +19,12 @@ NUM_BINS = 10  # of confidence, equal ones of [0, 1]
 
 
 def bins_of(confidence: np.ndarray) -> np.ndarray:
-    """The number of the bin that each confidence is in; 1 is in the last one."""
+    """The bin number of each confidence; 1 is in the last bin."""
     return np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
 
 
 def calibration_curve(confidence: np.ndarray, value: np.ndarray, song: np.ndarray) -> list[dict]:
-    """One dict a bin that is not empty: `low`, `high`, `count`, `num_songs`, `mean_confidence`, `mean` (of the values)
+    """One dict per non-empty bin: `low`, `high`, `count`, `num_songs`, `mean_confidence`, `mean` (of the values)
     and its `interval`."""
     curve = []
     for number in np.unique(bins_of(confidence)):
@@ -60,8 +60,8 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
 
 
 def ranking(confidence: np.ndarray, right: np.ndarray) -> float | None:
-    """Area under the ROC curve: probability that a frame that is right has more confidence than one that is wrong, ties
-    counting half; None where all are right or all wrong."""
+    """Area under the ROC curve: probability that a right frame has more confidence than a wrong one, ties counting
+    half; None if all are right or all wrong."""
     right = np.asarray(right, dtype=bool)
     if right.all() or not right.any():
         return None
@@ -70,7 +70,7 @@ def ranking(confidence: np.ndarray, right: np.ndarray) -> float | None:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's rank correlation of two (n,) arrays; None where one is constant."""
+    """Spearman's rank correlation of two (n,) arrays; None if one is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(spearmanr(first, second).statistic)

@@ -2,10 +2,10 @@
 
     python app.py
 
-The package is on no index. A Space installs requirements.txt before its own files are there, so a wheel cannot be named
-in it; instead the wheel lies beside this file and is unpacked here. An installed package comes first; in a clone of the
-repository its source is taken. `MAJL_MODEL` names another model, `MAJL_MAX_MINUTES` and `MAJL_MAX_MEGABYTES` other
-limits.
+The package is on no index. A Space installs requirements.txt before its own files are there, so that file cannot name a
+wheel; instead the wheel is beside this file and is unpacked here. An installed package takes precedence; in a clone of
+the repository its source is used. `MAJL_MODEL` selects another model, `MAJL_MAX_MINUTES` and `MAJL_MAX_MEGABYTES` set
+the limits.
 """
 
 import atexit
@@ -32,7 +32,7 @@ def find_package() -> None:
         return
     wheels = sorted(HERE.glob("majl_hf-*.whl"))
     if not wheels:
-        sys.exit("app.py: the package majl_hf is not installed, and no majl_hf-*.whl lies beside this file.")
+        sys.exit("app.py: the package majl_hf is not installed, and there is no majl_hf-*.whl beside this file.")
     unpacked = tempfile.mkdtemp(prefix="majl-wheel-")
     atexit.register(shutil.rmtree, unpacked, ignore_errors=True)
     with zipfile.ZipFile(wheels[-1]) as wheel:

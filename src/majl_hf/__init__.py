@@ -1,7 +1,7 @@
 """MAJL: a song in; vocals, accompaniment and the sung pitch out, from one jointly trained model.
 
-Importing this package loads neither torch nor transformers: names are imported when they are first used, and the model
-and its pipeline are registered as soon as transformers looks for them.
+Importing this package loads neither torch nor transformers: names are imported on first use, and the model and its
+pipeline are registered as soon as transformers looks for them.
 """
 
 import importlib

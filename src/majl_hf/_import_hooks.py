@@ -1,9 +1,9 @@
-"""What happens when others are imported later: `import majl_hf` itself loads neither torch nor transformers.
+"""Import hooks for other packages, because `import majl_hf` itself loads neither torch nor transformers.
 
 - transformers' modules in which models and pipelines are looked up: ours are registered there (`_registration`).
-- `torchaudio`, whose wheels link against CUDA's runtime: beside a CPU-only torch its import raises `OSError`, and
-  transformers, which imports it wherever it is installed, fails with it. Only the compiled extension is affected
-  (forced alignment and the RNN-T loss), so a stand-in for that one module makes everything else work.
+- `torchaudio`, whose wheels link against CUDA's runtime: with a CPU-only torch its import raises `OSError`, and
+  transformers, which imports it if it is installed, fails with it. Only the compiled extension is affected (forced
+  alignment and the RNN-T loss), so a stand-in for that one module makes everything else work.
 
 Modules of transformers and of `majl_hf.models` import each other while they are half imported, so the registration
 waits for the end of the outermost import among them.
@@ -35,7 +35,7 @@ _importing = _Importing()
 
 
 def install() -> None:
-    """Watch the imports from now on; what was imported before is served at once. Further calls do nothing."""
+    """Watch the imports from now on; modules imported earlier are handled at once. Further calls do nothing."""
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _Finder())
@@ -48,7 +48,7 @@ def _register() -> None:
 
 
 class _Finder:
-    """Finds watched modules by the finders behind it, and wraps their loaders."""
+    """Finds watched modules by the finders after it, and wraps their loaders."""
 
     def find_spec(self, name, path=None, target=None):
         if not f"{name}.".startswith(_WATCHED):
@@ -63,7 +63,7 @@ class _Finder:
 
 
 class _Loader:
-    """Loads a module by its own loader, which is all that the module knows of afterwards."""
+    """Loads a module by its own loader, which is the one that the module refers to afterwards."""
 
     def __init__(self, loader):
         self._loader = loader
@@ -109,4 +109,4 @@ def _load_torchaudio(loader, module) -> None:
 
 
 def _unavailable(*_args, **_kwargs):
-    raise RuntimeError("torchaudio's compiled extension does not load beside this build of torch.")
+    raise RuntimeError("torchaudio's compiled extension does not load with this build of torch.")

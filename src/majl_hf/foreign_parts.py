@@ -1,11 +1,11 @@
 """Models of other packages as parts, each imported when it is built: Open-Unmix, torchcrepe, swift-f0.
 
-    open-unmix    separator, `pip install openunmix`: trainable; weights from a file of one's own
+    open-unmix    separator, `pip install openunmix`: trainable; weights from your own file
     torchcrepe    pitch estimator, `pip install torchcrepe`: trainable, the published weights
     swift-f0      pitch estimator, `pip install swift-f0`: ONNX only, so it is frozen; train the separator before it
 
-They show how `models/foreign_majl.py` is used, each in a few lines. CREPE is also a part of this package's own, which
-`crepe_from_torchcrepe` gives the same weights.
+They show how `models/foreign_majl.py` is used, each in a few lines. This package also has its own CREPE;
+`crepe_from_torchcrepe` builds it with the same weights.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from .models.stft_majl import istft, stft
 
 SWIFT_HOP = 256  # samples
 SWIFT_GRID = {"sampling_rate": 16_000, "hop_length": SWIFT_HOP, "first_bin_hz": 46.875, "num_bins": 331}
-# The package states 2815 samples to each side; it calls a frame silent by the samples of its own hop.
+# The package states 2815 samples to each side; whether a frame is silent depends on the samples of its hop only.
 SWIFT_CONTEXT = 2815 + SWIFT_HOP
 
 
@@ -32,7 +32,7 @@ def _package(module: str, distribution: str):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"This part is that of the package {distribution}: pip install {distribution}.") from error
+        raise ImportError(f"This part needs the package {distribution}: pip install {distribution}.") from error
 
 
 class OpenUnmixVocals(nn.Module):
@@ -45,7 +45,7 @@ class OpenUnmixVocals(nn.Module):
         self.network = network(n_fft // 2 + 1, nb_channels=num_channels, hidden_size=hidden_size)
         if weights is not None:
             published = torch.load(weights, map_location="cpu", weights_only=True)
-            # The published files hold the window of the STFT beside the network.
+            # The published files contain the STFT's window in addition to the network.
             missing = self.network.load_state_dict(published, strict=False).missing_keys
             if missing:
                 raise ValueError(f"{weights} lacks {missing}; the weights of an OpenUnmix network are needed.")
@@ -86,18 +86,17 @@ def crepe_from_torchcrepe(
 
     Args:
         capacity: `"full"` or `"tiny"`.
-        folder: Folder with `full.pth` and `tiny.pth`; where left out, that of the installed package, which is not
-            imported.
-        config_arguments: Further arguments of `CrepeConfig`, say `hop_length`.
+        folder: Folder with `full.pth` and `tiny.pth`; by default that of the installed package, which is not imported.
+        config_arguments: Further arguments of `CrepeConfig`, such as `hop_length`.
 
     Raises:
         ImportError: the package is not installed.
-        ValueError: it has no weights of that capacity.
+        ValueError: the folder has no weights of that capacity.
     """
     if folder is None:
         found = importlib.util.find_spec("torchcrepe")
         if found is None:
-            raise ImportError("The weights are those of the package torchcrepe: pip install torchcrepe.")
+            raise ImportError("The weights come with the package torchcrepe: pip install torchcrepe.")
         folder = Path(found.origin).parent / "assets"
     path = Path(folder) / f"{capacity}.pth"
     if capacity not in CHANNEL_MULTIPLIERS or not path.is_file():
@@ -111,7 +110,7 @@ def crepe_from_torchcrepe(
             state[f"head.{kind}"] = tensor
         else:
             index, part = int(module[len("conv")]) - 1, "norm" if module.endswith("_BN") else "conv"
-            # Its convolutions are two-dimensional, over one column.
+            # The package's convolutions are two-dimensional, over a single column.
             is_kernel = part == "conv" and kind == "weight"
             state[f"layers.{index}.{part}.{kind}"] = tensor[..., 0] if is_kernel else tensor
     model.load_state_dict(state)
@@ -119,8 +118,8 @@ def crepe_from_torchcrepe(
 
 
 def tracked_logits(f0_hz: torch.Tensor, confidence: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
-    """Logits on the grid of `config` for a tracker that returns one pitch a frame: the target of the pitch loss, with
-    the confidence as its peak.
+    """Logits on the grid of `config` for a tracker that returns one pitch per frame: the target of the pitch loss,
+    with the confidence as its peak.
 
     Args:
         f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): above 0.
@@ -141,7 +140,7 @@ class SwiftTracker:
         self.config = ForeignPitchEstimatorConfig(**SWIFT_GRID)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
-        # One hop of silence behind: the package returns a frame a whole hop, the contract one more.
+        # Append a hop of silence: the package returns one frame per whole hop, the contract requires one more.
         padded = nn.functional.pad(waveform.float().cpu(), (0, SWIFT_HOP))
         tracks = [self.detector.detect(item.numpy(), 16_000) for item in padded]
         f0_hz = torch.stack([torch.from_numpy(track.pitch_hz) for track in tracks]).float()

@@ -32,7 +32,7 @@ def data(majl):
 
 @pytest.fixture
 def arguments(tmp_path):
-    """Of a build in this process; a shard holds two recordings."""
+    """Arguments of a build in this process, with two recordings per shard."""
     source = write_voices(tmp_path / "voices")
     options = ["--option", "licence=CC0-1.0", "--option", "corpus=mine", "--shard-minutes", 2 / 60, "--processes", 1]
     return ["build", "voices", "--source", source, "--out", tmp_path / "out", *options]

@@ -1,4 +1,4 @@
-"""`majl demo`: wrong usage in one line, and a server that ends in good order."""
+"""`majl demo`: wrong usage in one line, and a server that shuts down cleanly."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the file that is being written leaves nothing, what was done stays."""
+"""Ctrl-C and SIGTERM: nothing is left of the file being written, finished files stay."""
 
 import os
 import signal

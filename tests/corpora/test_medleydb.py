@@ -1,4 +1,4 @@
-"""MedleyDB: voices told from instruments by metadata, and whose melody MELODY1 is."""
+"""MedleyDB: voices distinguished from instruments by metadata, and whose melody MELODY1 is."""
 
 import csv
 

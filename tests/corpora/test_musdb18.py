@@ -18,7 +18,7 @@ VALIDATION = "James May - On The Line"
 
 
 def write_stem_mp4(path: Path, names=STREAMS) -> Path:
-    """Half a second of stereo AAC, a tone a stream; the right channel is half as loud."""
+    """Half a second of stereo AAC, one tone per stream; the right channel is half as loud."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tones = [tone(HZ[name], 0.5, RATE) for name in names]
     write_aac(path, [np.stack([audio, audio / 2]) for audio in tones], bit_rate=192_000)
@@ -111,7 +111,7 @@ def stempeg_example() -> Path:
         return Path(os.environ["MAJL_STEM_MP4"])
     spec = importlib.util.find_spec("stempeg")
     if spec is None:
-        pytest.skip("stempeg, whose wheel holds an excerpt of MUSDB18, is not installed; or set MAJL_STEM_MP4")
+        pytest.skip("stempeg, whose wheel contains an excerpt of MUSDB18, is not installed; or set MAJL_STEM_MP4")
     return next(Path(spec.origin).parent.rglob("*.stem.mp4"))
 
 
@@ -123,8 +123,8 @@ def test_a_real_file(tmp_path):
     assert (track.sampling_rate, track.vocals.num_channels) == (44100, 2) and 6.0 < track.duration_s < 6.2
     vocals, accompaniment = (p.read(0, p.num_samples) for p in (track.vocals, track.accompaniment))
     mixture = open_streams(path)["mixture"].read(0, vocals.shape[1])
-    # Streams start together: the sum of the stems is near the mixture (15 dB below it lies what was done to the mixture
-    # after mixing), and nearest at no offset.
+    # Streams start together: the sum of the stems is close to the mixture (mastering changed it by -15 dB) and closest
+    # without an offset.
     total = vocals + accompaniment
     errors = [np.mean((mixture - np.roll(total, shift, axis=1)) ** 2) for shift in (-8, -1, 0, 1, 8)]
     assert int(np.argmin(errors)) == 2 and errors[2] < 0.04 * np.mean(mixture**2)

@@ -1,4 +1,4 @@
-"""The registry: every corpus is complete, and its card has something to say."""
+"""The registry: every corpus is complete, and has a title, licence and documentation for its card."""
 
 import inspect
 

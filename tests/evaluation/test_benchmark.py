@@ -57,7 +57,7 @@ def test_functions_run_in_a_process_of_their_own(benchmark, tmp_path):
 def test_speed_and_memory_are_written_beside_other_sections(
     benchmark, tiny_model_folder, tmp_path, capsys, monkeypatch
 ):
-    # Only the command line runs in a process of its own here: each start costs seconds.
+    # Only the command line runs in its own process here: each start costs seconds.
     monkeypatch.setattr(benchmark, "call", lambda function, *arguments, **_: ({}, function(*arguments)))
     output = tmp_path / "benchmark.json"
     output.write_text('{"training": {"kept": true}}')

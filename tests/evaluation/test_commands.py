@@ -59,8 +59,8 @@ def test_a_folder_that_is_not_there_is_an_error_without_traceback(tmp_path):
     [
         (["evaluate", "--mir1k", "x"], "give --model or --system"),
         (["evaluate", "--system", "mixture"], "give --mir1k, --stems, --stem-file or --rows"),
-        (["evaluate", "--system", "mixture", "--mir1k", "x", "--split", "test"], "belong together"),
-        (["evaluate", "--system", "mixture", "--mir1k", "x", "--split-column", "y"], "belong together"),
+        (["evaluate", "--system", "mixture", "--mir1k", "x", "--split", "test"], "must be given together"),
+        (["evaluate", "--system", "mixture", "--mir1k", "x", "--split-column", "y"], "must be given together"),
         (["evaluate", "--system", "mixture", "--mir1k", "x", "--name", "y"], "exactly one --model"),
         (["evaluate", "--system", "absent", "--mir1k", "x"], "no system 'absent'"),
         (["calibrate", "folder"], "either --mir1k or --rows"),

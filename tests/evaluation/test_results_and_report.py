@@ -1,4 +1,4 @@
-"""The results file, and that a card holds what it says and nothing else."""
+"""The results file, and that a card contains its figures and no others."""
 
 import json
 import math

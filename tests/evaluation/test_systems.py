@@ -1,4 +1,4 @@
-"""What is measured: shapes, bounds, and the published packages where they are installed."""
+"""Systems under test: shapes, bounds, and the published packages if they are installed."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""A matrix of two rows on a corpus of tones: labels taken away song by song, equal budgets, resume, figures, card."""
+"""A matrix of two variants on a corpus of tones: labels removed song by song, equal budgets, resume, figures, card."""
 
 import json
 from pathlib import Path
@@ -26,10 +26,10 @@ SAVE_STEPS = 2
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory) -> tuple[str, str]:
-    """Eight songs of tones with everything known, and two other ones to judge by."""
+    """Eight fully labelled songs of tones, and two others for validation."""
     folder = tmp_path_factory.mktemp("corpora")
     rows = make_rows({"full": 10}, duration_s=1.5)
-    for row in rows:  # too few voiced frames to tell swapped stems, as which an untrained separator's would be refused
+    for row in rows:  # too few voiced frames for the check that would refuse an untrained separator's stems as swapped
         row["f0_hz"] = np.where(np.arange(len(row["f0_hz"])) % 10 == 5, row["f0_hz"], 0.0).astype(np.float32)
     return str(write_built(folder / "songs", rows[:8], num_shards=2)), str(write_built(folder / "judged", rows[8:]))
 
@@ -134,7 +134,7 @@ def test_labels_are_taken_away(corpora, tmp_path):
                 for audio in (row["mixture"], old["vocals"], old["accompaniment"])
             )
             assert np.array_equal(mixture, sum(parts))
-    # It is made once, and refused where another one is asked for.
+    # It is made once, and refused if other settings are requested.
     written = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "reduced").rglob("*"))
     assert make_reduced_corpus(config) == facts
     assert written == sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "reduced").rglob("*"))
@@ -184,7 +184,7 @@ def of_naive(train: dict) -> dict:
         ({"train": {"data": {"segment_samples": 8000}}}, "sets data.segment_samples"),
         ({"train": {"early_stopping_evaluations": 1}}, "sets early_stopping_evaluations"),
         ({"budget": {"steps": 1}}, "stage 'stage_1': arguments: max_steps is 0"),
-        ({"main": "ful_majl"}, "no row 'ful_majl'"),
+        ({"main": "ful_majl"}, "no variant 'ful_majl'"),
         ({"seeds": [1, 1]}, "one twice"),
         ({"start": {"model": "majl-base"}}, "starts from `model`, or else from both"),
         (of_naive({"data": {"sources": [{"kind": "rows", "folder": "@redused"}]}}), "'@redused'; .* are none"),
@@ -218,7 +218,7 @@ def test_the_configurations_can_be_read():
     for name, config in configs.items():
         assert config.name == name and len(config.seeds) >= 3
         for cell in config.cells:
-            plan_run(config, cell, config.seeds[0])  # every row makes valid stages
+            plan_run(config, cell, config.seeds[0])  # every variant makes valid stages
             assert config.spent(cell, 16000)["steps"] in (0, config.budget.steps)
         assert config.target == {"sdr_db": 0.92, "rpa": 0.0271}
     small, extending = configs["small"], configs["small_long"]
@@ -310,7 +310,7 @@ def test_a_matrix_is_trained_resumed_and_reported(
     assert not list((tmp_path / "whole").rglob("checkpoint-*"))
     assert "### Validation" in (tmp_path / "card.md").read_text()
 
-    # The same in parts: it dies in the middle of the last stage, then the command is given again.
+    # The same in parts: it stops in the middle of the last stage, then the command is run again.
     parts = load(values_at("parts"), tmp_path / "parts.yaml")
     calls = []
 
@@ -328,7 +328,7 @@ def test_a_matrix_is_trained_resumed_and_reported(
     run = plan_run(parts, "full_majl", 1)
     assert [path.name for path in (run.folder / "stage_2").glob("checkpoint-*")] == [f"checkpoint-{SAVE_STEPS}"]
     assert run_matrix(parts, list(parts.cells), parts.seeds, test=True) == []
-    assert len(calls) == 4 and calls[2] == calls[3]  # the finished stages are passed over
+    assert len(calls) == 4 and calls[2] == calls[3]  # the finished stages are skipped
     assert read_record(run)["stages"]["stage_2"]["resumed_from"] == f"checkpoint-{SAVE_STEPS}"
     for cell in ("naive_joint", "full_majl"):
         one, other = (plan_run(config, cell, 1) for config in (whole, parts))
@@ -340,7 +340,7 @@ def test_a_matrix_is_trained_resumed_and_reported(
     expected = results["splits"]["validation"]["cells"]
     assert json.loads(json.dumps(again["splits"]["validation"]["cells"])) == expected
 
-    # Other settings are refused in the same folder; a folder that another process holds is passed over.
+    # Other settings are refused in the same folder; a folder that another process has locked is skipped.
     changed = merged(values_at("parts"), of_naive({"weighting": {"strategy": "focal"}}))
     with pytest.raises(ConfigError, match="was made with other settings"):
         run_matrix(load(changed, tmp_path / "changed.yaml"), ["naive_joint"], [1])
@@ -358,7 +358,7 @@ def test_the_plan_is_printed(values, tmp_path, load_script, capsys, monkeypatch)
     assert "full_majl: 4 + 4 steps, 16 items" in printed and "naive_joint" not in printed
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["reduced"]
     assert script.main([str(path), "--cells", "naiv"]) == 1
-    assert "no row 'naiv'" in capsys.readouterr().err
+    assert "no variant 'naiv'" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert script.main([str(path)]) == 1
     assert "runs in one process" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""scripts/experiments/check_alignment.py tells labels that fit from labels that are a frame off."""
+"""scripts/experiments/check_alignment.py distinguishes correct labels from labels that are a frame off."""
 
 import json
 

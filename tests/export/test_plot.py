@@ -1,4 +1,4 @@
-"""The picture: what it shows is at the right place, and odd input does not break it."""
+"""The plot: everything is at the right place, and unusual input does not break it."""
 
 import builtins
 

@@ -1,4 +1,4 @@
-"""A Hub of our own, and a process that talks to it."""
+"""A local Hub, and a process that talks to it."""
 
 import os
 import sys

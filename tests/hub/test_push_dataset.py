@@ -1,4 +1,4 @@
-"""A built corpus goes to the Hub and comes back: by id, streamed, by revision; what may not be passed on stays here."""
+"""A built corpus goes to the Hub and comes back: by id, streamed, by revision; without rows that must not be shared."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def test_reports_stay_here_and_the_card_says_what_they_say(hub, hub_client, tmp_
     files = hub.files("datasets", "tester/pseudo")
     card = files["README.md"].decode()
     assert "pseudo-labelled" in card and "Made by a teacher." in card
-    assert "Rows that may not be passed on are not here (1 of `mir1k`)" in card
+    assert "Rows that may not be passed on are left out (1 of `mir1k`)" in card
     assert files["confidences.png"] == b"picture"
 
     combined = write_built(tmp_path / "combined", tracks())
@@ -74,7 +74,7 @@ def test_reports_stay_here_and_the_card_says_what_they_say(hub, hub_client, tmp_
     (combined / "combine.json").write_text(json.dumps(facts))
     push_songs(hub_client, combined, "tester/combined")
     card = hub.files("datasets", "tester/combined")["README.md"].decode()
-    assert "Combined by `majl_hf` 0" in card and "The report named here stays with whoever made" in card
+    assert "Combined by `majl_hf` 0" in card and "The report named here is not published" in card
     for kind, id in hub.repositories:
         assert not any(b"mir1k/" in content for content in hub.files(kind, id).values())
 
@@ -91,7 +91,7 @@ def test_load_by_id_stream_and_by_revision(hub, hub_client, tmp_path):
     of_branch = {"train": facts(rows, "own/z")}
     assert hub_client.run(LOAD, path="tester/revised") == [of_main, of_main]
     assert hub_client.run(LOAD, path="tester/revised", revision="v2") == [of_branch, of_branch]
-    # On the main branch, too, shards of an earlier upload are gone, but its revision still has them.
+    # On the main branch also, shards of an earlier upload are gone, but its revision still has them.
     push_songs(hub_client, fewer, "tester/revised")
     assert hub_client.run(LOAD, path="tester/revised", revision=first) == [of_main, of_main]
     assert hub_client.run(LOAD, path="tester/revised") == [of_branch, of_branch]
@@ -149,7 +149,7 @@ def test_command_line_says_what_is_left_out(tmp_path):
     folder = write_built(tmp_path / "built", tracks())
     result = CliRunner().invoke(app, ["push", "dataset", "tester/songs", str(folder), "--dry-run"])
     assert result.exit_code == 0, result.output
-    assert "left out: 1 rows of mir1k, which may not be passed on" in result.stderr
+    assert "left out: 1 rows of mir1k, which must not be redistributed" in result.stderr
     assert "3 files" in result.stdout and "2 rows would go to the private dataset tester/songs" in result.stdout
     folder = write_built(tmp_path / "nothing", [make_track("mir1k/x")])
     result = CliRunner().invoke(app, ["push", "dataset", "tester/songs", str(folder), "--dry-run"])

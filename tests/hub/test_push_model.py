@@ -1,4 +1,4 @@
-"""A model goes to the Hub and comes back: by id, by revision, offline, without the package; what breaks off goes on."""
+"""A model goes to the Hub and comes back: by id, by revision, offline, without the package; failed uploads resume."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from local_hub import TOKEN
 from without_package import WITHOUT_PACKAGE
 
-# The sum of what a model computes on a fixed input, which tells one set of weights from another.
+# The sum of a model's output for a fixed input, which distinguishes sets of weights.
 FINGERPRINT = """
 import torch
 from majl_hf import MajlModel, load_model
@@ -83,12 +83,12 @@ def test_what_is_uploaded(hub, hub_client, tiny_model_folder):
         assert files["model.safetensors"] == file.read()
     config = json.loads(files["config.json"])
     assert {"AutoConfig", "AutoModel"} <= config["auto_map"].keys()
-    assert "custom_pipelines" not in config  # with it, transformers would run the repository's code also beside ours
+    assert "custom_pipelines" not in config  # else transformers runs the repository's code even with this package
     code = {path.removesuffix(".py") for path in files if path.endswith(".py")}
     needed = {"modeling_majl", "pipeline_majl", "feature_extraction_majl", "streaming_majl"}
     assert needed <= code
     imported = re.findall(r"^\s*from \.(\w+) import", b"\n".join(files.values()).decode("utf-8", "replace"), re.M)
-    assert set(imported) <= code  # whatever it needs of ours came along
+    assert set(imported) <= code  # all of this package's files that it needs were uploaded
     assert not [path for path in files if path.endswith((".bin", ".pt", ".pkl", ".pickle"))]
     assert not [path for path, content in files.items() if tiny_model_folder.encode() in content]
     data = ModelCard(files["README.md"].decode()).data
@@ -108,7 +108,7 @@ def test_comes_back_by_id_by_revision_and_offline(hub, hub_client, tiny_model_fo
     assert hub_client.run(FINGERPRINT, name="tester/there@v2") == changed
     assert hub_client.run(FINGERPRINT, **name, revision=first["commit"]) == expected
 
-    # Another process with the same cache and no network; the card's example, as it stands, in place of code of ours.
+    # Another process with the same cache and no network; it runs the card's example unchanged.
     card = hub.files("models", "tester/there")["README.md"].decode()
     block = re.search(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL).group(1)
     assert 'model="tester/there"' in block
@@ -187,14 +187,14 @@ def test_an_interrupted_upload_goes_on(hub, hub_client, tiny_model_folder):
     hub.fail("POST /api/models/.*/commit/", times=1)  # at the very end
     report = push(hub_client, tiny_model_folder, "tester/broken-off")
     assert hub.repositories["models", "tester/broken-off"].branches["main"] == report["commit"]
-    assert len(uploads(hub)) == 2  # broken off, and whole; not again after the commit that failed
+    assert len(uploads(hub)) == 2  # one failed, one complete; not again after the commit that failed
     assert sum("/commit/" in request for request in hub.requests) == 2
 
 
 def test_a_push_given_again_sends_only_what_is_missing(hub, hub_client, tiny_model_folder):
     hub.fail("POST /api/models/.*/commit/", 503)
     with pytest.raises(
-        ClientError, match=r"PushError: The upload to tester/late failed. The Hub answers 503: it is out"
+        ClientError, match=r"PushError: The upload to tester/late failed. The Hub answers 503: it is down"
     ):
         push(hub_client, tiny_model_folder, "tester/late")
     assert sum("/commit/" in request for request in hub.requests) == 3  # it was tried more than once
@@ -248,7 +248,7 @@ def separate_fails(hub_client, song, match, model="tester/none", **options):
 
 
 def test_a_model_that_cannot_be_had(hub, hub_client, song):
-    """The command line says what the Hub said; from Python the errors are transformers' own, which name the model."""
+    """The command line explains the Hub's error; from Python the errors are transformers' own, which name the model."""
     separate_fails(
         hub_client, song, "'tester/none' cannot be loaded: The Hub answers 404: there is no model tester/none"
     )
@@ -259,7 +259,7 @@ def test_a_model_that_cannot_be_had(hub, hub_client, song):
         hub_client.run(LOAD, pretrained_model_name_or_path="tester/none")
 
     hub.fail(".*", 503)
-    separate_fails(hub_client, song, "The Hub answers 503: it is out of order or busy just now. Try again")
+    separate_fails(hub_client, song, "The Hub answers 503: it is down or overloaded. Try again")
     with pytest.raises(ClientError, match="OSError: We couldn't connect to 'http://127"):
         hub_client.run(LOAD, pretrained_model_name_or_path="tester/none")
     hub.recover()
@@ -277,7 +277,7 @@ def test_pickled_weights_are_not_loaded(hub, hub_client, tiny_model_folder, song
 
 
 def test_what_is_no_model_is_refused(tiny_model_folder, tmp_path):
-    refused("model", "nowhere", "nowhere is no shipped name", licence="mit")
+    refused("model", "nowhere", "nowhere is neither a shipped name", licence="mit")
     refused("model", tiny_model_folder, "is 'model'; it must be OWNER/NAME", repo_id="model", licence="mit")
     refused("model", tiny_model_folder, "is 'me/a b', which the Hub does not allow", repo_id="me/a b", licence="mit")
     refused("model", tiny_model_folder, r"There is no card .*README.md, and a model needs one. Give a licence")

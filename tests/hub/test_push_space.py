@@ -1,4 +1,4 @@
-"""A Space goes to the Hub with the wheel of this package; what the Hub could not run is refused beforehand."""
+"""A Space goes to the Hub with the wheel of this package; a Space that the Hub could not run is refused beforehand."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ README = "---\ntitle: Sing\nemoji: 🎤\ncolorFrom: blue\ncolorTo: pink\nsdk: gr
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A Space's folder, with things that have no business on the Hub, and a wheel beside it."""
+    """A Space's folder, with files that do not belong on the Hub, and a wheel beside it."""
     folder = tmp_path / "space"
     for name, text in {
         "README.md": README,

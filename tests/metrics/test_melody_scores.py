@@ -1,4 +1,4 @@
-"""Golden values of the melody metrics, and that frames meet where they should."""
+"""Golden values of the melody metrics, and the alignment of frames."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def cents(f0_hz, difference):
 
 
 def test_golden_values():
-    # One unsung frame (called unsung); then: right; an octave up; right but called unsung.
+    # One unsung frame, estimated as unsung; then: right; an octave up; right but estimated as unsung.
     scores = melody_scores(TIMES_S, [0, 220, 220, 220], TIMES_S, [100, 220, 440, 221], [False, True, True, False])
     assert scores == pytest.approx({"rpa": 2 / 3, "rca": 1.0, "oa": 1 / 2, "vr": 2 / 3, "vfa": 0.0}, abs=1e-12)
 
@@ -48,7 +48,7 @@ class TestTenMillisecondsOnTwenty:
     label_hz = generator.uniform(100, 800, num_labels) * (generator.random(num_labels) < 0.7)
 
     def estimate(self, shift_frames=0):
-        """Right where frames coincide; two octaves off, and called the opposite, in the frames between."""
+        """Right where frames coincide; two octaves off, and with the opposite voicing, in the frames between."""
         f0_hz = np.full(len(self.grid_s), 2000.0)
         voiced = np.zeros(len(self.grid_s), dtype=bool)
         at = 2 * (np.arange(self.num_labels) + 1) + shift_frames

@@ -1,4 +1,4 @@
-"""The two modules of the `evaluate` library load from their files and say what the plain functions say."""
+"""The two modules of the `evaluate` library load from their files and return the same as the plain functions."""
 
 import doctest
 from pathlib import Path

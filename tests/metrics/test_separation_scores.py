@@ -1,4 +1,4 @@
-"""Golden values of the separation metrics; each can be worked out on paper."""
+"""Golden values of the separation metrics; each can be computed by hand."""
 
 import math
 

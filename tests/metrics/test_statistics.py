@@ -36,7 +36,7 @@ def test_blocks_of_draws_fill_every_resample(monkeypatch):
     values = np.arange(50.0)
     whole = bootstrap_interval(values, num_resamples=1001)
     several_seeds = bootstrap_interval(values.reshape(5, 10), num_resamples=1001)
-    monkeypatch.setattr(statistics, "MAX_DRAWS", 50 * 10)  # ten resamples a block, one left over
+    monkeypatch.setattr(statistics, "MAX_DRAWS", 50 * 10)  # ten resamples per block, one left over
     assert bootstrap_interval(values, num_resamples=1001) == whole
     assert bootstrap_interval(values.reshape(5, 10), num_resamples=1001) == several_seeds
 
@@ -74,7 +74,7 @@ def test_paired_difference_is_tighter_than_the_scores():
 
 
 def test_paired_difference_needs_the_same_clips():
-    with pytest.raises(EvaluationError, match=r"1 clips are in one of the two only.*'b'"):
+    with pytest.raises(EvaluationError, match=r"1 clips are only in one of the two.*'b'"):
         paired_difference({"a": 1.0, "b": 2.0}, {"a": 1.0})
 
 
@@ -104,7 +104,7 @@ def test_a_ratio_of_too_little_is_refused(sums):
 def test_means_and_intervals_by_hand():
     scores = np.array([[1.0, 3.0, 10.0]])
     result = estimate(scores, ["a", "a", "b"])
-    # Two clusters are drawn twice with replacement: a quarter of the resamples holds only the one or the other.
+    # Two clusters are drawn twice with replacement: a quarter of the resamples contains only the one or the other.
     assert (result.mean, result.low, result.high) == (pytest.approx(14 / 3), 2.0, 10.0)
     assert (result.num_clips, result.num_clusters, result.per_seed) == (3, 2, (pytest.approx(14 / 3),))
     # Two seeds and one cluster: the same with seeds.

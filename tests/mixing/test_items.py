@@ -152,7 +152,7 @@ def test_label_times_follow_the_audio(tmp_path):
 @pytest.mark.parametrize("speed", [1.0, 0.83, 1.21])
 @pytest.mark.parametrize(("orig_rate", "target_rate"), [(16000, 44100), (44100, 44100), (48000, 44100)])
 def test_read_segment_is_where_it_says(tmp_path, speed, orig_rate, target_rate):
-    """A slow sine tells the time: sample n must be second `exact_s + n * speed / target_rate` of the file."""
+    """A slow sine shows the time: sample n must be second `exact_s + n * speed / target_rate` of the file."""
     path = write(tmp_path / "tone.wav", tone(100.0, 2.0, orig_rate), orig_rate)
     audio, exact_s = read_segment(AudioPart.open(path), 0.7312, 20000, target_rate, speed)
     assert audio.shape == (1, 20000)
@@ -271,7 +271,7 @@ def test_music_is_unvoiced_everywhere(folders):
 
 def test_untrusted_stems_are_no_background(folders):
     voices = source(folders, "voices")
-    with pytest.raises(ValidationError, match="need something to stand over"):
+    with pytest.raises(ValidationError, match="need an accompaniment"):
         make([voices, source(folders, "stems", vocals_weight=0.5)])
     assert "+stems/" in make([voices, source(folders, "stems", weight=0.0)])[0]["id"]
     with pytest.raises(ConfigError, match=r"All recordings of .*/stems have weight 0"):
@@ -367,7 +367,7 @@ def test_peak_is_limited_for_both_parts_alike(tmp_path):
         ({"speed_probabilty": 0.5}, "speed_probabilty"),
         ({"sources": [{"kind": "opera", "folder": "x"}]}, "opera"),
         ({"sources": [{"kind": "music", "folder": "x", "weight": 0}]}, "weight 0"),
-        ({"sources": [{"kind": "voices", "folder": "x"}]}, "need something to stand over"),
+        ({"sources": [{"kind": "voices", "folder": "x"}]}, "need an accompaniment"),
     ],
 )
 def test_impossible_configurations(change, message):
@@ -379,7 +379,7 @@ def test_refuses_missing_folder_and_foreign_index(folders, tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
         make([{"kind": "mir1k", "folder": str(tmp_path / "no")}])
     dataset = make([source(folders, "music")], length=3)
-    with pytest.raises(IndexError, match="Item 3 was asked for; the dataset has 3"):
+    with pytest.raises(IndexError, match="Item 3 does not exist; the dataset has 3"):
         dataset[3]
 
 
@@ -486,7 +486,7 @@ def test_a_doubled_melody_follows_the_label_in_its_octave_and_at_its_level(octav
 
 
 def test_levels_of_doubles_the_wrong_way_round_are_refused(folders):
-    with pytest.raises(ValueError, match=r"doubling_min_db is 3\.0 and doubling_max_db 0\.0"):
+    with pytest.raises(ValueError, match=r"doubling_min_db is 3\.0 and doubling_max_db is 0\.0"):
         make([source(folders, "music")], doubling_min_db=3.0)
 
 

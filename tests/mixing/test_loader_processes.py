@@ -1,4 +1,4 @@
-"""Training straight from rows: Trainer and Accelerate take each process's share as it is, resume, and stay small."""
+"""Training directly from rows: Trainer and Accelerate use each process's share, resume, and need little memory."""
 
 import io
 import re
@@ -55,7 +55,7 @@ def test_training_from_rows_learns_and_reads_in_order(built, tiny_model_folder, 
 
 def test_a_resumed_streaming_run_is_the_uninterrupted_one(built, tiny_model_folder, tmp_path, interrupt):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    accumulation = {"gradient_accumulation_steps": 2, "max_steps": 8, "save_steps": 5}  # 32 items, 12 rows a pass
+    accumulation = {"gradient_accumulation_steps": 2, "max_steps": 8, "save_steps": 5}  # 32 items, 12 rows per pass
     train(TrainingConfig.model_validate(values(built, tiny_model_folder, whole, **accumulation)))
     config = TrainingConfig.model_validate(values(built, tiny_model_folder, parts, **accumulation))
     interrupt(make_trainer(config), 6)
@@ -92,7 +92,7 @@ def test_two_training_processes_see_other_rows(built, tiny_model_folder, tmp_pat
 
 
 def grown_mib(values: dict) -> float:
-    """By how much 40 items raise the resident memory of this process after the first 8."""
+    """Growth of this process's resident memory by 40 items, after the first 8."""
     data = TrainingConfig.model_validate(values).data.model_copy(update={"length": 48})
     dataset = StreamingMixtureDataset(data, 2, 0, 1) if data.streaming else JointMixtureDataset(data)
     batches, memory = iter(DataLoader(dataset, batch_size=2, collate_fn=collate)), []

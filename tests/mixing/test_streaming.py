@@ -1,5 +1,5 @@
-"""Items of rows, map-style and streamed in the order of the epoch: there each row once, whatever the number of workers
-and processes, resumed anywhere."""
+"""Items of rows, map-style and streamed in the order of the epoch: streamed, each row comes once, for any number of
+workers and processes, and after resuming anywhere."""
 
 import gc
 import tracemalloc
@@ -90,7 +90,7 @@ def test_nothing_is_kept_from_one_epoch_to_the_next(rows, tmp_path, plain):
         tracemalloc.stop()
     (first, *_, last), item_bytes = kept[1:], 2 * 4 * 4000  # the first epoch opens files and fills the caches
     assert last[0] - first[0] < item_bytes and last[1] - first[1] < item_bytes
-    assert last[2] - first[2] < 15  # an object an item
+    assert last[2] - first[2] < 15  # objects per item
 
 
 def test_a_given_length_goes_on_into_the_next_pass(built):
@@ -192,7 +192,7 @@ def test_rows_of_no_weight_are_only_mixed_with(built):
 
 
 def facts_of_items(dataset, count: int) -> tuple[dict[str, float], np.ndarray]:
-    """Of `count` items the share that each kind of row leads, and mean pitch weight, vocals weight and level."""
+    """Share of `count` items led by each kind of row, and mean pitch weight, vocals weight and level."""
     items = [dataset.draw(index) for index in range(count)]
     kinds = Counter(primary({"id": item.id}).removeprefix("c/").rstrip("0123456789") for item in items)
     facts = [(i.frames.pitch_weight.mean(), i.frames.vocals_weight.mean(), np.log(i.mixture.std())) for i in items]
@@ -200,14 +200,14 @@ def facts_of_items(dataset, count: int) -> tuple[dict[str, float], np.ndarray]:
 
 
 def test_streamed_and_direct_items_agree_in_distribution(built):
-    """Also where solo voices give way to labelled ones, which are those of "full" rows."""
+    """Also where labelled voices, which are those of "full" rows, replace solo voices."""
     streamed = make(built, source={"vocals": {"labelled_probability": 0.5}}, segment_samples=1000, length=300)
     direct = JointMixtureDataset(streamed.config.model_copy(update={"streaming": False}))
     expected = {"full": 0.3, "separation": 0.2, "pitch": 0.2, "vocals": 0.1, "accompaniment": 0.2}
     (kinds, facts), (direct_kinds, direct_facts) = facts_of_items(streamed, 300), facts_of_items(direct, 300)
     assert kinds == pytest.approx(expected, abs=0.08) and direct_kinds == pytest.approx(expected, abs=0.08)
     assert kinds["vocals"] < 0.19 and facts == pytest.approx(direct_facts, abs=0.12)
-    kinds, _ = facts_of_items(make(built, segment_samples=1000, length=300), 300)  # none give way
+    kinds, _ = facts_of_items(make(built, segment_samples=1000, length=300), 300)  # none are replaced
     assert kinds == pytest.approx({kind: 0.2 for kind in COUNTS}, abs=1e-9)
 
 
@@ -284,13 +284,13 @@ def test_refusals(built, rows, tmp_path):
         make_direct(built, source={"split": "test"})
     with pytest.raises(CorpusError, match="neither a folder"):
         make_direct(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="nothing for them to stand over"):
+    with pytest.raises(ValueError, match="no accompaniment for them"):
         make_direct(built, source={"label_kinds": ["vocals"]})
     with pytest.raises(CorpusError, match="No row of kind pseudo"):
         make_direct(built, source={"label_kinds": ["pseudo"]})
     with pytest.raises(ValidationError, match="cannot be streamed"):
         MixingConfig(sources=[{"kind": "music", "folder": "x"}], streaming=True)
-    with pytest.raises(ValueError, match="length is missing"):
+    with pytest.raises(ValueError, match="number of items per epoch, is missing"):
         JointMixtureDataset(MixingConfig(sources=[{"kind": "music", "folder": "x"}]))
     with pytest.raises(ValueError, match="have weight 0"):
         make_direct(write_built(tmp_path, [{**row, "sampling_weight": 0.0} for row in rows]))

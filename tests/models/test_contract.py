@@ -1,4 +1,4 @@
-"""What every registered part keeps to, separator and pitch estimator; each is built from its preset for tests."""
+"""The contract of every registered separator and pitch estimator; each is built from its preset for tests."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ SEPARATORS = preset_names("separator", for_tests=True)
 PITCH_ESTIMATORS = preset_names("pitch_estimator", for_tests=True)
 PARTS = SEPARATORS + PITCH_ESTIMATORS
 BOUNDED = [name for name in PARTS if preset_config(name).context is not None]
-# Other variants of a network that are not a preset's.
+# Further configs of networks that no preset covers.
 VARIANTS = {
     "spleeter-plain": ("spleeter-tiny", {"residual_head": False, "upper_band": False}),
     "spleeter-two-networks": ("spleeter-tiny", {"accompaniment_network": True, "residual_head": False}),
@@ -152,7 +152,7 @@ def test_no_state_beside_the_saved_one(name):
 @pytest.mark.parametrize("name", [*BOUNDED, "resunet-frequency-only"])
 @torch.no_grad()
 def test_declared_context_is_what_is_seen(name):
-    """One changed sample moves nothing beyond the declared context, and something not far below it."""
+    """One changed sample changes nothing beyond the declared context, and something just inside it."""
     part = build(name).double()
     context, is_separator = part.config.context, isinstance(part, Separator)
     hop = 1 if is_separator else part.config.hop_length
@@ -173,7 +173,7 @@ def test_declared_context_is_what_is_seen(name):
 @pytest.mark.parametrize("name", [*BOUNDED, "resunet-frequency-only"])
 @torch.no_grad()
 def test_declared_alignment_is_what_is_seen(name):
-    """A window that starts on the alignment gives what a longer one gives, beyond its context; one between does not."""
+    """A window that starts on the alignment equals a longer one, beyond its context; one between does not."""
     part = build(name).double()
     context, is_separator = part.config.context, isinstance(part, Separator)
     hop = 1 if is_separator else part.config.hop_length
@@ -184,7 +184,7 @@ def test_declared_alignment_is_what_is_seen(name):
     for start, is_same in ((alignment, True), (3 * alignment, True), (alignment // 2, False)):
         late = result(part, waveform[..., start:])
         late = late[0].T if is_separator else late[0]
-        first = -(-(start + context) // hop)  # what the audio before the window cannot reach
+        first = -(-(start + context) // hop)  # the first that audio before the window cannot affect
         late = late[first - start // hop :]
         difference = (late - whole[first : first + len(late)]).abs().max()
         assert (difference < 1e-9) == is_same, (start, difference)
@@ -200,13 +200,13 @@ def test_gradients_reach_every_parameter(name):
     missing = [key for key, p in part.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not missing or (sources and len(sources) > 1), missing
     assert all(torch.isfinite(parameter.grad).all() for parameter in part.parameters() if parameter.grad is not None)
-    if waveform.requires_grad:  # what joint training hands to the separator
+    if waveform.requires_grad:  # the gradient that joint training passes to the separator
         assert torch.isfinite(waveform.grad).all() and waveform.grad.any()
 
 
 @pytest.mark.parametrize("name", PITCH_ESTIMATORS)
 def test_silence_has_a_bounded_gradient(name):
-    """The separator gets no infinite gradient where its vocals are silent, and none that drowns all others."""
+    """The separator gets no infinite gradient where its vocals are silent, and none that dominates all others."""
     part = build(name).train()
     waveform = 0.1 * torch.randn(2, 8_000)
     waveform[0] = 0.0
@@ -283,9 +283,9 @@ def test_presets_by_name():
     assert MajlConfig.from_dict(config.to_dict()).to_dict() == config.to_dict()
     with pytest.raises(ValueError, match=r"no separator preset 'crepe-tiny'.*resunet-small"):
         MajlConfig(separator_config="crepe-tiny")
-    with pytest.raises(ValueError, match="num_time_levels 7 with 6 levels"):  # what is wrong, not that it is unknown
+    with pytest.raises(ValueError, match="num_time_levels 7 with 6 levels"):  # the actual error, not that it is unknown
         MajlConfig(separator_config={"model_type": "majl-resunet", "num_time_levels": 7})
-    with pytest.raises(ValueError, match="one of ResUNetConfig"):
+    with pytest.raises(ValueError, match="belongs to ResUNetConfig"):
         register_presets(backbones_majl.CrepeConfig, {"resunet": {}})
     with pytest.raises(ValueError, match="neither"):
         register_presets(MajlConfig, {"majl": {}})

@@ -60,7 +60,7 @@ def test_true_leaps_are_followed():
 
 
 def brute_force_path(posteriors: np.ndarray, configuration: MajlConfig) -> np.ndarray:
-    """Viterbi written the long way."""
+    """Viterbi in its plain form."""
     num_bins = posteriors.shape[1]
     distance = np.abs(np.arange(num_bins)[:, None] - np.arange(num_bins)[None])
     step = distance * configuration.viterbi_step_cost * GRID.bin_cents / 100

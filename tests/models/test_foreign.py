@@ -24,7 +24,7 @@ MONO = {"sampling_rate": 16_000, "num_channels": 1}
 
 
 class Theirs(torch.nn.Module):
-    """A network with weights of its own, a statistic, dropout and a buffer that is not saved."""
+    """A network with its own weights, a statistic, dropout and a buffer that is not saved."""
 
     def __init__(self, scale: float = 0.5):
         super().__init__()
@@ -53,7 +53,7 @@ def small_pitch_estimator() -> HarmonicPitchEstimator:
 def test_weights_are_theirs_and_come_back(tmp_path):
     config = ForeignSeparatorConfig(name="theirs", arguments={"scale": 0.75}, trainable=True, **MONO)
     model = MajlModel.from_parts(ForeignSeparator(config), small_pitch_estimator()).eval()
-    assert (model.separator.network.conv.weight == 0.75).all()  # nothing was drawn anew
+    assert (model.separator.network.conv.weight == 0.75).all()  # nothing was re-initialised
     assert model.separator.network.norm.running_mean == 0.25
     with torch.no_grad():
         model.separator.network.conv.weight.add_(torch.randn(1, 1, 5))

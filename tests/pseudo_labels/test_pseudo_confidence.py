@@ -32,7 +32,7 @@ def test_the_peak_is_near_the_decoded_pitch_and_what_is_left_where_nothing_is_su
         posteriors=posteriors(
             {4.0: 0.8, 12.0: 0.3},  # decoded at its peak
             {4.4: 0.7, 4.8: 0.9},  # 0.4 semitones off counts, 0.8 does not
-            {12.0: 0.9},  # decoded where nothing is: the decoder held its line
+            {12.0: 0.9},  # decoded where there is no peak, as a decoder may
             {12.0: 0.25, 4.0: 0.1},  # unvoiced: the largest posterior is against it
         ),
         grid=GRID,
@@ -79,7 +79,7 @@ def test_views_agree_in_voicing_and_within_50_cents():
 
 
 def test_a_view_is_mapped_back_in_time_and_pitch():
-    """A glide of two octaves a second, heard 1.2 times as fast: every frame is off without either mapping."""
+    """A glide of two octaves per second, read 1.2 times as fast: every frame is off without either mapping."""
     speed, hop_s = 1.2, 0.01
 
     def glide(times_s: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def test_confidence_of_vocals_is_averaged_and_asks_trusted_labels():
     assert vocals_confidence(agreement, None, 0.02, 0.06) == pytest.approx([1, 1, 2 / 3, 1 / 3, 0, 0])
     assert vocals_confidence(agreement, None, 0.02, 0.0).tolist() == agreement.tolist()
     weights = np.array([1.0, 1.0, 0.5, 0.25, 0.0, 0.0])
-    expected = [1.0, 1.0, (1 + 0.5) / 1.75, 0.5 / 0.75, 0.0, 0.0]  # at the end nothing is known of the label
+    expected = [1.0, 1.0, (1 + 0.5) / 1.75, 0.5 / 0.75, 0.0, 0.0]  # at the end the label is unknown
     assert vocals_confidence(agreement, weights, 0.02, 0.06) == pytest.approx(expected)
 
 

@@ -103,7 +103,7 @@ def test_report_card_and_picture(corpus, pitch_teacher, vocals_teacher, tmp_path
 
 
 def test_thresholds_drop_rows_and_silence_frames(corpus, vocals_teacher, tmp_path):
-    """A tracker that hears the second separation row two semitones off in one of the views, and doubts every frame."""
+    """A tracker that is two semitones off in one view of the second separation row, and unsure of every frame."""
 
     def tracker(mono, sampling_rate):
         f0_hz = np.full(50, 220.0)
@@ -196,7 +196,7 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
     whole = run_pseudo_labels(make_config(corpus, tmp_path / "whole", **values))
     sha256 = checkpoint_sha256(tiny_model_folder)
     assert all(f"weights SHA-256 {sha256}" in row["provenance"] for row in read_rows(whole.out).values())
-    monkeypatch.setattr(run, "load_pitch_teacher", None)  # what is finished needs nobody
+    monkeypatch.setattr(run, "load_pitch_teacher", None)  # a finished run loads no teacher
     assert run_pseudo_labels(make_config(corpus, tmp_path / "whole", **values)).report == whole.report
     monkeypatch.undo()
 
@@ -207,7 +207,7 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(ShardWriter, "discard", lambda self: None)  # who is killed does not clean up
+        patch.setattr(ShardWriter, "discard", lambda self: None)  # a killed process does not clean up
         with pytest.raises(Killed):
             run_pseudo_labels(make_config(corpus, out, **values), progress=kill)
     names = sorted(path.name for path in (out / "data").iterdir())
@@ -221,7 +221,7 @@ def test_a_killed_run_is_finished_by_two_processes(corpus, tiny_model_folder, tm
     process = subprocess.run([*command, str(tmp_path / "run.yaml")], capture_output=True, text=True, timeout=560)
     assert process.returncode == 0, process.stderr[-3000:]
     assert "by 2 processes" in process.stdout  # the world size
-    for rank in (0, 1):  # of the four files that were left, two each
+    for rank in (0, 1):  # two each of the four remaining files
         assert f"process {rank}: 2 of 2 s of audio" in process.stderr
     assert (out / "data" / names[1]).stat().st_mtime_ns == finished_before
     assert contents(out) == contents(whole.out)
@@ -237,7 +237,7 @@ def test_a_corpus_that_lacks_nothing(corpus, tmp_path):
 
 def test_a_separation_that_kept_the_voice_in_the_accompaniment_is_dropped(tmp_path, pitch_teacher):
     rows = make_rows({"pitch": 2}, duration_s=1.0)
-    rows[0]["f0_octave_reliable"] = True  # the other one's octave is not, so nothing can be told there
+    rows[0]["f0_octave_reliable"] = True  # the other one's octave is unreliable, so it cannot be checked
     noise = VocalsTeacher(
         lambda mixture, rate: np.random.default_rng(0).uniform(-0.01, 0.01, mixture.shape).astype(np.float32),
         {"id": "noise", "kind": "function"},

@@ -1,4 +1,4 @@
-"""Teachers: checkpoints whole or in parts, packages, functions; what they say of themselves, and what is refused."""
+"""Teachers: complete checkpoints or single parts, packages, functions; their facts, and what is refused."""
 
 import dataclasses
 from pathlib import Path
@@ -33,7 +33,7 @@ def audio() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def parts(tiny_model_folder, tmp_path_factory) -> dict[str, str]:
-    """The tiny model's parts as checkpoints of their own."""
+    """The tiny model's parts as separate checkpoints."""
     model, folder = MajlModel.from_pretrained(tiny_model_folder), tmp_path_factory.mktemp("parts")
     for name in ("separator", "pitch_estimator"):
         getattr(model, name).save_pretrained(folder / name)
@@ -78,9 +78,9 @@ def test_what_is_no_teacher_is_refused(parts, tmp_path):
         load_pitch_teacher("nobody")
     with pytest.raises(ConfigError, match=r"without config\.json"):
         load_vocals_teacher(str(tmp_path))
-    with pytest.raises(ConfigError, match=r"is no pitch estimator \(its config has no bin_cents\)"):
+    with pytest.raises(ConfigError, match=r"not a pitch estimator \(its config has no bin_cents\)"):
         load_pitch_teacher(parts["separator"])
-    with pytest.raises(ConfigError, match="is no separator"):
+    with pytest.raises(ConfigError, match="not a separator"):
         load_vocals_teacher(parts["pitch_estimator"])
 
 
@@ -88,7 +88,7 @@ def test_a_packages_tracker_by_its_name(monkeypatch, audio):
     times_s = np.arange(100) * 0.01
 
     def tracker(mono, sampling_rate):
-        assert len(mono) == RATE / 2 and sampling_rate == RATE  # played twice as fast, at the rate that it knows
+        assert len(mono) == RATE / 2 and sampling_rate == RATE  # played twice as fast, at the original rate
         return PitchTrack(times_s, np.full(100, 440.0), np.ones(100, dtype=bool), np.full(100, 0.9))
 
     monkeypatch.setitem(teachers.PITCH_PACKAGES, "soxr", (lambda: tracker, "soxr", {"threshold": 0.5}))
@@ -117,7 +117,7 @@ def test_a_teacher_with_a_refiner_gives_refined_vocals(tiny_model_folder, tmp_pa
     [
         ({"f0_hz": np.full(10, np.nan)}, "fake returned f0_hz of which 10 of 10 values are NaN"),
         ({"certainty": np.full(10, np.inf)}, "certainty of which 10 of 10"),
-        ({"f0_hz": np.zeros(10)}, "least f0 of 0 Hz"),
+        ({"f0_hz": np.zeros(10)}, "minimum f0 of 0 Hz"),
         ({"times_s": np.arange(10) ** 2 * 0.01}, "not evenly spaced"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Built corpora are joined: rows untouched, nothing twice, splits disjoint; repeatable, resumable, bad input named."""
+"""Built corpora are joined: rows unchanged, no duplicates, splits disjoint; repeatable, resumable, bad input named."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from majl_hf.rows.duplicates import fold_name
 
 
 def build(tmp_path, **corpora):
-    """A folder a corpus; values are lists of tracks."""
+    """One folder per corpus; values are lists of tracks."""
     return [write_built(tmp_path / name, tracks) for name, tracks in corpora.items()]
 
 
@@ -96,7 +96,7 @@ def test_names_that_are_the_same(one, other):
 
 def test_names_that_are_not():
     assert fold_name("Left") != fold_name("Leftover") and fold_name("After") == "after"
-    assert fold_name("1217") == fold_name("- 3 -") == ""  # numbers name nothing
+    assert fold_name("1217") == fold_name("- 3 -") == ""  # numbers match nothing
 
 
 def test_better_label_wins_among_equal_names(tmp_path):
@@ -173,7 +173,7 @@ def test_training_rows_of_a_held_out_song_or_singer_are_moved_or_refused(tmp_pat
             make_track("b/2", song="T", singer="dora", split="validation"),
         ],
     )
-    with pytest.raises(CorpusError, match=r"2 rows of train share.*\n.*a/1: its singer is that of b/1"):
+    with pytest.raises(CorpusError, match=r"2 rows of train share.*\n.*a/1: same singer as b/1"):
         combine_corpora(folders, tmp_path / "out", CombineOptions(on_conflict="error"))
     assert not (tmp_path / "out").exists()
     report = combine_corpora(folders, tmp_path / "out")
@@ -210,7 +210,7 @@ def test_first_rule_that_fits_decides(tmp_path):
     combine_corpora(folders, tmp_path / "out", CombineOptions(splits={"a/1": "validation", "a/[12]": "unused"}))
     splits = {id: row["split"] for id, row in read_rows(tmp_path / "out").items()}
     assert splits == {"a/1": "validation", "a/2": "unused", "a/3": "train"}
-    with pytest.raises(CorpusError, match=r"\['b/\*'\] decide about no row"):
+    with pytest.raises(CorpusError, match=r"\['b/\*'\] apply to no row"):
         combine_corpora(folders, tmp_path / "other", CombineOptions(splits={"b/*": "test"}))
     with pytest.raises(ValueError, match="'train', 'validation', 'test' or 'unused'"):
         CombineOptions(splits={"*": "valid"})
@@ -257,13 +257,13 @@ def test_the_result_appears_whole_or_not_at_all(tmp_path):
         combine_corpora(folders, out, overwrite=True, progress=interrupt)
     assert contents(out) == before
     assert combine_corpora(folders, out, CombineOptions(splits={"a/x": "test"}), overwrite=True).num_rows == 2
-    with pytest.raises(MajlError, match="no combined corpus"):
+    with pytest.raises(MajlError, match="not a combined corpus"):
         combine_corpora([out], folders[0].parent / "a", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
 
 
 def three_corpora(tmp_path):
-    """20 s of audio in 3 files; two of the 5 rows share a song. Combined: 4 rows, 16 s, a file each."""
+    """20 s of audio in 3 files; two of the 5 rows share a song. Combined: 4 rows, 16 s, one file each."""
     return build(
         tmp_path,
         a=[make_track("a/1", seed=1), make_track("a/2", seed=2)],
@@ -328,7 +328,7 @@ def test_what_changed_since_the_stop_is_done_anew(tmp_path):
         combine_corpora(folders, out, shard_minutes=4 / 60, progress=interrupt)
     assert len(list((tmp_path / ".out.part" / "result" / "data").iterdir())) == 3
     shutil.rmtree(folders[0])
-    build(tmp_path, a=[make_track("a/1", seed=3), make_track("a/2", seed=2)])  # now b/1 is the double, not b/2
+    build(tmp_path, a=[make_track("a/1", seed=3), make_track("a/2", seed=2)])  # now b/1 is the duplicate, not b/2
     shard = next((tmp_path / ".out.part" / "result" / "data").iterdir())
     shard.write_bytes(shard.read_bytes()[:1000])  # by a failing disk: this package never leaves such a file
     report = combine_corpora(folders, out, shard_minutes=4 / 60)

@@ -1,4 +1,4 @@
-"""Tracks become rows and come back: audio, labels, levels, and what is refused."""
+"""Tracks to rows and back: audio, labels, levels, and what is refused."""
 
 from dataclasses import replace
 

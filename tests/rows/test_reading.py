@@ -53,7 +53,7 @@ def a_part(track):
 
 
 def test_plain_rows_are_read_by_seeking(built, monkeypatch):
-    """Only the asked samples' bytes: whole groups are never read with their audio."""
+    """Only the bytes of the requested samples are read, never whole groups with their audio."""
     monkeypatch.setattr(ParquetRows, "_group", lambda *_: pytest.fail("The whole row group was read."))
     assert all(a_part(track).read(TONE_RATE, 100).any() for track in read(built))
 

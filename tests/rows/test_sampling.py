@@ -54,7 +54,7 @@ def test_order_of_rows_does_not_matter():
         ({"kind_shares": {"full": -1}}, "kind_shares.full\n.* greater than or equal to 0"),
         ({"kind_shares": {"full": 1}}, r"label kind \['pitch', 'vocals'\]"),
         ({"corpus_shares": {"a": 1, "b": 1}}, r"corpus of kind 'pitch' \['c'\]"),
-        ({"kind_shares": {"full": 0, "pitch": 0, "vocals": 0}}, "are 0"),
+        ({"kind_shares": {"full": 0, "pitch": 0, "vocals": 0}}, "is 0"),
     ],
 )
 def test_bad_shares_are_refused(config, message):

@@ -19,7 +19,7 @@ def tiny_model(tiny_model_folder):
 
 @pytest.fixture(scope="session")
 def make_song():
-    """`make_song(path, seed, seconds)` writes a stereo song, other for every seed, and returns `(path, mixture)`."""
+    """`make_song(path, seed, seconds)` writes a stereo song, different for each seed; returns `(path, mixture)`."""
 
     def make(path, seed=0, seconds=2.0, num_channels=2):
         rng = np.random.default_rng(seed)
@@ -36,7 +36,7 @@ def make_song():
 
 @pytest.fixture(scope="session")
 def server(tiny_model):
-    """A `RunningDemo` with small limits, which soon sees that a client has gone."""
+    """A `RunningDemo` with small limits, which soon notices that a client has gone."""
     pytest.importorskip("gradio", reason="needs the extra demo")
     from majl_hf.demo.app import launch
 
@@ -50,7 +50,7 @@ def server(tiny_model):
 
 @pytest.fixture
 def connect(server):
-    """`connect()` gives a new `gradio_client.Client`; all are closed in the end."""
+    """`connect()` gives a new `gradio_client.Client`; all are closed at the end."""
     from gradio_client import Client
 
     clients = []
@@ -66,7 +66,7 @@ def connect(server):
 
 @pytest.fixture
 def fetch(server):
-    """`fetch(client, address)`: the answer to one client's cookies, or to nobody's with `client=None`."""
+    """`fetch(client, address)`: the answer to a request with a client's cookies, or without any for `client=None`."""
 
     def get(client, address, **arguments):
         cookies = client.cookies if client else None

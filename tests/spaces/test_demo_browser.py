@@ -1,7 +1,7 @@
-"""The page in headless Chromium: a song in, everything on the page used once, faults of accessibility, two users.
+"""The page in headless Chromium: every control used once with a song, accessibility, two users.
 
-Runs where Chromium is found (`apt-get install chromium`, or its path in `MAJL_CHROMIUM`). `MAJL_SCREENSHOTS` names a
-folder for pictures of what was seen; `MAJL_TEST_SONG` a real song for the slow test of majl-base.
+Runs if Chromium is found (`apt-get install chromium`, or its path in `MAJL_CHROMIUM`). `MAJL_SCREENSHOTS` names a
+folder for screenshots; `MAJL_TEST_SONG` a real song for the slow test of majl-base.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ ARGUMENTS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-PATIENCE_MS = 1000 * int(os.environ.get("MAJL_PATIENCE_S", "60"))  # more where the machine is busy with other work
-# Places of the page that hold markup of ours; the rest is gradio's, plotly's or the browser's.
+PATIENCE_MS = 1000 * int(os.environ.get("MAJL_PATIENCE_S", "60"))  # increase it on a busy machine
+# Elements of the page that contain our own markup; the rest is gradio's, plotly's or the browser's.
 OURS = ".majl-intro, #majl-status, #majl-players, #majl-facts, #majl-downloads, .majl-hint, .majl-section"
 X_RANGE = "document.querySelector('#majl-plot .js-plotly-plot')._fullLayout.xaxis.range"
 PLAYERS = "[...document.querySelectorAll('.majl-player audio')]"
@@ -53,7 +53,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """`open_page(url)`: the page of a new user. In the end nothing may have asked for anything but the server's."""
+    """`open_page(url)`: the page of a new user. At the end, no page may have requested anything from other hosts."""
     contexts, problems = [], []
 
     def make(url, viewport=DESKTOP, **arguments):
@@ -105,7 +105,7 @@ def fetch_everything(page) -> dict[str, bytes]:
 
 
 def check_downloads(fetched: dict[str, bytes], mixture: np.ndarray, rate: int, tmp_path: Path) -> None:
-    """Every file is what its name says; stems have the song's rate and shape and add up to it."""
+    """Every file has the format of its name; stems have the song's rate and shape and add up to it."""
     assert fetched.keys() == {file for file, download in DOWNLOADS.items() if download.offered}
     stems = {}
     for file in ("vocals.wav", "accompaniment.wav", "vocals.flac", "accompaniment.flac"):
@@ -139,11 +139,11 @@ def x_range(page) -> list[float]:
 
 
 def serious_faults(page) -> list[str]:
-    """What axe-core calls serious or critical, of the whole page."""
+    """All problems of the page that axe-core rates serious or critical."""
     from axe_playwright_python.sync_playwright import Axe
 
     response = Axe().run(page).response
-    assert len(response["passes"]) > 10  # it has looked
+    assert len(response["passes"]) > 10  # it has checked something
     violations = response["violations"]
     return [
         f"{violation['id']}: {node['html'][:200]} ({' '.join(map(str, node['target']))})"
@@ -174,7 +174,7 @@ def use_everything(page, mixture: np.ndarray, rate: int, tmp_path: Path, name: s
     plot.scroll_into_view_if_needed()
     box = page.locator("#majl-plot .nsewdrag").first.bounding_box()
 
-    # A click in the middle goes to the middle of the song; hovering names the note.
+    # A click in the middle goes to the middle of the song; hovering shows the note.
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_function(f"Math.abs({PLAYERS}[2].currentTime - {duration_s / 2}) < {0.02 * duration_s + 0.05}")
 

@@ -1,4 +1,4 @@
-"""The served demo and its clients: results by API, many at once, and files that nobody else reaches."""
+"""The served demo and its clients: results by API, many at once, and files that no other client can reach."""
 
 import concurrent.futures
 import io
@@ -155,7 +155,7 @@ def test_uploads_are_limited(server):
     answer = upload(9_000_000)
     assert answer.status_code == 413 and "larger than 8 MB" in answer.text
 
-    def parts():  # whoever does not announce a length is stopped on the way
+    def parts():  # an upload without a stated length is stopped on the way
         yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="big.wav"\r\n\r\n'
         for _ in range(90):
             yield b"\0" * 100_000
@@ -175,7 +175,7 @@ def test_nothing_leaves_for_telemetry(server):
 
 
 def test_many_at_once(server, connect, fetch, make_song, tmp_path):
-    """4 clients, 20 requests: each gets its own song, whole, and memory and disk stay within bounds."""
+    """4 clients, 20 requests: each gets its own complete song, and memory and disk stay within bounds."""
     psutil = pytest.importorskip("psutil")
     process = psutil.Process()
     songs = [make_song(tmp_path / f"song {n}.wav", seed=n, seconds=1.0 + 0.1 * n) for n in range(NUM_REQUESTS)]

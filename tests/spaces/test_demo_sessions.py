@@ -1,4 +1,4 @@
-"""Who reaches a result, and when it goes."""
+"""Who can access a result, and when it is deleted."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ def sessions(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time as sessions read it; a server that runs beside them reads another."""
+    """The time as sessions read it; a server that also runs reads another one."""
     clock = SimpleNamespace(now_s=0.0)
     monkeypatch.setattr(sessions_room, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
     return clock

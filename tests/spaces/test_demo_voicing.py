@@ -1,4 +1,4 @@
-"""What the slider decides, and what is told about a voice."""
+"""The decision at a threshold, and the statistics of a voice."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_facts():
     f0_hz = np.concatenate([np.full(1, 1500.0), np.full(48, 220.0), np.full(51, 440.0), np.full(100, 100.0)])
     voiced = np.arange(200) < 100
     facts = describe_voice(f0_hz, voiced)
-    assert (facts.lowest_hz, facts.median_hz, facts.highest_hz) == (220.0, 440.0, 440.0)  # one wild frame is left out
+    assert (facts.lowest_hz, facts.median_hz, facts.highest_hz) == (220.0, 440.0, 440.0)  # one outlier is left out
     assert facts.sung_share == 0.5
     assert describe_voice(f0_hz, np.zeros(200, dtype=bool)).median_hz is None
 

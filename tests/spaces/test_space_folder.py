@@ -1,4 +1,4 @@
-"""The Space's folder: metadata that the Hub takes, requirements that are the package's, an app that finds its wheel."""
+"""The Space's folder: metadata that the Hub accepts, the package's requirements, an app that finds its wheel."""
 
 import os
 import re

@@ -23,7 +23,7 @@ RATE, TONE_RATE = 8_000, 16_000  # of tunes, and of tones
 
 @cache
 def tune(seed: int, duration_s: float = 4.0, sampling_rate: int = RATE) -> np.ndarray:
-    """A tune of plucked notes, (num_samples,) float32, another one for every seed."""
+    """A tune of plucked notes, (num_samples,) float32, different for each seed."""
     rng = np.random.default_rng(seed)
     audio = np.zeros(round(duration_s * sampling_rate))
     for onset in np.arange(0, duration_s, 0.125):
@@ -60,7 +60,7 @@ def make_track(id: str, kind: str = "full", *, seed: int | None = None, **fields
 
 
 def make_tone(kind: str, number: int, duration_s: float = 3.0) -> Track:
-    """`c/KIND0` and so on: every part a tone of its own frequency; "pitch" and "full" are labelled, the first as
+    """`c/KIND0` and so on: every part is a tone of a different frequency; "pitch" and "full" are labelled, the first as
     octave-unreliable."""
     time_s = np.arange(round(duration_s * TONE_RATE)) / TONE_RATE
     hz, levels = 220.0 + 10 * number, {"mixture": 0.2, "vocals": 0.3, "accompaniment": 0.1}
@@ -77,7 +77,7 @@ def make_tone(kind: str, number: int, duration_s: float = 3.0) -> Track:
 
 
 def make_rows(counts: dict[str, int], duration_s: float = 3.0) -> list[dict]:
-    """Rows of tones, so many of each kind; see `make_tone`."""
+    """Rows of tones, this many of each kind; see `make_tone`."""
     return [track_to_row(make_tone(kind, n, duration_s)) for kind, count in counts.items() for n in range(count)]
 
 
@@ -95,7 +95,7 @@ def write_built(
     Args:
         num_shards: of each split.
         plain: audio columns are neither compressed nor dictionary encoded.
-        group_size: rows a row group.
+        group_size: rows per row group.
         splits_by: what the plan says; None writes none.
     """
     by_split: dict[str, list[dict]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Tiny corpora as their owners have them: tones and noise written to disk."""
+"""Tiny corpora in their published layouts: tones and noise written to disk."""
 
 from pathlib import Path
 

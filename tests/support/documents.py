@@ -1,4 +1,4 @@
-"""What the documents' code blocks say, run or checked: see `test_documents.py`."""
+"""Runs or checks the documents' code blocks: see `test_documents.py`."""
 
 import argparse
 import importlib.util
@@ -26,13 +26,13 @@ from majl_hf.training.config import TrainingConfig
 ROOT = Path(__file__).parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-# What a line gets besides what is written, so that it stays on this machine and small.
+# Added to a line, so that it stays on this machine and small.
 ADDED = {("push",): ["--dry-run"], ("data", "build"): ["--processes", "1"], ("data", "check"): ["--processes", "1"]}
-# Do not end by themselves, or take hours: only their options are looked at.
+# Do not end by themselves, or take hours: only their options are checked.
 CHECKED = ("demo", "train", "label", "calibrate", "evaluate")
 # Variables that the text leaves to the reader.
 LEFT_OPEN = {"RANK": "0", "HOST": "127.0.0.1", "CONFIG": "run.yaml"}
-# Lines of other programs, which are not ours to test.
+# Lines of other programs, which are not tested here.
 FOREIGN = re.compile(r"(tensorboard --logdir \w+|hf auth login|\.ci/run)$")
 
 
@@ -45,7 +45,7 @@ def run_block(language: str, code: str, where: str) -> None:
     """Run or check a block in the working directory.
 
     Raises:
-        Whatever the block raises; AssertionError where it is wrong, or of a kind that nothing here knows.
+        Whatever the block raises; AssertionError if it is wrong, or of an unknown kind.
     """
     if language == "python":
         exec(compile(code, where, "exec"), {"__name__": "__main__"})
@@ -56,11 +56,11 @@ def run_block(language: str, code: str, where: str) -> None:
     elif language == "yaml":
         check_yaml(yaml.safe_load(code))
     else:
-        assert language in ("", "bibtex"), f"{where} is in {language!r}, which no test knows"
+        assert language in ("", "bibtex"), f"{where} is in {language!r}, which no test supports"
 
 
 def run_line(words: list[str], line: str) -> None:
-    """A line of a shell: `majl` runs, scripts get their options checked, what is not ours is known by name."""
+    """A line of a shell: `majl` runs, scripts get their options checked, other programs must be known by name."""
     match words:
         case ["majl", *arguments]:
             run_majl(arguments)
@@ -98,14 +98,14 @@ def run_majl(arguments: list[str]) -> None:
 
 
 def check_typer(app: typer.Typer, arguments: list[str]) -> None:
-    """Raises AssertionError for options and files of this repository that are not there."""
+    """Raises AssertionError for options and files of this repository that do not exist."""
     command, rest = typer.main.get_command(app), list(arguments)
     while hasattr(command, "commands"):
         command = command.commands[rest.pop(0)]
     check_paths(rest)
     try:
         command.make_context(command.name, rest)
-    except Exception as error:  # typer's own click has classes of its own
+    except Exception as error:  # typer has its own copy of click's classes
         raise AssertionError(f"{command.name} does not take {shlex.join(arguments)}: {error}") from error
 
 
@@ -167,7 +167,7 @@ def _only_parsing():
 
 
 def check_yaml(values: dict) -> None:
-    """A piece of a training run's file: sections and keys that are there."""
+    """A piece of a training run's file: its sections and keys exist."""
     for name, stage in values.get("stages", {}).items():
         keys = {*KINDS[stage.get("kind", "train")].model_fields, "kind", "extends"}
         assert stage.keys() <= keys, f"stage {name} has no {stage.keys() - keys}"

@@ -26,7 +26,7 @@ for line in sys.stdin:
 
 
 def push(kind: str, source, repo_id: str, **options) -> dict:
-    """Push a "model", "dataset" or "space" and return the report; options are those of `Target` and of the kind."""
+    """Push a "model", "dataset" or "space" and return the report; options as for `Target` and for the kind."""
     from majl_hf.publish.hub import Target
 
     target = {name: options.pop(name) for name in Target.__dataclass_fields__ if name in options}
@@ -35,7 +35,7 @@ def push(kind: str, source, repo_id: str, **options) -> dict:
 
 
 def refused(kind: str, source, match: str, *, repo_id: str = "tester/refused", **options) -> None:
-    """Assert that a push is refused before anything is sent, so right here."""
+    """Assert that a push is refused before anything is sent, so in this process."""
     from majl_hf.errors import PushError
 
     with pytest.raises(PushError, match=match):
@@ -47,7 +47,7 @@ class ClientError(Exception):
 
 
 class Client:
-    """A process that knows no Hub but ours. It is kept for the session, for its imports take most of the time.
+    """A process that only uses the local Hub. It is kept for the session, because its imports take most of the time.
 
     Args:
         environment: of the process; its HF_HOME is kept for the session.
@@ -67,7 +67,7 @@ class Client:
         )
 
     def run(self, code: str, **arguments):
-        """Run `code`, which finds `arguments` in a dict of this name, and return what it leaves in `result`."""
+        """Run `code`, which gets `arguments` as a dict of this name, and return its variable `result`."""
         self._process.stdin.write(json.dumps([code, arguments]) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()

@@ -1,4 +1,4 @@
-"""Work that is killed at a chosen point, as a machine that loses power does: no handler runs, nothing is tidied up."""
+"""Work that is killed at a chosen point, as by a power failure: no handler runs, nothing is cleaned up."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-# The process is forked, since one that imports everything anew takes minutes on a busy machine.
+# The process is forked, since importing everything again takes minutes on a busy machine.
 forks = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked")
 
 
@@ -28,7 +28,7 @@ def run_and_kill(work: Callable[[Callable[[], None]], object]) -> None:
             os._exit(1)
     os.close(writer)
     try:
-        reached = os.read(reader, 1) == b"."  # empty where the process has ended
+        reached = os.read(reader, 1) == b"."  # empty if the process has ended
     finally:
         os.close(reader)
         os.kill(process, signal.SIGKILL)

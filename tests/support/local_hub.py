@@ -1,4 +1,4 @@
-"""A stand-in for the Hub on 127.0.0.1: what huggingface_hub and datasets ask of it, for models, datasets and Spaces.
+"""A stand-in for the Hub on 127.0.0.1: what huggingface_hub and datasets request, for models, datasets and Spaces.
 
 Repositories live in memory as a list of commits; branches point at commits. Small text files are sent within the
 commit, the others through the LFS protocol, as on the Hub. Private repositories and all writing need the token.
@@ -7,7 +7,7 @@ commit, the others through the LFS protocol, as on the Hub. Private repositories
         hub.fail("PUT /lfs/", times=1)
         subprocess.run([...], env=hub.environment(home))
 
-Clients read the environment when they are imported, so they run in a process of their own.
+Clients read the environment when they are imported, so they run in a separate process.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class LocalHub:
     Args:
         repositories: (kind, id) -> `Repository`, kind being "models", "datasets" or "spaces".
         lfs: SHA-256 -> content of what was uploaded outside a commit.
-        requests: "METHOD path" of everything that was asked, in order.
+        requests: "METHOD path" of every request, in order.
     """
 
     def __init__(self):
@@ -88,7 +88,7 @@ class LocalHub:
         self._server.server_close()
 
     def environment(self, home: str | Path, token: str | None = TOKEN) -> dict[str, str]:
-        """Environment of a client process that knows no other Hub and keeps its cache in `home`."""
+        """Environment of a client process that uses no other Hub and keeps its cache in `home`."""
         hidden = ("HF_", "HUGGING", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(hidden)}
         environment |= {
@@ -107,7 +107,7 @@ class LocalHub:
         return self.repositories[kind, repo_id].find(revision).files
 
     def clear(self) -> None:
-        """Forget everything, as a Hub on which nobody has been."""
+        """Delete everything, as on a new Hub."""
         with self.lock:
             for kept in (self.repositories, self.lfs, self.requests, self._faults):
                 kept.clear()
@@ -116,19 +116,19 @@ class LocalHub:
         """From now on refuse requests whose "METHOD path" matches the pattern `request`.
 
         Args:
-            status: what they are answered with; None cuts the connection in the middle of the request.
-            times: how many of them; None for all.
+            status: of the answer; None cuts the connection in the middle of the request.
+            times: how many requests; None for all.
         """
         with self.lock:
             self._faults.append(_Fault(re.compile(request), status, times))
 
     def recover(self) -> None:
-        """Take back what `fail` said."""
+        """Undo `fail`."""
         with self.lock:
             self._faults.clear()
 
     def take_fault(self, request: str) -> _Fault | None:
-        """The fault of this request, which is thereby used up once."""
+        """The fault of this request, counted as used once."""
         for fault in self._faults:
             if fault.times != 0 and fault.request.match(request):
                 fault.times = None if fault.times is None else fault.times - 1
@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(error.status, {"error": error.code}, {"X-Error-Code": error.code})
 
     def _cut(self):
-        """Take in half of the body and hang up."""
+        """Read half of the body and close the connection."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0) // 2)
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)

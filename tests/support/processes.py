@@ -7,20 +7,20 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-# Processes are forked from one that has done the imports, which take seconds, and nothing else.
+# Processes are forked from one that has only done the imports, which take seconds.
 _START = multiprocessing.get_context("forkserver")
 _START.set_forkserver_preload(["majl_hf.training"])
 
 
 def in_a_process(work: Callable, *arguments):
-    """What `work(*arguments)`, a function of a test module, returns in a process that did nothing before."""
+    """Result of `work(*arguments)`, a function of a test module, in a new process."""
     with ProcessPoolExecutor(1, _START) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def in_two_processes(work: Callable, *arguments) -> list:
-    """What `work(*arguments)`, a function of a test module, returns in two processes with the variables that torch's
-    launcher sets, by rank."""
+    """Results, by rank, of `work(*arguments)`, a function of a test module, in two processes with the variables that
+    torch's launcher sets."""
     port = 20000 + os.getpid() % 20000
     with ProcessPoolExecutor(2, _START) as pool:  # each waits for the other, so neither does the work of both
         return [future.result() for future in [pool.submit(_as_rank, rank, port, work, arguments) for rank in (0, 1)]]
@@ -32,6 +32,6 @@ def _as_rank(rank: int, port: int, work: Callable, arguments: tuple):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
         return work(*arguments)
-    finally:  # also where it failed, so that the other one does not wait
+    finally:  # even if it failed, so that the other one does not wait
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

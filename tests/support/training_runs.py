@@ -7,7 +7,7 @@ from corpus_files import MIR1K_RATE, sung_note, write_mir1k
 
 
 def run_values(model, output, *sources: dict, segment_samples: int = 8000, **arguments) -> dict:
-    """A training run of two items a step; `arguments` are those that differ."""
+    """A training run of two items per step; `arguments` are those that differ."""
     return {
         "model": str(model),
         "threads": 1,
@@ -35,7 +35,7 @@ def mir1k_of(folder, split: str) -> dict:
 
 
 def write_singers(folder: Path, num_clips: int = 4, seconds: float = 2.0) -> Path:
-    """Sung tones over noise, a singer each, two semitones apart; the last one is the validation split."""
+    """Sung tones over noise, one singer each, two semitones apart; the last one is the validation split."""
     rng, num_samples = np.random.default_rng(0), int(seconds * MIR1K_RATE)
     clips, labels, splits = {}, {}, {}
     for index in range(num_clips):

@@ -1,8 +1,8 @@
-"""transformers' own common tests, which its source distribution ships and its wheel does not.
+"""transformers' own common tests, which are in its source distribution but not in its wheel.
 
 They are taken from the archive that `MAJL_TRANSFORMERS_SOURCE` names, or from `.cache/transformers-VERSION.tar.gz`,
-which `make test` fetches. Some modules that they import are not in the archive; empty stand-ins take their place, so
-that what those would test (generation, export) is left out.
+which `make test` downloads. Some modules that they import are not in the archive; empty stand-ins replace them, so
+that their tests (generation, export) are left out.
 """
 
 import importlib
@@ -52,7 +52,7 @@ def import_common(name: str):
     """Module `tests/NAME.py` of transformers' source.
 
     Raises:
-        FileNotFoundError: the archive is not there.
+        FileNotFoundError: there is no archive.
     """
     global _folder
     if not ARCHIVE.is_file():

@@ -1,4 +1,4 @@
-"""A program's first lines that make it run as where `majl_hf` is not installed, and torchaudio neither."""
+"""First lines of a program that make it run as if neither `majl_hf` nor torchaudio were installed."""
 
 WITHOUT_PACKAGE = """
 import importlib.abc, importlib.util, sys

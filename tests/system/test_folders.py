@@ -1,4 +1,4 @@
-"""Folders appear whole or not at all, and one process at a time works in a locked one."""
+"""Folders are written atomically, and only one process at a time works in a locked one."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""The moving average of the weights: its formula, and that it is saved and loaded whole."""
+"""The moving average of the weights: its formula, and that it is saved and loaded completely."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from majl_hf.training.trainer import moving_average
 
 
 def test_average_by_hand():
-    """The start counts with what the first steps leave of it; whole numbers are the model's own."""
+    """The start keeps the weight that the first steps leave it; integers are copied from the model."""
     model = torch.nn.BatchNorm1d(2)
     average = moving_average(model, decay=0.5)
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}

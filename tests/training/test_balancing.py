@@ -1,4 +1,4 @@
-"""Weights of the two losses, and where their gradients meet in the separator."""
+"""Weights of the two losses, and how their gradients are combined in the separator."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_gradients_meet_by_rule():
     assert meet("norm", 0.5, [3.0, 0.0], [0.0, 40.0]) == pytest.approx([3.0, 1.5])
     assert meet("norm", 0.5, [3.0, 0.0], [0.0, 0.0]) == pytest.approx([3.0, 0.0])
     assert meet("project", 1.0, [1.0, 0.0], [1.0, 1.0]) == pytest.approx([2.0, 1.0])  # no conflict
-    # (1, 0) and (-1, 1) lose what points against the other: (0.5, 0.5) and (0, 1).
+    # (1, 0) and (-1, 1) lose their components against each other: (0.5, 0.5) and (0, 1).
     assert meet("project", 1.0, [1.0, 0.0], [-1.0, 1.0]) == pytest.approx([0.5, 1.5])
 
 

@@ -50,7 +50,7 @@ def test_pair(separator, pitch_estimator, corpus, mixture, tmp_path):
     (log,) = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert trainer.state.global_step == NUM_STEPS and np.isfinite(log["loss"])
     trained = dict(trainer.model.named_parameters())
-    # Hybrid Demucs's attention lies behind a scale of 1e-4: its gradients are too small for so few steps.
+    # Hybrid Demucs's attention is scaled by 1e-4: its gradients are too small for so few steps.
     moving = [name for name in trained if not {"query", "key", "query_decay"} & {*name.split(".")}]
     assert not [name for name in moving if torch.equal(trained[name], before[name])]
 
@@ -67,7 +67,7 @@ def test_pair(separator, pitch_estimator, corpus, mixture, tmp_path):
 
 
 def test_presets_start_from_the_seed(corpus, tmp_path):
-    """The same seed gives the same weights, another one others."""
+    """The same seed gives the same weights, another seed different ones."""
     weights = [
         make_trainer(make_config("mask-tiny", {"preset": "spectrum-tiny"}, corpus, tmp_path, seed=seed)).model
         for seed in (1, 1, 2)

@@ -78,7 +78,7 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path,
     if strategy == "dwhs":
         halves = config("processes", per_device_train_batch_size=4)
         (losses, scores), _ = in_two_processes(step, halves, str(tmp_path / "two.safetensors"))
-        # Each process has scored half of the clips, and both know the scores of all.
+        # Each process has scored half of the clips, and both have the scores of all.
         assert whole_scores.pop("num_clips") == 7 and scores.pop("num_clips") == 4
         assert scores == pytest.approx(whole_scores, abs=1e-3)
         cuts.append((load_file(tmp_path / "two.safetensors"), losses, scores))

@@ -34,7 +34,7 @@ def config(folder: Path, model: str, rows: str) -> dict:
         "learning_rates": {"separator": 3e-3, "pitch_estimator": 3e-3},
         "average_decay": 0.9,
         "stages": {
-            # Saved so often that stopping it after the first checkpoint comes long before its end.
+            # Saved so often that the first checkpoint comes long before the end.
             "stage_1": {"arguments": {"output_dir": str(folder / "stage-1"), "max_steps": 40, "save_steps": 2}},
             "pseudo_labels": {
                 "kind": "label",
@@ -102,8 +102,8 @@ def stop_when(is_reached, done: threading.Event) -> None:
 
 
 def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypatch):
-    """One stage is stopped, one is launched; the others run in this process, for each new one spends its time on
-    imports."""
+    """One stage is stopped, one is launched; the others run in this process, because a new one spends most of its time
+    on imports."""
     counts = {"full": 3, "separation": 2, "pitch": 2, "vocals": 1, "accompaniment": 2}
     rows = write_built(tmp_path / "rows", make_rows(counts, duration_s=1.0))
     path = write(tmp_path / "majl.yaml", config(tmp_path, tiny_model_folder, str(rows)))
@@ -135,7 +135,7 @@ def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypat
         for name in ("loss", "separation_loss", "pitch_loss", "weight/pitch_mean"):
             assert np.isfinite([entry[name] for entry in log if name in entry]).all()
         assert ("weight/blamed_on_separation" in set().union(*log)) == (stage == "stage_2")
-        # On the same items: from step to step they differ by more than is learnt.
+        # On the same items, since the losses of different items differ by more than is learnt.
         assert (losses(path, stage, tmp_path / after) < losses(path, stage, tmp_path / before)).all(), stage
     labelled = load_dataset(str(tmp_path / "pseudo"), split="train", cache_dir=str(tmp_path / "cache"))
     assert sorted(labelled["id"]) == ["c/pitch0", "c/pitch1", "c/separation0", "c/separation1", "c/vocals0"]
@@ -145,7 +145,7 @@ def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypat
     for name, tensor in MajlModel.from_pretrained(tmp_path / "merged").state_dict().items():
         assert torch.allclose(tensor, (weights[0][name] + weights[1][name]) / 2, atol=1e-6), name
 
-    # Stage 2 is lost: only that is made again, and as it was.
+    # Stage 2 is deleted: only that is run again, with the same result.
     expected = (tmp_path / "stage-2/model.safetensors").read_bytes()
     pseudo = {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "pseudo/data").iterdir()}
     shutil.rmtree(tmp_path / "stage-2")
@@ -157,7 +157,7 @@ def test_one_command_does_all_and_resumes(tiny_model_folder, tmp_path, monkeypat
 
 
 def test_what_changed_makes_the_rest_anew(recipe, tmp_path, monkeypatch):
-    """Each stage's command is replaced by one that leaves what the stage would leave."""
+    """Each stage's command is replaced by one that writes the files that the stage would write."""
     ran = []
 
     def finish(command):
@@ -181,7 +181,7 @@ def test_what_changed_makes_the_rest_anew(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "_wait_for", finish)
     values = yaml.safe_load(recipe.read_text())
     assert run() == list(values["stages"])
-    assert run() == ["pseudo_labels"]  # finds out itself that nothing has changed
+    assert run() == ["pseudo_labels"]  # detects that nothing has changed
     values["stages"]["pseudo_labels"]["min_row_confidence"] = 0.1
     write(recipe, values)
     assert run() == ["pseudo_labels", "merged", "stage_2"]
@@ -232,7 +232,7 @@ def test_stages_of_one_file(recipe):
 
 
 def test_models_made_from_others(tiny_model_folder, tmp_path):
-    """A pitch estimator of another model, and a calibrated copy; both are noted as finished."""
+    """A pitch estimator of another model, and a calibrated copy; both are recorded as finished."""
     other = MajlModel.from_pretrained(tiny_model_folder)
     with torch.no_grad():
         other.pitch_estimator.head.bias.add_(1.0)
@@ -254,5 +254,5 @@ def test_models_made_from_others(tiny_model_folder, tmp_path):
     assert before.voicing_scale != after.voicing_scale and before.viterbi_jump_cost == after.viterbi_jump_cost
     with torch.no_grad():
         other.separator.head.bias.add_(1.0)
-    with pytest.raises(ValueError, match="behind another separator"):
+    with pytest.raises(ValueError, match="with another separator"):
         use_pitch_estimator(made["merged"], other)

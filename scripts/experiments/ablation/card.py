@@ -26,10 +26,10 @@ the same for all rows and calibrated for none.
 
 
 def read_all(folder: Path) -> list[dict]:
-    """The content of all results files of a folder, in one order whatever the folder's.
+    """The content of all results files of a folder, in a fixed order.
 
     Raises:
-        MajlError: there is none, or one that cannot be read.
+        MajlError: there are none, or one cannot be read.
     """
     results = []
     for path in sorted(folder.glob("ablation_*.json"), reverse=True):
@@ -110,7 +110,7 @@ def _split(results: Mapping, content: Mapping) -> list[str]:
 
 
 def _figures(figures: Mapping, form: str) -> list[str]:
-    """A row's means with their intervals."""
+    """A variant's means with their intervals."""
     return [
         with_interval(*(figures[metric][key] for key in ("mean", "low", "high")), scale, form)
         for metric, (_, scale) in _UNITS.items()

@@ -1,6 +1,6 @@
-"""The YAML file of an ablation: one corpus, one budget, some seeds, and rows that differ in what the file says.
+"""The YAML file of an ablation: one corpus, one budget, some seeds, and variants, the rows of the table.
 
-A row for one seed is a recipe: stages that train or label, each in a folder `OUT/ROW/seed-SEED/STAGE` of its own.
+A variant for one seed is a recipe: stages that train or label, each in its own folder `OUT/VARIANT/seed-SEED/STAGE`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .reduced import ReducedConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # of a folder and of a file
 
-# Between the seeds of two stages, so that the second one does not draw the items of the first again.
+# Between the seeds of two stages, so that the second does not draw the same items as the first.
 SEED_STEP = 1_000_003
 
 
 class BudgetConfig(Section):
-    """What every row may spend: optimiser steps over all its stages, and segments of so many samples a step."""
+    """What every variant may spend: optimiser steps over all its stages; number and samples of segments per step."""
 
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
@@ -39,16 +39,16 @@ class BudgetConfig(Section):
 
 
 class CellConfig(Section):
-    """A row of the table.
+    """A variant, which is a row of the table.
 
     Args:
-        title: what the table calls it.
-        extends: name of a row whose `train` this one's comes on top of.
-        enabled: whether it is trained when the command names no rows.
+        title: its name in the table.
+        extends: name of a variant whose `train` this one's is merged into.
+        enabled: whether it is trained when the command names no variants.
         train: fields of `TrainingConfig` that differ from the matrix's `train`.
-        stages: name -> settings. Stages that train (fields of `TrainingConfig` that differ from the row's) divide the
-            budget's steps evenly and start from the one before. With `kind: label` (and fields of `PseudoLabelConfig`)
-            the model of the stage before labels the reduced corpus. Empty for the starting point as it is.
+        stages: name -> settings. Stages that train (fields of `TrainingConfig` that differ from the variant's) divide
+            the budget's steps evenly and start from the one before. With `kind: label` (and fields of
+            `PseudoLabelConfig`) the model of the stage before labels the reduced corpus. Empty for the start itself.
     """
 
     title: str
@@ -59,11 +59,11 @@ class CellConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """What the final models are scored on, whole clips.
+    """Corpora on which the final models are scored, whole clips.
 
     Args:
         validation, test: corpora; the test corpus is only read on demand.
-        cluster: what the bootstrap draws: all clips of a song, all clips of a singer, or single clips.
+        cluster: unit that the bootstrap draws: all clips of a song, all clips of a singer, or single clips.
     """
 
     validation: Corpus
@@ -72,21 +72,21 @@ class EvaluateConfig(Section):
 
 
 class AblationConfig(Section):
-    """A matrix of rows and seeds.
+    """A matrix of variants and seeds.
 
     Args:
         name: of its section in the card and of its results file.
         title, about: heading and text of that section.
         out: folder of everything that is trained.
-        seeds: of initial weights (where they are random), items and order; equal for all rows.
-        start: what every row starts from: `model`, or `separator` and `pitch_estimator`, as in a `TrainingConfig`.
+        seeds: of initial weights (where they are random), items and order; equal for all variants.
+        start: what every variant starts from: `model`, or `separator` and `pitch_estimator`, as in a `TrainingConfig`.
         corpus: made before anything is trained.
-        train: fields of `TrainingConfig` that all rows share. As the folder of a source, `@NAME` is that of the stage
-            NAME of the same run.
+        train: fields of `TrainingConfig` that all variants share. As the folder of a source, `@NAME` is that of the
+            stage NAME of the same run.
         pseudo_labels: fields of `PseudoLabelConfig` that all stages with pseudo labels share.
-        references: rows that the others are compared with, clip by clip and seed by seed; the target is over the first.
-        main: the row that has to reach the target.
-        target: metric -> margin of `main` over the first reference; dB, or a fraction where the metric is one.
+        references: variants that the others are compared with, by clip and seed; the target is over the first.
+        main: the variant that has to reach the target.
+        target: metric -> margin of `main` over the first reference; in dB, or a fraction if the metric is one.
     """
 
     name: Name
@@ -108,26 +108,26 @@ class AblationConfig(Section):
     @model_validator(mode="after")
     def _check_names(self) -> AblationConfig:
         if unknown := [name for name in (*self.references, self.main) if name not in self.cells]:
-            raise ValueError(f"there is no row {unknown[0]!r}; the rows are {', '.join(self.cells)}.")
+            raise ValueError(f"there is no variant {unknown[0]!r}; the variants are {', '.join(self.cells)}.")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"the seeds {list(self.seeds)} name one twice.")
+            raise ValueError(f"the seeds {list(self.seeds)} contain one twice.")
         return self
 
     def start_config(self) -> MajlConfig:
-        """The config of what every row starts from."""
+        """The config of the model that every variant starts from."""
         if "model" in self.start:
             return MajlConfig.from_pretrained(find_checkpoint(self.start["model"]))
         parts = ("separator", "pitch_estimator")
         return MajlConfig(**{f"{part}_config": self.start.get(part) for part in parts})
 
     def stage_steps(self, cell: str) -> list[int]:
-        """Optimiser steps of each stage of a row that trains; they add up to the budget."""
+        """Optimiser steps of each training stage of a variant; they add up to the budget."""
         count = sum(not _is_label(stage) for stage in self.cells[cell].stages.values())
         return [end - begin for begin, end in pairwise(self.budget.steps * n // (count or 1) for n in range(count + 1))]
 
     def spent(self, cell: str, sampling_rate: int) -> dict[str, Any]:
-        """What a row spends in a run, which is the same for all rows that train: steps, those of each stage, items, and
-        seconds of audio with models of this rate."""
+        """What a variant spends in a run, which is the same for all variants that train: steps, those of each stage,
+        items, and seconds of audio with models of this rate."""
         steps = self.stage_steps(cell)
         items = sum(steps) * self.budget.batch_size
         audio_s = items * self.budget.segment_samples / sampling_rate
@@ -136,7 +136,7 @@ class AblationConfig(Section):
 
 @dataclass(frozen=True)
 class Run:
-    """A row of the matrix for one seed: its stages by name, and the folder, or the name, of the model it ends with."""
+    """A variant for one seed: its stages by name, and the folder or the name of its final model."""
 
     cell: str
     seed: int
@@ -146,16 +146,16 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """Where what was done is written down."""
+        """The record of what was done."""
         return self.folder / "run.json"
 
 
 def plan_run(config: AblationConfig, cell: str, seed: int) -> Run:
-    """The stages of a row for a seed.
+    """The stages of a variant for a seed.
 
     Raises:
-        ConfigError: sections that do not make a `TrainingConfig` or a `PseudoLabelConfig`, or that set what is one for
-            all rows; the message names the row and the stage.
+        ConfigError: sections that do not make a `TrainingConfig` or a `PseudoLabelConfig`, or that set what all
+            variants share; the message names the variant and the stage.
     """
     extends = {name: section.extends for name, section in config.cells.items()}
     chain = reversed(extension_chain(cell, extends, f"cells.{cell}"))
@@ -163,7 +163,7 @@ def plan_run(config: AblationConfig, cell: str, seed: int) -> Run:
     folder, stages, start = Path(config.out) / cell / f"seed-{seed}", {}, config.start
     training = enumerate(config.stage_steps(cell))
     for name, section in config.cells[cell].stages.items():
-        where, out = f"row {cell!r}, stage {name!r}", str(folder / name)
+        where, out = f"variant {cell!r}, stage {name!r}", str(folder / name)
         if _is_label(section):
             teachers = dict.fromkeys(("pitch_teacher", "vocals_teacher"), start.get("model"))
             own = {key: value for key, value in section.items() if key != "kind"}
@@ -192,18 +192,18 @@ def plan_run(config: AblationConfig, cell: str, seed: int) -> Run:
         stages[name] = validated(TrainingConfig, values, where)
         start = {"model": out}
     if start.get("model") is None:
-        raise ConfigError(f"row {cell!r} trains nothing, and there is no `start.model` to score.")
+        raise ConfigError(f"variant {cell!r} trains nothing, and there is no `start.model` to score.")
     return Run(cell, seed, folder, stages, start["model"])
 
 
 def _refuse_both(values: Mapping, of_run: Mapping, where: str) -> None:
-    """Refuse what a row sets and the run as well."""
+    """Refuse settings of a variant that the run itself sets."""
     parts = ("data", "arguments")
     both = [key for key in of_run if key in values and key not in parts]
     both += [f"{part}.{key}" for part in parts for key in of_run[part] if key in values.get(part, {})]
     if both:
         raise ConfigError(
-            f"{where} sets {', '.join(both)}, which is one for all rows. Use `budget`, `start` and `seeds`."
+            f"{where} sets {', '.join(both)}, which all variants share. Use `budget`, `start` and `seeds`."
         )
 
 
@@ -212,7 +212,7 @@ def _is_label(stage: Mapping) -> bool:
 
 
 def _with_folder(source: Mapping, folder: Path, stages: Mapping, where: str) -> dict:
-    """A source with the folder of the stage NAME, of those before, where it says `@NAME`."""
+    """A source whose folder `@NAME` is replaced by that of the earlier stage NAME."""
     name = source.get("folder", "")
     if not name.startswith("@"):
         return dict(source)

@@ -1,7 +1,7 @@
-"""A corpus of fully labelled rows with labels taken away, song by song.
+"""A corpus of fully labelled rows with labels removed, song by song.
 
-Some songs stay as they are ("full"), some lose their pitch ("separation"), the others lose their stems and keep the
-mixture ("pitch"). The FLAC bytes of what stays are copied; a mixture is the sum of the stems that are taken away. See
+Some songs stay unchanged ("full"), some lose their pitch ("separation"), the others lose their stems and keep the
+mixture ("pitch"). The FLAC bytes of what stays are copied; a mixture is the sum of the removed stems. See
 `majl_hf.rows.writing` for the folder; its plan also says which song kept what, seed, shares and minutes.
 """
 
@@ -30,15 +30,15 @@ _PITCH_COLUMNS = ("f0_hz", "f0_hop_s", "f0_offset_s", "f0_octave_reliable", "pit
 
 
 class ReducedConfig(Section):
-    """How labels are taken from a corpus of "full" rows.
+    """How labels are removed from a corpus of "full" rows.
 
     Args:
         rows: folder of a built corpus; its split `split` is used.
         out: folder of the result.
-        full_share: of the songs, which keep everything.
-        separation_share: of the other songs, which keep their stems and lose the pitch; what is left keeps the mixture
+        full_share: share of songs that keep everything.
+        separation_share: share of the other songs that keep their stems and lose the pitch; the rest keeps the mixture
             and the pitch.
-        seed: of the assignment of songs, which all rows and seeds of a matrix share.
+        seed: of the assignment of songs, which all variants and seeds of a matrix share.
     """
 
     rows: str
@@ -53,7 +53,7 @@ def assign_songs(songs: Sequence[str], full_share: float, separation_share: floa
     """Song -> "full", "separation" or "pitch"; a function of the set of songs, the shares and the seed.
 
     Args:
-        full_share: of the songs; separation_share: of those that are left. Each kind gets at least one song.
+        full_share, separation_share: as in `ReducedConfig`. Each kind gets at least one song.
 
     Raises:
         CorpusError: fewer than three songs.
@@ -70,7 +70,7 @@ def assign_songs(songs: Sequence[str], full_share: float, separation_share: floa
 
 
 def reduce_row(row: Mapping, kind: str) -> dict:
-    """A "full" row as one of `kind`: without its pitch, or as mixture with its pitch, or as it is.
+    """A "full" row as one of `kind`: without its pitch, or as mixture with its pitch, or unchanged.
 
     Raises:
         CorpusError: audio that cannot be decoded.
@@ -90,13 +90,13 @@ def reduce_row(row: Mapping, kind: str) -> dict:
 
 
 def make_reduced_corpus(config: ReducedConfig) -> dict:
-    """Write the reduced corpus, or finish it.
+    """Write the reduced corpus, or resume writing it.
 
     Returns:
         `songs` (song -> kind) and `counts` (kind -> songs, rows and minutes).
 
     Raises:
-        ConfigError: `out` has a corpus that was made otherwise.
+        ConfigError: `out` contains a corpus made with other settings.
         CorpusError: rows that are not "full", or that cannot be read.
     """
     files = find_row_files(config.rows, config.split)
@@ -104,7 +104,7 @@ def make_reduced_corpus(config: ReducedConfig) -> dict:
     if others := [row for row in rows if row.label_kind != "full"]:
         raise CorpusError(
             f"{len(others)} of {len(rows)} rows of {config.rows} are not of the kind 'full', such as {others[0].id} "
-            f"({others[0].label_kind}); labels can only be taken from rows that have all of them."
+            f"({others[0].label_kind}); labels can only be removed from rows that have all of them."
         )
     kinds = assign_songs([row.song for row in rows], config.full_share, config.separation_share, config.seed)
     counts = {}
@@ -130,5 +130,5 @@ def make_reduced_corpus(config: ReducedConfig) -> dict:
             for row in rows:
                 yield Made(reduce_row(reader.row(row), kinds[row.song]))
 
-    write_corpus(Path(config.out), make_plan, produce, wait=True)  # of the same command twice one makes it
+    write_corpus(Path(config.out), make_plan, produce, wait=True)  # a second process of the same command waits
     return {"songs": kinds, "counts": counts}

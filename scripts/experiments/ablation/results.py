@@ -1,12 +1,12 @@
-"""What the runs of a matrix came to, as one JSON file: every figure of the card, and the scores that it is made from.
+"""The results of a matrix as one JSON file: every figure of the card, and the scores that it is computed from.
 
     {"name", "title", "about", "seeds", "budget", "corpus", "target", "interval", ...,
      "cells": {CELL: {"title", "stage_steps", "steps", "items", "audio_s", "training_s", "labelling_s", ...}},
      "splits": {SPLIT: {"protocol", "clips", "cells": {CELL: {"seeds", "metrics", "differences", "scores"}},
                         "verdict"}}}
 
-Metrics are in dB or fractions. A row counts with the seeds that are scored; a difference to another row is over the
-seeds that both have, seed by seed and clip by clip.
+Metrics are in dB or fractions. A variant counts with the seeds that are scored; a difference to another variant is over
+the seeds that both have, seed by seed and clip by clip.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .config import AblationConfig, plan_run
 from .run import read_record
 
 METRICS = ("sdr_db", "rpa", "oa")
-_DECIMALS = 4  # of kept scores
+_DECIMALS = 4  # of stored scores
 
 Scores = Mapping[str, Mapping[int, list[dict]]]
-"""Row -> seed -> what each clip scored."""
+"""Variant -> seed -> the scores of each clip."""
 
 
 def write_results(config: AblationConfig, folder: Path) -> Path:
@@ -50,7 +50,7 @@ def collect_results(config: AblationConfig) -> dict:
     """The results of all runs that are scored.
 
     Raises:
-        MajlError: nothing is scored yet, or runs that were scored on different clips, or made with other settings.
+        MajlError: nothing is scored yet, or runs were scored on different clips or made with other settings.
     """
     records = {
         cell: {seed: read_record(plan_run(config, cell, seed)) for seed in config.seeds} for cell in config.cells
@@ -92,7 +92,7 @@ def collect_results(config: AblationConfig) -> dict:
 
 
 def _costs(records: Sequence[Mapping]) -> dict:
-    """Mean seconds of the seeds that were trained without a break, revisions, and rows that got pseudo labels."""
+    """Mean seconds of the seeds trained without interruption, revisions, and dataset rows that got pseudo labels."""
     runs = [list(record["stages"].values()) for record in records]
 
     def mean_s(name: str) -> float | None:
@@ -163,7 +163,7 @@ def _cell(config: AblationConfig, scores: Scores, cell: str, clusters: Sequence[
 
 def _verdict(config: AblationConfig, cells: Mapping[str, Mapping]) -> dict | None:
     """Whether `main` reaches the target over the first reference: for each metric the difference, the margin and
-    whether it is `met`; `is_sure` where the interval's lower end reaches it too. None where one is not scored."""
+    whether it is `met`; `is_sure` if the interval's lower end also reaches it. None if one of them is not scored."""
     difference = cells.get(config.main, {}).get("differences", {}).get(config.references[0])
     if difference is None or not config.target:
         return None

@@ -1,10 +1,10 @@
-"""Train and score the runs of a matrix, one after the other; what is finished is passed over.
+"""Train and score the runs of a matrix, one after the other; finished ones are skipped.
 
-    OUT/ROW/seed-SEED/run.json      settings, facts of the stages that are finished, scores by split
-    OUT/ROW/seed-SEED/STAGE/        the trained model and the Trainer's log, or pseudo labels
+    OUT/VARIANT/seed-SEED/run.json      settings, facts of the finished stages, scores by split
+    OUT/VARIANT/seed-SEED/STAGE/        the trained model and the Trainer's log, or pseudo labels
 
-A run that was killed is resumed from the last checkpoint. It locks its folder, so that processes of the same command
-share the matrix.
+An interrupted run is resumed from the last checkpoint. A run locks its folder, so that processes of the same command
+can share the matrix.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from .reduced import make_reduced_corpus
 
 
 def run_matrix(config: AblationConfig, cells: Sequence[str], seeds: Sequence[int], test: bool = False) -> list[str]:
-    """Train and score rows, seed by seed, so that a matrix that is stopped has whole columns; print what begins.
+    """Train and score variants, seed by seed, so that an interrupted matrix has complete seeds; print each step.
 
     Args:
-        test: score on the test corpus too.
+        test: also score on the test corpus.
 
     Returns:
-        What was passed over since another process was at it.
+        The runs that were skipped since another process was running them.
 
     Raises:
         ConfigError: a folder has a run with other settings; several processes in one run.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
-            "An ablation runs in one process, since several would take more items a step; give the command without a "
+            "An ablation runs in one process, since several would use more items per step; run the command without a "
             "launcher, several times if you like."
         )
-    runs = [plan_run(config, cell, seed) for seed in seeds for cell in cells]  # all mistakes are found before training
+    runs = [plan_run(config, cell, seed) for seed in seeds for cell in cells]  # all errors are found before training
     make_reduced_corpus(config.corpus)
     if threads := config.train.get("threads"):
         torch.set_num_threads(threads)
@@ -67,10 +67,10 @@ def run_matrix(config: AblationConfig, cells: Sequence[str], seeds: Sequence[int
 
 
 def read_record(run: Run) -> dict:
-    """What `run.json` says of a run: `settings`, `stages` (name -> facts), `scores` (split -> items).
+    """Content of a run's `run.json`: `settings`, `stages` (name -> facts), `scores` (split -> items).
 
     Raises:
-        ConfigError: it is of other settings.
+        ConfigError: it was made with other settings.
     """
     stages = {name: stage.model_dump(mode="json") for name, stage in run.stages.items()}
     settings = {"model": run.model, "stages": stages}
@@ -80,13 +80,13 @@ def read_record(run: Run) -> dict:
     if record.get("settings") != settings:
         raise ConfigError(
             f"{run.folder} was made with other settings than the configuration has now. Delete that folder to train "
-            "this row again, or give the row another name."
+            "this variant again, or give the variant another name."
         )
     return record
 
 
 def _carry_out(run: Run, splits: dict[str, Corpus | None]) -> None:
-    """All of a run that is not done yet."""
+    """Run everything that is not done yet."""
     record = read_record(run)
     write_json(run.file, record)
     for name, stage in run.stages.items():
@@ -111,13 +111,13 @@ def _label(stage: PseudoLabelConfig) -> dict:
 
 
 def _train(stage: TrainingConfig) -> dict:
-    """Train a stage, from its last checkpoint where there is one."""
+    """Train a stage, from its last checkpoint if there is one."""
     start_s, checkpoint = time.perf_counter(), last_checkpoint(stage.out)
     trainer = train(stage)
     trainer.save_state()  # with the log
     del trainer
-    gc.collect()  # the Trainer and its callbacks hold each other
-    # A session that resumed a checkpoint measured its own steps only.
+    gc.collect()  # the Trainer and its callbacks form a reference cycle
+    # A session that resumed from a checkpoint has measured only its own steps.
     training_s = None if checkpoint else time.perf_counter() - start_s
     return {"training_s": training_s, "resumed_from": checkpoint and Path(checkpoint).name, "revision": code_revision()}
 

@@ -11,7 +11,7 @@ QUALITY = "HQ"
 
 
 def resampled_length_rounded(num_samples: int, orig_rate: int, target_rate: int) -> int:
-    """`num_samples * target_rate / orig_rate`, rounded half up, in integers; at least 1 if there was a sample."""
+    """`num_samples * target_rate / orig_rate`, rounded half up, in integers; at least 1 if `num_samples` is."""
     exact = (2 * num_samples * target_rate + orig_rate) // (2 * orig_rate)
     return max(exact, min(num_samples, 1))
 
@@ -20,8 +20,8 @@ class StreamResampler:
     """Resample a signal that arrives in blocks; the block sizes do not matter (to 1e-6 of full scale).
 
     Sample i of the output lies at i / target_rate seconds of the input. A push returns the samples that are final, or
-    none; all pushes together return `resampled_length_rounded` samples: the end is cut or padded with zeros where soxr
-    rounds otherwise.
+    none; all pushes together return `resampled_length_rounded` samples: the end is cut or padded with zeros if
+    soxr rounds differently.
 
     Args:
         orig_rate, target_rate: Hz, whole numbers above 0; with equal rates, blocks are returned unchanged.
@@ -42,7 +42,7 @@ class StreamResampler:
         self._finished = False
 
     def push(self, block: np.ndarray, last: bool = False) -> np.ndarray:
-        """Take a `(num_channels, num_samples)` block of any length, 0 included; return `(num_channels, any)` float32.
+        """Take a `(num_channels, num_samples)` block of any length, even 0; return `(num_channels, any)` float32.
 
         Raises:
             ValueError: another number of channels, or a push after the last one.

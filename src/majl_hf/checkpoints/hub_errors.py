@@ -8,9 +8,9 @@ _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def explain(error: BaseException, repo_id: str, kind: str = "model") -> str | None:
-    """What an error of the Hub's client means and what to do, or None where it is another error.
+    """What an error of the Hub's client means and what to do, or None for any other error.
 
-    Libraries wrap the client's errors in their own, so the whole chain of causes is looked at.
+    Libraries wrap the client's errors in their own, so the whole chain of causes is searched.
     """
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -32,11 +32,11 @@ def explain(error: BaseException, repo_id: str, kind: str = "model") -> str | No
         return "You are not logged in to the Hub: run `hf auth login`, or set HF_TOKEN."
     if first(OfflineModeIsEnabled) or (first(LocalEntryNotFoundError) and _is_offline()):
         return (
-            f"The {kind} {repo_id} is not, or not wholly, in this machine's cache, and HF_HUB_OFFLINE keeps it from "
-            "being fetched: unset it, or run once with a connection and the same HF_HOME."
+            f"The {kind} {repo_id} is not, or not completely, in this machine's cache, and HF_HUB_OFFLINE forbids "
+            "downloading it: unset it, or run once with a connection and the same HF_HOME."
         )
     if first(GatedRepoError):
-        return f"The {kind} {repo_id} is gated: ask for access on its page, and log in with `hf auth login`."
+        return f"The {kind} {repo_id} is gated: request access on its page, and log in with `hf auth login`."
     if first(RevisionNotFoundError):
         return f"The {kind} {repo_id} has no such revision: check the branch, tag or commit."
     answer = first(HfHubHTTPError)
@@ -45,7 +45,7 @@ def explain(error: BaseException, repo_id: str, kind: str = "model") -> str | No
     if first(HTTPError, ConnectionError):
         return "The Hub cannot be reached: check the connection, HF_ENDPOINT and proxies, and try again."
     if invalid := first(HFValidationError):
-        return f"{repo_id!r} is no id of the Hub ({invalid}): give OWNER/NAME."
+        return f"{repo_id!r} is not a valid Hub id ({invalid}): give OWNER/NAME."
     return None
 
 
@@ -53,8 +53,8 @@ def _explain_status(status: int, said: str | None, repo_id: str, kind: str) -> s
     said = f" It says: {said.strip().rstrip('.')}." if said and said.strip() else ""
     if status == 401:
         return (
-            f"The Hub answers 401: the token is missing, wrong or expired, or there is no {kind} {repo_id} that may be "
-            "seen without one. Check the name; log in with `hf auth login`, or set HF_TOKEN."
+            f"The Hub answers 401: the token is missing, wrong or expired, or there is no public {kind} {repo_id}. "
+            "Check the name; log in with `hf auth login`, or set HF_TOKEN."
         )
     if status == 403:
         return f"The Hub answers 403: the token may not do this with {repo_id}. Use one with write access there.{said}"
@@ -64,12 +64,12 @@ def _explain_status(status: int, said: str | None, repo_id: str, kind: str) -> s
             "private one log in with `hf auth login`, or set HF_TOKEN."
         )
     if status in _PASSING:
-        return f"The Hub answers {status}: it is out of order or busy just now. Try again in a few minutes.{said}"
-    return f"The Hub answers {status} and refuses.{said or ' Check the names and what the token may do.'}"
+        return f"The Hub answers {status}: it is down or overloaded. Try again in a few minutes.{said}"
+    return f"The Hub refuses with status {status}.{said or ' Check the names and what the token may do.'}"
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same request may well succeed a little later."""
+    """Whether the same request may succeed a little later."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
     for cause in _causes(error):

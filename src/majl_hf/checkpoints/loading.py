@@ -23,11 +23,11 @@ def load_model(
     Args:
         name: a shipped name, a folder, or a Hub id, `owner/name` or `owner/name@revision`.
         device: one of `DEVICES`; "auto" takes a GPU if there is one.
-        threads: CPU threads of torch; None leaves them as they are.
-        voicing_policy, voicing_threshold: checked against the model, and otherwise not used.
+        threads: CPU threads of torch; None does not change them.
+        voicing_policy, voicing_threshold: only checked against the model.
 
     Raises:
-        MajlError: a model that cannot be loaded, a device that is not there, a threshold out of range.
+        MajlError: a model that cannot be loaded, a device that is not available, a threshold out of range.
     """
     import torch
 
@@ -37,7 +37,7 @@ def load_model(
     from .hub_errors import explain
 
     name, revision = split_revision(name)
-    if name not in SHIPPED and "/" not in name and not os.path.isdir(name):  # not worth asking the Hub
+    if name not in SHIPPED and "/" not in name and not os.path.isdir(name):  # cannot be a Hub id
         raise MajlError(
             f"There is no model {name!r}; give a shipped name ({', '.join(SHIPPED) or 'none is installed'}), a folder "
             "or a Hub id (owner/name)."
@@ -59,14 +59,14 @@ def load_model(
 
 
 def split_revision(name: str) -> tuple[str, str]:
-    """Hub id and revision of `owner/name@revision`; of anything else, itself and "main"."""
+    """Hub id and revision of `owner/name@revision`; for any other name, the name and "main"."""
     hub_id, _, revision = name.partition("@")
     is_path = os.path.exists(name) or not revision
     return (name, "main") if is_path else (hub_id, revision)
 
 
 def checkpoint_sha256(folder: str | Path) -> str | None:
-    """SHA-256 over the safetensors files of a folder in the order of their names; None where there are none."""
+    """SHA-256 over the safetensors files of a folder in order of their names; None if there are none."""
     paths = sorted(Path(folder).glob("*.safetensors"))
     if not paths:
         return None
@@ -79,7 +79,7 @@ def checkpoint_sha256(folder: str | Path) -> str | None:
 
 
 def silence_libraries() -> None:
-    """Let transformers and the Hub's client report errors only, and show no bar while weights are loaded."""
+    """Let transformers and the Hub's client report errors only, without a progress bar while weights are loaded."""
     import huggingface_hub
     import transformers
 

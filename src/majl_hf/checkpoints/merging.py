@@ -7,12 +7,12 @@ from ..models.modeling_majl import MajlModel
 
 @torch.no_grad()
 def move_towards(model: MajlModel, start: MajlModel, share: float) -> None:
-    """Move the weights of `model` back towards `start`, which its training started from; this forgets less of what the
-    start knew (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+    """Move the weights of `model` back towards `start`, which its training started from, so that less of what `start`
+    learnt is forgotten (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 
     Args:
-        share: Of the way from `start` that is kept, 0 to 1; choose it on validation data. A refiner that `start` does
-            not have began with a last layer of zeros.
+        share: Share of the change from `start` that is kept, 0 to 1; choose it on validation data. For a refiner that
+            `start` does not have, the start is a last layer of zeros.
     """
     origin = start.state_dict()
     for name, tensor in model.state_dict().items():
@@ -26,5 +26,5 @@ def use_pitch_estimator(model: MajlModel, source: MajlModel) -> None:
     """Give `model` the pitch estimator of `source`; ValueError unless their separators are the same."""
     theirs = source.separator.state_dict()
     if any(not torch.equal(tensor, theirs[name]) for name, tensor in model.separator.state_dict().items()):
-        raise ValueError("The pitch estimator was trained behind another separator; give models with the same one.")
+        raise ValueError("The pitch estimator was trained with another separator; give models with the same one.")
     model.pitch_estimator.load_state_dict(source.pitch_estimator.state_dict())

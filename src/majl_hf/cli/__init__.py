@@ -1,7 +1,7 @@
-"""The command `majl`: one file a verb.
+"""The command `majl`: one file per verb.
 
 Exit codes: 0 all good; 1 at least one file failed, the others are done; 2 the command itself is wrong (an unknown
-option, a model that cannot be loaded, a device that is not there); 130 stopped by Ctrl-C, 143 by SIGTERM.
+option, a model that cannot be loaded, a device that is not available); 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from . import calibrate, data, demo, evaluate, info, label, models, pitch, push,
 class _Majl(TyperGroup):
     def get_params(self, ctx):
         # The flags that typer adds have no default. To convert None it would import pydantic, which takes longer than
-        # everything else that comes before an answer to wrong usage.
+        # everything else that runs before a usage error is reported.
         flags = super().get_params(ctx)
         for flag in flags:
             flag.default = False
@@ -31,7 +31,7 @@ app = typer.Typer(
     help="Vocals, accompaniment and the sung pitch of a song.",
     epilog="Exit codes: 0 all good; 1 some files failed, the others are done; 2 wrong usage; 130 stopped by Ctrl-C.",
     no_args_is_help=True,
-    rich_markup_mode=None,  # rich alone takes as long to import as everything else
+    rich_markup_mode=None,  # importing rich takes as long as everything else
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -54,6 +54,6 @@ def _before_every_verb(
     ] = False,
 ) -> None:
     """Vocals, accompaniment and the sung pitch of a song."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter of a file name must not end the run
+    for stream in (sys.stdout, sys.stderr):  # a character that the terminal cannot encode must not end the run
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")

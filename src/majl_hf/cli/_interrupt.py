@@ -1,8 +1,8 @@
-"""Stopping in good order.
+"""Graceful stopping by signals.
 
-A `KeyboardInterrupt` may strike anywhere, also inside a callback from C, where it would be lost, or between two
-renamings. So while files are being written the first signal only sets a flag, which the loop looks at between two
-blocks; a second one raises at once.
+A `KeyboardInterrupt` may occur anywhere, even inside a callback from C, where it would be lost, or between two renames.
+So while files are being written, the first signal only sets a flag, which the loop checks between two blocks; a second
+one raises at once.
 """
 
 import signal
@@ -18,7 +18,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Context in which SIGINT and SIGTERM are noted; once one has arrived, `check()` raises `Stopped` with `advice`."""
+    """Context that records SIGINT and SIGTERM; once one has arrived, `check()` raises `Stopped` with `advice`."""
 
     def __init__(self, advice: str = ""):
         self.advice = advice
@@ -55,5 +55,5 @@ class Resumable(StopSignals):
     def __exit__(self, kind, error, traceback) -> None:
         super().__exit__()
         if error is not None and self._received is not None:
-            # Loading processes may have had the signal as well; then it is their end that was raised.
+            # Loader processes may have received the signal also; then the error raised is that they ended.
             raise Stopped(self._received, "run the same command again to resume") from error

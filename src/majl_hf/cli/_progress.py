@@ -9,10 +9,10 @@ from ._interrupt import StopSignals
 
 @contextlib.contextmanager
 def minutes_of_audio(what: str, signals: StopSignals) -> Iterator[Callable[..., None]]:
-    """A bar in minutes of audio on a terminal; elsewhere a line for every tenth of the whole.
+    """A bar in minutes of audio on a terminal; elsewhere a line for every tenth of the total.
 
-    The function that it yields takes the seconds that are done and the total, where it is known. It checks the signals
-    and raises `Stopped` after one.
+    The function that it yields takes the seconds done and the total, if known. It also checks `signals` and raises
+    `Stopped` after one.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -42,7 +42,7 @@ def minutes_of_audio(what: str, signals: StopSignals) -> Iterator[Callable[..., 
 
 
 def summed(progress: Callable[[float], None]) -> Callable[[float], None]:
-    """`progress` for who knows how much more is done instead of how much in all."""
+    """`progress` as a function of the seconds just done instead of the sum."""
     done_s = 0.0
 
     def add(seconds: float) -> None:

@@ -17,20 +17,20 @@ def run(
     model: Annotated[Path, typer.Argument(help="Folder of the model.", metavar="FOLDER", show_default=False)],
     mir1k: Annotated[Path | None, typer.Option("--mir1k", help="MIR-1K.", metavar="DIR")] = None,
     split_column: Annotated[str, typer.Option("--split-column", help="Of MIR-1K's clips.csv.")] = "singer_split",
-    rows: Annotated[str | None, typer.Option("--rows", help="A built corpus with pitch labels, instead.")] = None,
+    rows: Annotated[str | None, typer.Option("--rows", help="Instead, a built corpus with pitch labels.")] = None,
     split: Annotated[str, typer.Option("--split", help="Of MIR-1K or of --rows.")] = "validation",
-    keep_path: Annotated[bool, typer.Option("--keep-path", help="Leave Viterbi's costs as they are.")] = False,
+    keep_path: Annotated[bool, typer.Option("--keep-path", help="Keep Viterbi's costs.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
 ) -> int:
     """Choose a model's pitch decoding on validation clips.
 
-    Viterbi's costs by raw pitch accuracy, the calibration of voicing by logistic regression, and the voicing threshold
-    by overall accuracy. They are written into the model's config; the scores before and after are printed as JSON.
+    Chooses Viterbi's costs by raw pitch accuracy, the calibration of voicing by logistic regression, and the voicing
+    threshold by overall accuracy. Writes them into the model's config; prints the scores before and after as JSON.
     """
     if (mir1k is None) == (rows is None):
         raise typer.BadParameter("give either --mir1k or --rows")
     if not (model / "config.json").is_file():
-        raise MajlError(f"{model} is no folder of a model: it has no config.json. Give the folder of a trained model.")
+        raise MajlError(f"{model} is not the folder of a model: it has no config.json. Give that of a trained model.")
     with c.extra("evaluate", "Calibrating"), StopSignals() as signals:
         from ..checkpoints.loading import load_model
         from ..evaluation.calibration import calibrate, write_calibration

@@ -1,6 +1,6 @@
 """`majl data`: corpora as folders that `datasets` loads; built, combined, checked.
 
-What needs `datasets` is imported when a verb runs, so that `majl --help` stays quick and works without it.
+Modules that need `datasets` are imported when a verb runs, so that `majl --help` is fast and works without it.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ Processes = Annotated[
     int | None, typer.Option("--processes", "-p", min=1, help="Work in parallel.", show_default="all cores")
 ]
 OutDir = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.", metavar="DIR", file_okay=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object a dataset, a line each.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object per dataset, one per line.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used.")]
-Rebuild = Annotated[bool, typer.Option("--overwrite", help="Redo what differs in a folder that was built otherwise.")]
+Rebuild = Annotated[bool, typer.Option("--overwrite", help="Redo what differs in a folder built with other settings.")]
 
 
 @app.command("list")
@@ -66,12 +66,12 @@ def build(
     ],
     source: Annotated[
         Path,
-        typer.Option("--source", "-s", help="Folder that holds the corpus; of several, their folders.", metavar="DIR"),
+        typer.Option("--source", "-s", help="Folder of the corpus, or of several corpora's folders.", metavar="DIR"),
     ],
     out: OutDir,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="For the corpus's reader; repeat for more.", metavar="NAME=VALUE"),
+        typer.Option("--option", help="Option of the corpus's reader; repeat for more.", metavar="NAME=VALUE"),
     ] = None,
     split: Annotated[
         list[str] | None,
@@ -80,15 +80,15 @@ def build(
         ),
     ] = None,
     processes: Processes = None,
-    shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio a file, about.")] = 10.0,
+    shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio per file, roughly.")] = 10.0,
     skip_bad: SkipBad = False,
     overwrite: Rebuild = False,
     as_json: AsJson = False,
 ) -> int:
     """Build datasets from corpora: Parquet files with FLAC inside, and a card.
 
-    One CORPUS is read from the folder --source and becomes the folder --out. Of several, each is read from its folder
-    below --source and built into its folder below --out.
+    One CORPUS is read from the folder --source and becomes the folder --out. If there are several, each is read from
+    its folder below --source and built into its folder below --out.
 
     Run the same command again to resume a build that was stopped.
     """
@@ -129,7 +129,7 @@ def prepare(
 ) -> int:
     """Build the corpora that FILE names, combine them, and check all results.
 
-    What is finished and unchanged is kept. Run the same command again to resume.
+    Finished, unchanged results are kept. Run the same command again to resume.
     """
     with c.extra("data", "Working with datasets"):
         from ..rows.prepare import PrepareConfig
@@ -157,14 +157,14 @@ def combine(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            help="Built datasets; of two equal songs that of the first is kept.", metavar="DIR...", show_default=False
+            help="Built datasets; of duplicates that in the first is kept.", metavar="DIR...", show_default=False
         ),
     ],
     out: OutDir,
     split: Annotated[
         list[str] | None,
         typer.Option(
-            "--split", help="Rows whose id fits the glob go there; the first that fits decides.", metavar="SPLIT=GLOB"
+            "--split", help="Rows whose id matches the glob go there; the first match decides.", metavar="SPLIT=GLOB"
         ),
     ] = None,
     duplicates: Annotated[
@@ -177,11 +177,11 @@ def combine(
         OnConflict, typer.Option("--on-conflict", help="Rows of train that are also in validation or test.")
     ] = OnConflict.move,
     processes: Processes = None,
-    shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio a file, about.")] = 10.0,
+    shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio per file, roughly.")] = 10.0,
     overwrite: c.Overwrite = False,
     as_json: AsJson = False,
 ) -> int:
-    """Join built datasets: no song twice, none on both sides of a split, a sampling weight a row."""
+    """Join built datasets: no duplicates, no song on both sides of a split, a sampling weight for each row."""
     splits = {pattern: name for name, pattern in _splits(split)}
     with c.extra("data", "Working with datasets"):
         from ..rows.combine import CombineOptions
@@ -199,7 +199,7 @@ def check(
     processes: Processes = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check every row of datasets and count what is in them."""
+    """Check every row of datasets and count their contents."""
     with c.extra("data", "Working with datasets"):
         return check_folders(folders, processes, as_json)
 
@@ -288,9 +288,9 @@ def run_combine(folders: list[Path], out: Path, options, processes: int | None, 
         c.print_json({**facts, "amounts": report.amounts.as_list(), **changes, "elapsed_s": round(elapsed_s, 3)})
         return 0
     for row in report.dropped:
-        typer.echo(f"dropped: {row['id']}: its {row['because']} is that of {row['of']}", err=True)
+        typer.echo(f"dropped: {row['id']}: same {row['because']} as {row['of']}", err=True)
     for row in report.moved:
-        typer.echo(f"moved to unused: {row['id']}: its {row['because']} is that of {row['of']}", err=True)
+        typer.echo(f"moved to unused: {row['id']}: same {row['because']} as {row['of']}", err=True)
     typer.echo(
         f"{c.shown(out)}: {report.num_rows} recordings, {report.duration_s / 60:.1f} min; "
         f"{len(report.dropped)} dropped, {len(report.moved)} moved to unused, in {elapsed_s:.1f} s"
@@ -338,7 +338,7 @@ def _numbers(amount) -> tuple[str, str, str]:
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict:
-    """`NAME=VALUE` options; a value that is JSON (a number, true, a list) is taken as that."""
+    """`NAME=VALUE` options; a value that is JSON (a number, true, a list) is read as JSON."""
     pairs = dict(_pair(text, option) for text in texts or ())
     for name, value in pairs.items():
         with contextlib.suppress(ValueError):

@@ -24,7 +24,7 @@ def run(
         ),
     ] = None,
     device: c.DeviceOption = c.Device.auto,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65535, show_default="the first free one from 7860 on")
     ] = None,
@@ -35,13 +35,13 @@ def run(
 ) -> int:
     """Serve the web demo on this machine.
 
-    A page in the browser: drop a song, listen to its parts, look at its pitch, fetch the files.
+    A page in the browser: upload a song, listen to its parts, see its pitch, download the files.
     """
     from dataclasses import replace
 
     from ._interrupt import StopSignals
 
-    # Whoever starts the demo has not agreed to telling anyone about it.
+    # No telemetry: the user has not agreed to it.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from ..checkpoints.loading import load_model, silence_libraries
     from ..demo.app import launch
@@ -52,7 +52,7 @@ def run(
     silence_libraries()
     loaded = load_model(model or os.environ.get("MAJL_MODEL") or "majl-base", device, threads)
     with StopSignals() as signals, launch(loaded, limits, host=host, port=port, open_browser=open_browser) as running:
-        typer.echo(f"{running.url}  (Ctrl-C ends it and deletes everything that was uploaded)")
+        typer.echo(f"{running.url}  (Ctrl-C stops it and deletes all uploads)")
         while True:
             signals.check()
             time.sleep(0.1)

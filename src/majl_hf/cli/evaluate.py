@@ -1,4 +1,4 @@
-"""`majl evaluate`: separation and pitch, measured on labelled music and kept in a results file."""
+"""`majl evaluate`: measure separation and pitch on labelled music and store the scores in a results file."""
 
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ def run(
         list[str] | None, typer.Option("--model", "-m", help="A shipped name, a folder or a Hub id; repeat for more.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="What the results call the model.", show_default="last part of --model")
+        str | None, typer.Option("--name", help="The model's name in the results.", show_default="last part of --model")
     ] = None,
     system: Annotated[
         list[str] | None,
@@ -47,7 +47,7 @@ def run(
     songs: Annotated[str, typer.Option("--songs", help="Of --stems, separated by commas.", show_default="all")] = "",
     stem_file: Annotated[Path | None, typer.Option("--stem-file", help="A .stem.mp4.", metavar="FILE")] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only the first N clips: a trial, kept under a key of its own.")
+        int | None, typer.Option("--limit", min=1, help="Only the first N clips: a smoke test, under its own key.")
     ] = None,
     voicing_policy: c.Policy = None,
     voicing_threshold: c.Threshold = None,
@@ -59,7 +59,7 @@ def run(
     where there are labels. Each with mean, median, 95 % bootstrap interval and count.
 
     JSON gets one run per system and corpus, with every clip's scores, the checkpoint's SHA-256, the code's commit and
-    the packages' versions; a run of the same key is replaced. A model card is made from it:
+    the packages' versions; a run with the same key is replaced. To make a model card from it, run
     `python -m majl_hf.evaluation.model_card JSON -o card.md`.
 
     Test splits are for the final report: choose and tune on validation.
@@ -69,7 +69,7 @@ def run(
     if mir1k is None and stems is None and stem_file is None and rows is None:
         raise typer.BadParameter("nothing to measure on: give --mir1k, --stems, --stem-file or --rows")
     if (split_column is not None and split is None) or (split is not None and split_column is None and rows is None):
-        raise typer.BadParameter("--split-column and --split belong together")
+        raise typer.BadParameter("--split-column and --split must be given together")
     if name is not None and len(model or ()) != 1:
         raise typer.BadParameter("--name needs exactly one --model")
     with c.extra("evaluate", "Evaluating"), StopSignals() as signals:
@@ -98,7 +98,7 @@ def run(
             partial(MajlSystem.from_pretrained, one, voicing_policy, voicing_threshold, name) for one in model or ()
         ]
         makers += [partial(build_system, one) for one in system or ()]
-        for make in makers:  # one after the other, so that a single model is in memory
+        for make in makers:  # one after the other, so that only one model is in memory
             measured = make()
             for corpus in corpora:
                 with minutes_of_audio(f"{measured.name} on {c.shown(corpus.folder)}", signals) as progress:

@@ -1,4 +1,4 @@
-"""`majl label`: pseudo labels for rows that lack something."""
+"""`majl label`: pseudo labels for rows that lack pitch or vocals."""
 
 import os
 import time
@@ -18,14 +18,14 @@ PRINT_S = 10.0  # between two lines of progress
 def run(
     file: Annotated[Path, typer.Argument(help="YAML file with stages of kind label.", metavar="FILE")],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Redo what differs in a folder that was made with other settings.")
+        bool, typer.Option("--overwrite", help="Redo what differs in a folder made with other settings.")
     ] = False,
 ) -> int:
     """Label rows that lack pitch or vocals.
 
     Songs with stems and solo voices get a pitch, songs with a pitch get vocals.
 
-    FILE says which rows are labelled, by whom, and where to: `kind: label`, `rows: runs/data/combined`,
+    FILE says which rows are labelled, by which teachers, and where to: `kind: label`, `rows: runs/data/combined`,
     `out: runs/pseudo`, `pitch_teacher: torchfcpe`, `vocals_teacher: majl-base`.
 
     Several processes share the work, on one file system: torchrun --nproc_per_node 4 -m majl_hf.cli label FILE
@@ -43,8 +43,8 @@ def run(
 
 
 def label(config, overwrite: bool) -> None:
-    """Label what a `PseudoLabelConfig` says, as one of the processes of a launcher or alone, and print what came of
-    it."""
+    """Label the rows of a `PseudoLabelConfig`, in one process or as one of a launcher's processes, and print a
+    summary."""
     with c.extra("train,plot", "Labelling"):
         from accelerate import PartialState
 
@@ -52,7 +52,7 @@ def label(config, overwrite: bool) -> None:
 
         with Resumable():
             result = run_pseudo_labels(config, overwrite=overwrite, progress=_Progress())
-    PartialState().destroy_process_group()  # else its threads hold up the end
+    PartialState().destroy_process_group()  # else its threads delay the exit
     if os.environ.get("RANK", "0") == "0":
         for message in result.messages:
             typer.echo(message, err=True)
@@ -66,7 +66,7 @@ def label(config, overwrite: bool) -> None:
 
 
 class _Progress:
-    """Seconds of audio that this process has done, a line every few seconds."""
+    """Prints the seconds of audio that this process has done, every few seconds."""
 
     def __init__(self) -> None:
         self.rank, self.printed_s = os.environ.get("RANK", "0"), 0.0

@@ -12,7 +12,7 @@ from ..errors import MajlError
 from . import _common as c
 
 NAME = "models"
-# Statistics that a checkpoint keeps beside its parameters.
+# Statistics that a checkpoint contains in addition to its parameters.
 _NO_PARAMETER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked|window|filterbank)$")
 
 
@@ -81,12 +81,12 @@ def _list_backbones(as_json: bool) -> int:
 
 
 def describe_preset(name: str) -> dict:
-    """What a preset declares and how many parameters it has.
+    """What a preset declares, and its number of parameters.
 
     Returns:
-        `name`, `kind`, `model_type`, `class`, `num_parameters` (both None where a package that it needs is not
-        installed, and `note` says which), `sampling_rate`, `context_s` (None where it is unbounded), and as the kind
-        has them `num_channels`, `alignment`, `hop_length`, `num_bins`, `first_bin_hz`, `bin_cents`.
+        `name`, `kind`, `model_type`, `class`, `num_parameters` (both None if a package that it needs is not installed;
+        `note` says which), `sampling_rate`, `context_s` (None if unbounded), and depending on the kind `num_channels`,
+        `alignment`, `hop_length`, `num_bins`, `first_bin_hz`, `bin_cents`.
     """
     from ..models.presets_majl import PRESETS, preset_config
 
@@ -115,8 +115,8 @@ def describe_preset(name: str) -> dict:
 
 
 def describe_presets() -> list[dict]:
-    """`describe_preset` of every preset that is not for tests, separators first; parts of other packages only where
-    these are installed."""
+    """`describe_preset` of every preset that is not for tests, separators first; parts of other packages only if these
+    are installed."""
     from ..models import backbones_majl  # noqa: F401  (registers the parts and their presets)
     from ..models.presets_majl import preset_names
 
@@ -134,7 +134,7 @@ def part_without_memory(name: str):
 
     with torch.device("meta"):
         part = AutoModel.from_config(preset_config(name)).eval()
-    return part.to("meta")  # tables that come from elsewhere, such as mel filters
+    return part.to("meta")  # moves tables computed on the CPU, such as mel filters
 
 
 def describe_checkpoint(name: str, folder: Path) -> dict:
@@ -169,7 +169,7 @@ def _tensor_shapes(path: Path) -> dict[str, list[int]]:
 
 
 def _licence(card: Path) -> str | None:
-    """The licence that the front matter of a model card names; a custom one by its own name."""
+    """The licence in the front matter of a model card; a custom one by its own name."""
     from huggingface_hub import ModelCard
 
     if not card.is_file():

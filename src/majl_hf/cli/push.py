@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 NAME = "push"
 app = typer.Typer(
     name=NAME,
-    help="Put a model, dataset or Space on the Hub. Private, unless you say --public.",
+    help="Upload a model, dataset or Space to the Hub. Private, unless you give --public.",
     epilog="Log in first: `hf auth login`, or HF_TOKEN in the environment.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RepoId = Annotated[str, typer.Argument(help="Where to; made if missing.", metavar="OWNER/NAME", show_default=False)]
+RepoId = Annotated[str, typer.Argument(help="Target; created if missing.", metavar="OWNER/NAME", show_default=False)]
 Public = Annotated[bool, typer.Option("--public", help="A new repository is public, and a public one is accepted.")]
-Revision = Annotated[str | None, typer.Option("--revision", help="Branch; made if missing.", show_default="main")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="List files and sizes; touch nothing.")]
+Revision = Annotated[str | None, typer.Option("--revision", help="Branch; created if missing.", show_default="main")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List files and sizes; upload nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
@@ -40,10 +40,10 @@ def model(
         Path | None, typer.Option("--card", help="Markdown of the card.", show_default="README.md of the folder")
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="Of the weights, say cc-by-nc-4.0; makes a card from a template.")
+        str | None, typer.Option("--licence", help="Of the weights, such as cc-by-nc-4.0; creates a card.")
     ] = None,
     results: Annotated[
-        Path | None, typer.Option("--results", help="Of `majl evaluate`, for these very weights.")
+        Path | None, typer.Option("--results", help="Of `majl evaluate`, for exactly these weights.")
     ] = None,
     public: Public = False,
     revision: Revision = None,
@@ -52,17 +52,17 @@ def model(
 ) -> int:
     """Push a model: weights, config, feature extractor, card, results, and the code that loads it anywhere.
 
-    That code serves `AutoModel.from_pretrained(ID, trust_remote_code=True)` where this package is not installed.
+    `AutoModel.from_pretrained(ID, trust_remote_code=True)` runs that code if this package is not installed.
     """
     if card is not None and licence is not None:
-        raise typer.BadParameter("--card brings a card and --licence makes one; give one of them")
-    with c.extra("evaluate", "Making a card"):
+        raise typer.BadParameter("--card gives a card and --licence creates one; give only one of them")
+    with c.extra("evaluate", "Creating a card"):
         import transformers
 
         from ..publish.hub import Target
         from ..publish.model import push_model
 
-        transformers.utils.logging.disable_progress_bar()  # the model is loaded only to see that it is whole
+        transformers.utils.logging.disable_progress_bar()  # the model is only loaded to check that it is complete
         target = Target(repo_id, not public, revision, dry_run)
         return _tell(push_model(source, target, card=card, licence=licence, results=results), as_json)
 
@@ -76,7 +76,7 @@ def dataset(
     ],
     allow: Annotated[
         list[str] | None,
-        typer.Option("--allow", help="A corpus of unknown licence that may be passed on; repeat.", metavar="CORPUS"),
+        typer.Option("--allow", help="A corpus of unknown licence to upload; repeat for more.", metavar="CORPUS"),
     ] = None,
     public: Public = False,
     revision: Revision = None,
@@ -104,7 +104,7 @@ def space(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
-    """Push a Space, with the wheel of this package beside its app."""
+    """Push a Space together with the wheel of this package."""
     from ..publish.hub import Target
     from ..publish.space import push_space
 
@@ -119,7 +119,7 @@ def _tell(report: "PushReport", as_json: bool) -> int:
     for path, size in report.files.items():
         typer.echo(f"{path:<{width}}  {size:>13,} bytes")
     for corpus, count in report.left_out.items():
-        typer.echo(f"left out: {count} rows of {corpus}, which may not be passed on", err=True)
+        typer.echo(f"left out: {count} rows of {corpus}, which must not be redistributed", err=True)
     rows = "" if report.num_rows is None else f", {report.num_rows} rows"
     what = f"{len(report.files)} files, {sum(report.files.values()) / 1e6:.1f} MB{rows}"
     revision = f", revision {report.revision}" if report.revision else ""

@@ -1,5 +1,5 @@
 """Corpora: readers, each documented with its layout, traps and licence, and the types that all of them return.
 
-`tracks`: recordings and their parts; `labels`: pitch curves; `notes`: the notes that some of these are made from;
+`tracks`: recordings and their parts; `labels`: pitch curves; `notes`: notes, from which some of these are made;
 `registry`: all readers by name.
 """

@@ -14,7 +14,7 @@ from .figure import write_spectrogram
 from .separation import SeparatedSong
 from .voicing import decide_voiced
 
-_writing = threading.Lock()  # for matplotlib, and for a file that two requests ask for at once
+_writing = threading.Lock()  # for matplotlib, and for two simultaneous requests for the same file
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The interactive plot: f0 over the spectrogram of the vocals, and the voicing below.
 
 The pitch axis is in semitones (MIDI notes), so equal intervals have equal heights and the ticks are notes. The
-spectrogram is a picture that the page loads once; moving the threshold only sends the curve.
+spectrogram is a picture that the page loads once; changing the threshold only sends the curve.
 """
 
 import json
@@ -14,7 +14,7 @@ from ..models.pitch_majl import hz_to_midi, note_name
 from .separation import SeparatedSong
 from .voicing import note_and_cents
 
-MAX_PITCH_POINTS = 30_000  # 5 minutes of 10 ms frames; of longer songs every second frame is drawn, and so on
+MAX_PITCH_POINTS = 30_000  # 5 minutes of 10 ms frames; in longer songs only every second frame is drawn, and so on
 MAX_VOICING_POINTS = 4_000  # more than a screen has columns
 MARGIN_SEMITONES = 5
 MAX_GLIDE_SEMITONES = 2.5  # from point to point; the line is broken at larger leaps
@@ -111,7 +111,7 @@ def _layout(song: SeparatedSong, sung_midi: np.ndarray, threshold: float, spectr
         "meta": {
             "named": [level | {"names": [note_name(note) for note in level["notes"]]} for level in named],
         },
-        "uirevision": str(song.folder.name),  # moving the threshold keeps the zoom
+        "uirevision": str(song.folder.name),  # changing the threshold keeps the zoom
         "images": [
             {
                 "source": spectrogram_url, "xref": "x", "yref": "y", "x": 0.0, "y": top, "sizex": song.duration_s,

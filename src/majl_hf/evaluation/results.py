@@ -1,6 +1,6 @@
 """The results file: `{"runs": {key: run}}`, JSON, one run per system, dataset and split.
 
-Every number a card prints comes from such a file. A run holds what was measured (metrics with count and interval,
+Every number in a card comes from such a file. A run contains what was measured (metrics with count and interval,
 every clip), on what (dataset, split, protocol), with what (system, checkpoint, code, package versions), and when.
 """
 
@@ -22,7 +22,7 @@ from .runner import METRICS, Evaluation
 
 
 def run_key(evaluation: Evaluation) -> str:
-    """`SYSTEM/DATASET/SPLIT`, with `/first-N` where only the first N clips were read."""
+    """`SYSTEM/DATASET/SPLIT`, with `/first-N` if only the first N clips were read."""
     key = f"{evaluation.system}/{evaluation.dataset}/{evaluation.split}"
     return key if evaluation.limit is None else f"{key}/first-{evaluation.limit}"
 
@@ -90,8 +90,8 @@ def read_results(path: str | Path) -> dict:
 
 
 def merge_run(path: str | Path, key: str, run: dict) -> None:
-    """Put `run` into the results file under `key`, beside what is there; a run of the same key is replaced. A reader or
-    a crash never sees half of the file."""
+    """Add `run` to the results file under `key`, replacing a run with the same key. The file is written atomically, so
+    that a reader or a crash never sees half of it."""
     path = Path(path)
     results = read_results(path) if path.exists() else {"runs": {}}
     results["runs"][key] = run

@@ -3,9 +3,9 @@
 Conventions
     MIR-1K: mixture = left + right, one channel at 16 kHz, vocals = right channel, melody against the hand labels.
     Stems and stem files: mixture = vocals + accompaniment with all their channels; no melody.
-    Rows of a built corpus: as of their kind; without stems the mixture alone, and the melody where there is a label.
-    A clip that a system fails on stops the run: a mean over the clips that happened to work is no result. Only a silent
-    reference (separation) or one without a voiced frame (melody) is skipped, with its reason.
+    Rows of a built corpus: by their kind; without stems the mixture alone, and the melody where there is a label.
+    A clip on which a system fails stops the run: a mean over the clips that happened to work is not a result. Only a
+    silent reference (separation) or one without a voiced frame (melody) is skipped, with its reason.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ METRICS: dict[str, tuple[str, str]] = {
 }
 SEPARATION_METRICS = ("sdr_db", "nsdr_db", "si_sdr_db")
 MELODY_METRICS = ("rpa", "rca", "oa", "vr", "vfa")
-OCTAVE_FREE_METRICS = ("rca", "vr", "vfa")  # what a label whose octave is unreliable can judge
+OCTAVE_FREE_METRICS = ("rca", "vr", "vfa")  # valid for a label whose octave is unreliable
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class ItemScores:
     Args:
         id, song, singer: of the clip in its corpus.
         duration_s: length of the clip.
-        wall_s: what the system took for it.
-        scores: by the keys of `METRICS`; those that the system, or the reference, leaves undefined are missing.
+        wall_s: time that the system took, in seconds.
+        scores: by the keys of `METRICS`, without those that are undefined for the system or the reference.
         skipped: "separation" or "melody" -> why the clip does not count there.
     """
 
@@ -69,8 +69,8 @@ class Evaluation:
 
     Args:
         system: name of the system.
-        dataset, split: what was read, `protocol`: how, in a sentence.
-        limit: None, or that only the first so many clips were read, which makes this a trial and no result.
+        dataset, split: what was read; `protocol`: how, in a sentence.
+        limit: number of clips if only the first were read, which makes this a smoke test, not a result; else None.
         items: in the corpus's order.
     """
 
@@ -82,7 +82,7 @@ class Evaluation:
     items: list[ItemScores]
 
     def summary(self, seed: int = 0) -> dict[str, Summary]:
-        """Summary over the clips of each metric that any clip has a finite value of."""
+        """Summary over the clips for each metric with a finite value for any clip."""
         columns = {name: [item.scores[name] for item in self.items if name in item.scores] for name in METRICS}
         return {name: summarise(values, seed=seed) for name, values in columns.items() if np.isfinite(values).any()}
 
@@ -93,7 +93,7 @@ class Evaluation:
 
     @property
     def gnsdr_db(self) -> float | None:
-        """Mean of NSDR weighted by the clips' lengths, or None without separation."""
+        """Mean NSDR weighted by the clips' lengths, or None without separation."""
         pairs = np.array(
             [(item.scores["nsdr_db"], item.duration_s) for item in self.items if "nsdr_db" in item.scores]
         ).reshape(-1, 2)
@@ -114,7 +114,7 @@ def evaluate(
     Args:
         corpus: a folder or a built corpus, as a section of `mixing.config`.
         metrics: those of `METRICS` to score.
-        limit: read only the first so many clips.
+        limit: read only this many clips, the first ones.
         on_item: called after each clip, for progress.
 
     Raises:
@@ -148,7 +148,7 @@ def _describe(corpus: Corpus) -> tuple[str, str, str]:
 
 
 def score_clip(system: System, clip: ValidationClip, metrics: Collection[str] = tuple(METRICS)) -> ItemScores:
-    """Run a system on one clip and score whatever it returns that the clip has a reference for.
+    """Run a system on one clip and score every output for which the clip has a reference.
 
     Raises:
         EvaluationError: an unknown metric, or an output that cannot be scored; the message names system and clip.

@@ -1,7 +1,7 @@
-"""Systems under test: whatever takes a mixture and returns vocals, pitch, or both.
+"""Systems under test: anything that takes a mixture and returns vocals, pitch, or both.
 
 A system has a `name` and is called with a mixture of shape (num_channels, num_samples) float32 and its rate. A system
-with `needs_vocals = True` is also given the true vocals as keyword `vocals`: an upper bound, not a rival. A system may
+with `needs_vocals = True` also gets the true vocals as keyword `vocals`: an upper bound, not a competitor. A system may
 have `provenance`, a dict that goes into the results.
 """
 
@@ -23,7 +23,7 @@ from ..models.decoding_majl import PitchFrames
 class PitchTrack:
     """A pitch curve: `times_s`, `f0_hz` (above 0 in every frame) and `voiced` (bool), each of shape (num_frames,).
 
-    `certainty`, where a tracker reports it: how sure it is in [0, 1] that the frame is sung with this pitch.
+    `certainty`, if a tracker reports it: how sure it is, in [0, 1], that the frame is sung with this pitch.
     """
 
     times_s: np.ndarray
@@ -34,7 +34,7 @@ class PitchTrack:
 
 @dataclass(frozen=True, eq=False)
 class SystemOutput:
-    """What a system says about one mixture; what it does not estimate is None.
+    """Output of a system for one mixture; what it does not estimate is None.
 
     Args:
         vocals: (num_channels, num_samples) float32, the mixture's shape and rate.
@@ -63,8 +63,8 @@ class MajlSystem:
 
     Args:
         model: a `MajlModel` in evaluation mode.
-        name: what the results call it.
-        policy, threshold: voicing policy and threshold; None takes the model's own.
+        name: its name in the results.
+        policy, threshold: voicing policy and threshold; None for the model's own.
     """
 
     kind = "model"
@@ -78,7 +78,7 @@ class MajlSystem:
     def from_pretrained(
         cls, name_or_path: str, policy: str | None = None, threshold: float | None = None, name: str | None = None
     ) -> MajlSystem:
-        """A shipped name, a folder or a Hub id; the results name it by the last part of that unless `name` is given."""
+        """Load a shipped name, a folder or a Hub id, the last part of which is the default of `name`."""
         from ..checkpoints import find_checkpoint
         from ..checkpoints.loading import checkpoint_sha256
         from ..models.modeling_majl import MajlModel
@@ -110,7 +110,7 @@ class MajlSystem:
 
 
 class MixtureSystem:
-    """The mixture as estimate of the vocals: what doing nothing scores."""
+    """The mixture as estimate of the vocals: the score of doing nothing."""
 
     name = "mixture"
     kind = "bound"
@@ -122,7 +122,7 @@ class MixtureSystem:
 class OracleMaskSystem:
     """Ideal ratio mask `|V|^p / (|V|^p + |A|^p)` on the mixture's STFT, from the true vocals V and accompaniment A.
 
-    What a separator that only masks magnitudes could reach at most, about; channels are masked on their own.
+    Approximately the upper bound of separators that only mask magnitudes; channels are masked independently.
 
     Args:
         exponent: p; 2 shares the energy, 1 the magnitude.
@@ -142,7 +142,7 @@ class OracleMaskSystem:
         window = torch.hann_window(n_fft)
         settings = {"n_fft": n_fft, "hop_length": n_fft // 4, "window": window}
         num_samples = mixture.shape[1]
-        # Padded, since a reflected border needs more samples than half a window.
+        # Padded, since reflection at the border needs more samples than half a window.
         padded = torch.zeros(2, mixture.shape[0], num_samples + n_fft)
         padded[0, :, :num_samples] = torch.from_numpy(np.ascontiguousarray(mixture))
         padded[1, :, :num_samples] = torch.from_numpy(np.ascontiguousarray(vocals))
@@ -156,11 +156,11 @@ class OracleMaskSystem:
 
 @dataclass
 class CascadeSystem:
-    """A separator, a pitch tracker on its vocals, or either alone (a tracker alone hears the mixture).
+    """A separator and a pitch tracker on its vocals, or either alone (a tracker alone gets the mixture).
 
     Args:
         separator: `(mixture (num_channels, num_samples), sampling_rate) -> vocals` of the same shape.
-        tracker: `(mono (num_samples,), sampling_rate) -> PitchTrack`, fed with the mean of the channels.
+        tracker: `(mono (num_samples,), sampling_rate) -> PitchTrack`, called with the mean of the channels.
     """
 
     name: str
@@ -181,7 +181,7 @@ class CascadeSystem:
 
 
 class TrueVocalsSystem:
-    """A pitch tracker on the true vocals: what a perfect separator would leave for it to hear."""
+    """A pitch tracker on the true vocals, as after a perfect separator."""
 
     kind = "bound"
     needs_vocals = True

@@ -1,3 +1,3 @@
-"""Numbers of one clip (`separation`, `melody`), the same as modules of the `evaluate` library (`modules`), and what a
-list of them says (`statistics`).
+"""Metrics of one clip (`separation`, `melody`), the same as modules of the `evaluate` library (`modules`), and
+summaries over clips (`statistics`).
 """

@@ -2,21 +2,21 @@
 
 Conventions
     A reference is a time grid in seconds with f0 in Hz, 0 where nothing is sung. An estimate has a positive f0 in
-    every frame and says apart which frames it calls sung. Scores are fractions from 0 to 1; a pitch is right strictly
-    under 50 cents off.
+    every frame and, separately, a voicing decision. Scores are fractions from 0 to 1; a pitch is right if it is
+    strictly less than 50 cents off.
 
 Metrics
     RPA  raw pitch accuracy: voiced reference frames with the right pitch, whatever the estimate's voicing says
     RCA  the same with octaves folded
-    OA   overall accuracy: all frames, right pitch where sung and called sung, called unsung where not
-    VR   voicing recall: voiced reference frames called sung
-    VFA  voicing false alarm: unvoiced reference frames called sung (lower is better)
+    OA   overall accuracy: all frames; right if sung, estimated as sung and of the right pitch, or unsung in both
+    VR   voicing recall: voiced reference frames estimated as sung
+    VFA  voicing false alarm: unvoiced reference frames estimated as sung (lower is better)
 
 Special cases
     mir_eval reads the pitch guess of an unvoiced frame from its negative frequency; zeros would count as RPA misses.
     It resamples the estimate linearly in cents to the reference's grid (voicing: the frame before), which is exact
     where frames coincide. A reference that starts after 0 s gets its first frame repeated at 0 s; an estimate that ends
-    early is held up to the reference's last frame, which counts as unvoiced. A reference without a voiced frame has no
+    early is extended to the reference's last frame, which counts as unvoiced. A reference without a voiced frame has no
     RPA: `melody_scores` returns None, for the caller to skip and count.
 """
 
@@ -43,7 +43,7 @@ def melody_scores(
     f0_hz: np.ndarray,
     voiced: np.ndarray,
 ) -> dict[str, float] | None:
-    """`rpa`, `rca`, `oa`, `vr` and `vfa` of one clip, or None where the reference has no voiced frame.
+    """`rpa`, `rca`, `oa`, `vr` and `vfa` of one clip, or None if the reference has no voiced frame.
 
     Args:
         reference_times_s, reference_f0_hz: shape (num_reference_frames,), seconds and Hz, 0 Hz = unvoiced.
@@ -56,9 +56,9 @@ def melody_scores(
     times_s, f0_hz = _grid("estimate", times_s, f0_hz)
     voiced = np.asarray(voiced, dtype=bool)
     if voiced.shape != f0_hz.shape:
-        raise EvaluationError(f"voiced has shape {voiced.shape}; it needs one flag a frame, {f0_hz.shape}.")
+        raise EvaluationError(f"voiced has shape {voiced.shape}; it needs one flag per frame, {f0_hz.shape}.")
     if (reference_f0_hz < 0).any():
-        raise EvaluationError("The reference holds negative frequencies; it needs Hz, and 0 where nothing is sung.")
+        raise EvaluationError("The reference contains negative frequencies; it needs Hz, and 0 where nothing is sung.")
     if (f0_hz <= 0).any():
         raise EvaluationError(
             f"The estimate has {int((f0_hz <= 0).sum())} of {len(f0_hz)} frames at 0 Hz or below; it needs a positive "

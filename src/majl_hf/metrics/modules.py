@@ -15,7 +15,7 @@ def load_metric(name: str):
 
     Args:
         name: "separation" (SDR, NSDR, SI-SDR) or "melody" (RPA, RCA, OA, VR, VFA). `evaluate.load(folder)` on
-            `majl_hf/metrics/NAME_metric` gives the same.
+            `majl_hf/metrics/NAME_metric` returns the same.
 
     Raises:
         EvaluationError: another name.

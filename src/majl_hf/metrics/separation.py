@@ -2,12 +2,12 @@
 
 Conventions
     Signals are (num_channels, num_samples) at one rate, full scale at 1. Energies are summed over all channels and
-    the whole clip in float64, so a figure is one ratio for a clip: no frames, no permutations, no filters.
+    the whole clip in float64, so a score is one ratio per clip: no frames, no permutations, no filters.
 
 Metrics
     SDR     10 log10(|s|^2 / |s - e|^2) in dB, for the reference s and the estimate e
     NSDR    SDR(e) - SDR(mixture), the improvement over doing nothing
-    SI-SDR  SDR after the reference was scaled to fit the estimate best; one scale for all channels, means kept
+    SI-SDR  SDR after scaling the reference to fit the estimate best; one scale for all channels, means kept
             (Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019)
 
 Special cases
@@ -23,12 +23,12 @@ import numpy as np
 
 from ..errors import EvaluationError
 
-# RMS below which a reference counts as silent: -80 dB of full scale, under the noise that a lossy codec leaves.
+# RMS below which a reference counts as silent: -80 dB of full scale, below the noise of a lossy codec.
 SILENCE_RMS = 1e-4
 
 
 def is_silent(signal: np.ndarray) -> bool:
-    """True where the RMS over all channels and samples is below `SILENCE_RMS`."""
+    """True if the RMS over all channels and samples is below `SILENCE_RMS`."""
     signal = np.asarray(signal)
     return signal.size == 0 or math.sqrt(_energy(signal) / signal.size) < SILENCE_RMS
 
@@ -57,7 +57,7 @@ def si_sdr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def separation_scores(reference: np.ndarray, estimate: np.ndarray, mixture: np.ndarray) -> dict[str, float] | None:
-    """`sdr_db`, `nsdr_db` and `si_sdr_db` of one clip, or None where the reference is silent."""
+    """`sdr_db`, `nsdr_db` and `si_sdr_db` of one clip, or None if the reference is silent."""
     if is_silent(reference):
         return None
     return {
@@ -82,8 +82,8 @@ def _checked(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, n
     estimate = np.asarray(estimate, dtype=np.float64)
     if reference.shape != estimate.shape or reference.ndim != 2:
         raise EvaluationError(
-            f"The reference has shape {reference.shape} and the estimate {estimate.shape}; both need one shape "
-            f"(num_channels, num_samples). Cut or pad nothing silently: find out why they differ."
+            f"The reference has shape {reference.shape} and the estimate {estimate.shape}; both need the same shape "
+            f"(num_channels, num_samples). Find out why they differ instead of cutting or padding."
         )
     for name, signal in (("reference", reference), ("estimate", estimate)):
         if not np.isfinite(signal).all():

@@ -1,4 +1,4 @@
-"""What a list of per-clip scores says: centre, spread, and how far to trust the mean."""
+"""Statistics of per-clip scores: centre, spread, and the confidence interval of the mean."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a mean over clusters, `sums.sum() / counts.sum()`.
 
-    Clusters are drawn with replacement, each with all that belongs to it: clips of one song, or frames of one song, are
-    not independent. Where there are several seeds (training runs), they are drawn too, each with all its clusters; with
-    three seeds that says little about the spread over seeds. Blocks of draws bound the memory and change nothing.
+    Clusters are drawn with replacement as a whole, because clips or frames of one song are not independent. If there
+    are several seeds (training runs), they are also drawn, each with all its clusters; three seeds say little about the
+    spread over seeds. Draws are made in blocks to bound the memory, which does not change the result.
 
     Args:
         sums: shape (num_clusters,) or (num_seeds, num_clusters), finite: the sum of each cluster's values.
-        counts: how many values, or what weight, each sum is of, at least 0, of the shape of `sums`; None for 1 each,
-            where the clusters are single values. A resample without any is left out.
+        counts: number (or weight) of the values in each sum, at least 0, in the shape of `sums`; None for 1 each, if
+            the clusters are single values. A resample whose counts are all 0 is left out.
         level: coverage, above 0 and below 1.
         seed: of the draws; equal seeds give equal intervals.
 
@@ -67,7 +67,7 @@ def bootstrap_interval(
     counts = np.ones_like(sums) if counts is None else np.asarray(counts, dtype=np.float64)
     if sums.ndim not in (1, 2) or sums.size < 2 or sums.shape != counts.shape:
         raise EvaluationError(
-            f"A bootstrap was given sums of shape {sums.shape} and counts of shape {counts.shape}; it needs at least "
+            f"The bootstrap got sums of shape {sums.shape} and counts of shape {counts.shape}; it needs at least "
             "two of each, one for each cluster (and seed)."
         )
     if not (np.isfinite(sums).all() and np.isfinite(counts).all()) or counts.sum() <= 0:
@@ -126,7 +126,7 @@ def mean_scores(rows: Sequence[Mapping[str, float] | None]) -> dict[str, float]:
 def paired_difference(
     first: Mapping[str, float], second: Mapping[str, float], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> Summary:
-    """Summary of `first - second` clip by clip: is one system better than the other on the same clips?
+    """Summary of `first - second`, clip by clip, for two systems scored on the same clips.
 
     Args:
         first, second: score by clip id; both need the same ids.
@@ -137,7 +137,7 @@ def paired_difference(
     if first.keys() != second.keys():
         only = sorted(first.keys() ^ second.keys())
         raise EvaluationError(
-            f"{len(only)} clips are in one of the two only, such as {only[:3]}; a paired difference needs the same "
+            f"{len(only)} clips are only in one of the two, such as {only[:3]}; a paired difference needs the same "
             f"clips on both sides."
         )
     differences = np.array([first[key] - second[key] for key in sorted(first)])
@@ -146,7 +146,7 @@ def paired_difference(
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and clips with its interval, which is None where there is one cluster and one seed.
+    """A mean over seeds and clips with its interval, which is None for a single cluster and seed.
 
     `per_seed` are the means of the seeds, `num_clips` the clips that have a score.
     """
@@ -167,11 +167,11 @@ def estimate(scores: np.ndarray, clusters: Sequence[str], *, seed: int = 0) -> E
         clusters: the cluster (song, singer) that each clip belongs to.
 
     Raises:
-        EvaluationError: shapes that do not fit, infinite scores, or no score of a seed at all.
+        EvaluationError: shapes that do not fit, infinite scores, or a seed without any score.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 2 or scores.shape[1] != len(clusters):
-        raise EvaluationError(f"Scores of shape {scores.shape} were given for {len(clusters)} clips of some seeds.")
+        raise EvaluationError(f"Scores of shape {scores.shape} do not fit {len(clusters)} clips of some seeds.")
     known = ~np.isnan(scores)
     if np.isinf(scores).any() or not known.any(axis=1).all():
         raise EvaluationError("Scores are infinite, or a seed has none; a mean needs finite scores of every seed.")

@@ -17,7 +17,7 @@ class ValidationClip:
     """A whole clip at its own rate.
 
     `mixture` and `vocals` are (num_channels, num_samples) float32, mixture = vocals + accompaniment as a float32 sum
-    without scaling: for MIR-1K left + right, one channel, which is its published 0 dB mixture. `vocals` is None where
+    without scaling: for MIR-1K left + right, one channel, which is its published 0 dB mixture. `vocals` is None if
     only the mixture and its pitch are known.
     """
 
@@ -31,7 +31,7 @@ class ValidationClip:
 
 
 def iter_validation_clips(corpus: Corpus) -> Iterator[ValidationClip]:
-    """The corpus's clips one after the other, sorted; each is decoded when its turn comes.
+    """The corpus's clips one after the other, sorted; each is decoded only when it is reached.
 
     Raises:
         CorpusError: from the reader, with the name of the file.
@@ -40,7 +40,7 @@ def iter_validation_clips(corpus: Corpus) -> Iterator[ValidationClip]:
 
 
 def whole_clip(track: Track) -> ValidationClip:
-    """All of a track, decoded; errors as of `iter_validation_clips`."""
+    """A whole track, decoded; errors as for `iter_validation_clips`."""
     parts = {"pitch": ("mixture",), "vocals": ("vocals",)}.get(track.label_kind, ("vocals", "accompaniment"))
     audio = {name: track.part(name).read(0, round(track.duration_s * track.sampling_rate)) for name in parts}
     mixture, vocals = sum(audio.values()), audio.get("vocals")
@@ -48,7 +48,7 @@ def whole_clip(track: Track) -> ValidationClip:
 
 
 def evenly_spread(items: Sequence, count: int | None) -> list:
-    """`count` items, evenly spread from the first to the last; all where that is None or there are no more."""
+    """`count` items, evenly spread from the first to the last; all if `count` is None or not below their number."""
     if count is None or count >= len(items):
         return list(items)
     return [items[number] for number in np.linspace(0, len(items) - 1, count).round().astype(int)]

@@ -1,4 +1,4 @@
-"""What a YAML section may say about corpora and mixing; unknown keys and impossible values are refused by name."""
+"""YAML sections about corpora and mixing; unknown keys and impossible values are refused by name."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class FolderCorpus(Section):
 
 
 class FullOptions(Section):
-    """Items with both labels: the clip as it is, or its vocals over another accompaniment.
+    """Items with both labels: the clip itself, or its vocals over another accompaniment.
 
     `weight` is the source's share of the items, relative to the others; 0 keeps it as a pool only.
-    `background_probability`: of the remixed ones, how many stand over music or stems instead of another clip.
+    `background_probability` is the share of remixed items that are put over music or stems instead of another clip.
     """
 
     weight: Weight = 1.0
@@ -56,11 +56,11 @@ class VocalsOptions(Section):
 
 
 class SeparationOptions(Section):
-    """Items of real songs: as they are, or the vocals of one over the accompaniment of another.
+    """Items of real songs: unchanged, or the vocals of one over the accompaniment of another.
 
     `vocals_weight` is how much these vocals count in the loss: 1 for a studio's stems, less for a teacher's.
-    `background_weight` is how often other sources' voices stand over these accompaniments, relative to the other
-    backgrounds. Left out, it is 1 for trusted stems and 0 otherwise, since a teacher's accompaniment has voice left in.
+    `background_weight` is how often other sources' voices are put over these accompaniments, relative to the other
+    backgrounds. Left out, it is 1 for trusted stems, else 0, since a teacher's accompaniment still contains some voice.
     """
 
     weight: Weight = 1.0
@@ -105,11 +105,11 @@ class RowsCorpus(Section):
 
 
 class _Sourced(Section):
-    """A corpus as a source: each kind of label has a recipe of its own, with its options.
+    """A corpus as a source: each kind of label has its own recipe with options.
 
-    A recording is drawn in proportion to its duration (a row: to its sampling_weight, where the corpus has that column)
-    times its recipe's `weight` times `weight`. "pseudo" rows are separation items whose vocals count as the row's
-    vocals_confidence says.
+    A recording is drawn in proportion to its duration (a row: to its sampling_weight, if the corpus has that column)
+    times its recipe's `weight` times `weight`. "pseudo" rows are separation items whose vocals are weighted by the
+    row's vocals_confidence.
     """
 
     weight: Weight = 1.0
@@ -125,7 +125,7 @@ class _Sourced(Section):
 
     @property
     def is_background(self) -> bool:
-        """Whether voices of other sources may stand over its recordings."""
+        """Whether voices of other sources may be put over its recordings."""
         return any(background_weight(self.options(recipe)) > 0 for recipe in self.recipes)
 
 
@@ -163,27 +163,27 @@ class MixingConfig(Section):
 
     Args:
         sources: where audio comes from; also the pools that sources borrow from each other.
-        length: items an epoch (of each process, where rows are streamed; left out there, one for each of its rows).
+        length: items per epoch (and process, if rows are streamed; left out there, one for each of its rows).
         streaming: read rows in the order of the epoch, each once, as `streaming.StreamingMixtureDataset` does; for
             sources of kind "rows" only.
         buffer_mb: MB of rows near a streamed one that it can be mixed with.
         visits: in a streamed epoch every row comes "once", or as often as its weight says ("weighted").
         num_frames: frames of the pitch label; left out, all whose centre `i * hop_s` lies in the segment.
-        label_probability: how many of the items that have a pitch label keep it. The pitch estimator is as much work as
-            the separator and leaves the others out, so this is its share of the run.
+        label_probability: share of the items with a pitch label that keep it. The pitch estimator costs as much as the
+            separator and skips items without a label, so this sets its share of the run.
         speed_probability, speed_semitones: vocals (and in original pairs both parts) are played faster or slower, which
-            moves pitch and time together, by up to this many semitones.
-        doubling_probability, doubling_min_db, doubling_max_db: an instrument plays the label's melody along, at a level
-            within these limits of the vocals'.
-        formant_probability, formant_semitones: the vocals' formants move by up to this many semitones either way, their
-            pitch and timing stay: another singer sings the same. 0 draws nothing.
-        equalizer_probability, equalizer_db: each part, vocals and accompaniment, is coloured by a smooth random
-            equaliser of up to so many dB, at its RMS level. 0 draws nothing.
-        gain_db: the mixture's level moves by up to this much either way.
+            changes pitch and time together, by up to this many semitones.
+        doubling_probability, doubling_min_db, doubling_max_db: an instrument doubles the label's melody, at a level
+            relative to the vocals' within these limits.
+        formant_probability, formant_semitones: the vocals' formants are shifted by up to this many semitones either
+            way; pitch and timing stay, as if another singer sang the same. 0 draws nothing.
+        equalizer_probability, equalizer_db: each part, vocals and accompaniment, is filtered by a smooth random
+            equaliser of up to this many dB, at constant RMS level. 0 draws nothing.
+        gain_db: the mixture's level changes by up to this much either way.
         ratio_std_db, ratio_limit_db: vocals to accompaniment in remixes, normal around 0 dB, clipped.
-        pan_probability, pan_db: mono sources stand this far off the centre (level difference of the channels).
-        band_limit_probability: how often an accompaniment of wider band than the voice over it is cut to the voice's
-            band, so that an empty upper band is no sign of a voice, nor a full one of its absence.
+        pan_probability, pan_db: mono sources are panned this far off the centre (level difference of the channels).
+        band_limit_probability: how often an accompaniment of wider band than its voice is cut to the voice's band, so
+            that neither an empty nor a full upper band reveals whether there is a voice.
         voiced_probability, silence_dbfs: how often a segment whose vocals are below this RMS is drawn again (a few
             times); a separately drawn accompaniment below it always is.
     """
@@ -222,7 +222,7 @@ class MixingConfig(Section):
     @model_validator(mode="after")
     def _check_sources(self) -> MixingConfig:
         if not any(source.weight > 0 for source in self.sources):
-            raise ValueError("Every source has weight 0; at least one needs more, or there is nothing to draw from.")
+            raise ValueError("Every source has weight 0; at least one must be above 0 to have something to draw from.")
         if self.streaming and (kinds := sorted({source.kind for source in self.sources} - {"rows"})):
             raise ValueError(
                 f"Sources of kind {', '.join(kinds)} cannot be streamed; build them with `majl data build`."
@@ -230,7 +230,7 @@ class MixingConfig(Section):
         voices = any(source.weight > 0 and source.recipes == ("vocals",) for source in self.sources)
         if voices and not any(source.is_background for source in self.sources):
             raise ValueError(
-                "Solo voices need something to stand over; add a source of kind 'music' or 'stems' with a "
+                "Solo voices need an accompaniment; add a source of kind 'music' or 'stems' with a "
                 "background_weight above 0 (its weight may be 0)."
             )
         return self
@@ -239,8 +239,8 @@ class MixingConfig(Section):
     def _check_doubling(self) -> MixingConfig:
         if self.doubling_min_db > self.doubling_max_db:
             raise ValueError(
-                f"doubling_min_db is {self.doubling_min_db} and doubling_max_db {self.doubling_max_db}; the first must "
-                "not be above the second."
+                f"doubling_min_db is {self.doubling_min_db} and doubling_max_db is {self.doubling_max_db}; the first "
+                "must not be above the second."
             )
         return self
 
@@ -251,12 +251,12 @@ class MixingConfig(Section):
     @property
     def total_frames(self) -> int:
         """Frames in an item."""
-        # The small term keeps a centre on the segment's very end in, whatever the rounding.
+        # The small term includes a centre exactly at the segment's end, despite rounding.
         return self.num_frames or 1 + int(self.segment_s / self.hop_s + 1e-9)
 
 
 def background_weight(options: Options) -> float:
-    """How often such recordings serve as background for others' voices, relative to the other backgrounds."""
+    """How often such recordings serve as background for other voices, relative to the other backgrounds."""
     weight = getattr(options, "background_weight", 0.0)
     if weight is None:
         return 1.0 if options.vocals_weight == 1.0 else 0.0

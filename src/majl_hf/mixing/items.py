@@ -1,10 +1,10 @@
-"""Training items for stage 1: segments of vocals and accompaniment that meet on the fly, with labels that follow.
+"""Training items: segments of vocals and accompaniment, mixed on the fly together with their labels.
 
 Conventions
     An item is a pure function of (seed, epoch, index) and its recordings: neither the number of workers nor the order
     of reading changes it, and a resumed run sees what an uninterrupted one would have seen.
-    Frame i of the label is centred at `i * hop_s` of the item. Playing the vocals faster by r moves their f0 by r and
-    reads the label at r times the distance from the segment's start.
+    Frame i of the label is centred at `i * hop_s` of the item. Playing the vocals faster by r multiplies their f0 by r
+    and reads the label at r times the distance from the segment's start.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .transforms import (
     SwapChannels,
 )
 
-MAX_DRAWS = 4  # of a segment, until there is a voice in it
+MAX_DRAWS = 4  # of a segment, until it contains a voice
 MAX_PIECES = 8  # that fill one segment
 MAX_GAP_S = 0.5  # silence between two pieces of voice
 
@@ -42,8 +42,8 @@ class Pool(Protocol):
     """Recordings to draw from."""
 
     def draw(self, rng: np.random.Generator, other_than: str | None = None, first: bool = True) -> Track:
-        """Draw a recording, if possible of another song than `other_than`; `first` is False for what follows one
-        that was drawn before."""
+        """Draw a recording, if possible of another song than `other_than`; `first` is False for a further recording
+        of the same line."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TrackPool:
     """Recordings drawn in proportion to their weights.
 
     Args:
-        open: a recording by its number.
+        open: returns a recording by its number.
         numbers, songs: of the recordings, each of shape (num_recordings,).
         ends: running sums of their weights.
     """
@@ -87,10 +87,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Pools:
-    """What an item is drawn from: its own recording (`lead`), others of its kind, and what all kinds lend each other.
+    """What an item is drawn from: its own recording (`lead`), others of its kind, and pools that all kinds share.
 
-    `lead` and `others` are one pool unless the recording is given. `backgrounds` are for voices to stand over, drawn by
-    `background_weights`; `labelled` are vocals with a pitch label.
+    `lead` and `others` are one pool unless the recording is given. `backgrounds` are accompaniments for voices, drawn
+    by `background_weights`; `labelled` are vocals with a pitch label.
     """
 
     lead: Pool
@@ -101,7 +101,7 @@ class Pools:
 
 
 class Mixer:
-    """Makes segments out of pools: a recipe for each label kind, then the transforms of the whole mixture.
+    """Makes segments from pools: a recipe for each label kind, then the transforms of the whole mixture.
 
     Args:
         config: how segments are read and mixed; its sources are not used.
@@ -173,7 +173,7 @@ class Mixer:
         return _meet(silence, accompaniment)
 
     def _labelled_mixture(self, rng: np.random.Generator, options: Options, pools: Pools) -> Segment:
-        """A mixture whose vocals are not known: they stay in the accompaniment, and their weight is 0."""
+        """A mixture whose vocals are unknown: they stay in the accompaniment, and their weight is 0."""
         config = self.config
         wants_voice = rng.random() < config.voiced_probability
         for _ in range(MAX_DRAWS):
@@ -209,19 +209,19 @@ class Mixer:
         return rng.uniform(-self.config.pan_db, self.config.pan_db)
 
     def _add_frames(self, line: Line, track: Track, begin: int, end: int, start_s: float, speed: float) -> None:
-        """Write what is known of samples `begin` to `end`, the first of which is second `start_s` of the recording."""
+        """Write the labels of samples `begin` to `end`, the first of which is second `start_s` of the recording."""
         begin_s, end_s = begin / self.config.sampling_rate, end / self.config.sampling_rate
         inside = (self._frame_times_s >= begin_s) & (self._frame_times_s <= end_s)
         times_s = start_s + (self._frame_times_s[inside] - begin_s) * speed
         line.frames.write(inside, track, times_s, speed)
 
     def _start_s(self, rng: np.random.Generator, track: Track, speed: float) -> float:
-        """Where a segment of a single recording begins; a shorter recording stands somewhere in silence."""
+        """Where a segment of a single recording begins; a shorter recording is placed randomly in silence."""
         spare_s = track.duration_s - self.config.segment_s * speed
         return rng.uniform(min(spare_s, 0.0), max(spare_s, 0.0))
 
     def _pair(self, rng: np.random.Generator, pool: Pool) -> Segment:
-        """The same stretch of both parts, as recorded; a recording shorter than the segment stands in silence."""
+        """The same stretch of both parts, as recorded; a recording shorter than the segment is padded with silence."""
         config = self.config
         wants_voice = rng.random() < config.voiced_probability
         for _ in range(MAX_DRAWS):
@@ -248,7 +248,7 @@ class Mixer:
     def _accompaniment(
         self, rng: np.random.Generator, pool: Pool, other_than: str | None = None, band_rate: int | None = None
     ) -> Line:
-        for _ in range(MAX_DRAWS):  # music has rests and endings, too; an item of nothing teaches nothing
+        for _ in range(MAX_DRAWS):  # music also has rests and endings; a silent item teaches nothing
             line = self._line(rng, pool, "accompaniment", other_than=other_than, band_rate=band_rate)
             if rms_dbfs(line.audio) > self.config.silence_dbfs:
                 break
@@ -265,7 +265,7 @@ class Mixer:
         other_than: str | None = None,
         band_rate: int | None = None,
     ) -> Line:
-        """Fill a segment from one recording, or from several where they are shorter than it."""
+        """Fill a segment from one recording, or from several if they are shorter than the segment."""
         config = self.config
         line, ids, position, pan_db = self._empty_line(""), [], 0, self._pan_db(rng)
         while position < config.segment_samples and len(ids) < MAX_PIECES:
@@ -291,7 +291,7 @@ class Mixer:
     ) -> tuple[np.ndarray, float]:
         return read_segment(track.part(part), start_s, length, self.config.sampling_rate, speed, band_rate)
 
-    # Meeting
+    # Mixing
 
     def _over_background(self, rng: np.random.Generator, vocals: Line, pools: Pools) -> Segment:
         pool = pools.backgrounds[int(rng.choice(len(pools.backgrounds), p=pools.background_weights))]
@@ -314,22 +314,22 @@ class Group:
 
 
 class Mixtures:
-    """What the two datasets share: all recordings of the configuration by number, their groups, and the mixer.
+    """What the two datasets share: all recordings of the configuration by number, their groups and the mixer.
 
     Items are dicts: `mixture`, `vocals` (num_channels, segment_samples), the fields of `transforms.FrameLabels`
     (num_frames,), all float32, and `id`.
 
     Args:
         config: what to draw and how.
-        tracks: for each of `config.sources` its tracks.
+        tracks: the tracks of each of `config.sources`.
 
     Raises:
-        ConfigError: recordings of a source that all have weight 0, voices without anything to stand over.
+        ConfigError: all recordings of a source have weight 0; there are solo voices but no accompaniment for them.
     """
 
     def __init__(self, config: MixingConfig, tracks: Sequence[Sequence[Track]]) -> None:
         self.config = config
-        # Epoch and first item; in shared memory, so that worker processes which outlive an epoch see the next one.
+        # Epoch and first item; in shared memory, so that workers which persist between epochs see the next one.
         self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._mixer = Mixer(config)
         self._groups: list[Group] = []
@@ -347,7 +347,7 @@ class Mixtures:
         self._background_weights = normalised([share for share in shares if share > 0])
         if len(self._lenders) == 0 and any(group.recipe == "vocals" and group.weight > 0 for group in self._groups):
             raise ConfigError(
-                "There are solo voices, but nothing for them to stand over; add rows of kind 'accompaniment' or "
+                "There are solo voices, but no accompaniment for them; add rows of kind 'accompaniment' or "
                 "'separation' with a background_weight above 0."
             )
 
@@ -356,7 +356,7 @@ class Mixtures:
         return int(self._state[0])
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose items are drawn from now on; another one than before begins at its first item."""
+        """Choose the epoch whose items are drawn from now on; a new epoch begins at its first item."""
         if epoch != self.epoch:
             self._state[0], self._state[1] = epoch, 0
 
@@ -364,10 +364,10 @@ class Mixtures:
         """Add the groups of a source, one for each recipe, which share its weight by their recordings' weights.
 
         Returns:
-            Of each recording the number of its group, its index in `tracks`, its song, its weight, its duration in
+            For each recording the number of its group, its index in `tracks`, its song, its weight, its duration in
             seconds, and whether its vocals have a pitch label.
         """
-        about = getattr(tracks, "info", tracks)  # of rows without opening them
+        about = getattr(tracks, "info", tracks)  # rows are not opened
         recipes, weights = np.array([one.recipe for one in about]), np.array([one.weight for one in about])
         found, recordings = [], []
         for recipe in sorted(set(recipes)):
@@ -405,7 +405,7 @@ class Mixtures:
         of_group: Callable[[int], Pool],
         labelled: Callable[[], Pool | None],
     ) -> Segment:
-        """An item of group `number`, led by `lead`; `of_group` and `labelled` give what may be lent to it."""
+        """An item of group `number` whose recording is `lead`; `of_group` and `labelled` return the other pools."""
         group = self._groups[number]
         backgrounds = [of_group(lender) for lender in self._lenders]
         borrowed = labelled() if group.recipe == "vocals" else None
@@ -421,12 +421,12 @@ class JointMixtureDataset(Mixtures, Dataset):
 
     Raises:
         CorpusError: from the readers, with the name of the file.
-        ConfigError: as of `Mixtures`; no length.
+        ConfigError: as for `Mixtures`; no length.
     """
 
     def __init__(self, config: MixingConfig) -> None:
         if config.length is None:
-            raise ConfigError("The length is missing: how many items an epoch has.")
+            raise ConfigError("`length`, the number of items per epoch, is missing.")
         super().__init__(config, [source.load() for source in config.sources])
         self._pools = [self._pool(np.flatnonzero(members), self._weights) for members in self._members]
         labelled = np.flatnonzero(self._labelled)
@@ -442,7 +442,7 @@ class JointMixtureDataset(Mixtures, Dataset):
     def draw(self, index: int) -> Segment:
         """Draw item `index` of the current epoch, with both parts."""
         if not 0 <= index < len(self):
-            raise IndexError(f"Item {index} was asked for; the dataset has {len(self)}, from 0.")
+            raise IndexError(f"Item {index} does not exist; the dataset has {len(self)}, numbered from 0.")
         rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, self.epoch, index]))
         number = int(rng.choice(len(self._groups), p=self._shares))
         pool = self._pools[number]
@@ -475,6 +475,6 @@ def collate(items: Sequence[dict[str, torch.Tensor | str]]) -> dict[str, torch.T
 
 
 def normalised(weights: Sequence[float]) -> np.ndarray:
-    """Weights that sum to 1, or to 0 where all are 0."""
+    """Weights scaled to sum to 1; all 0 stay 0."""
     weights = np.asarray(weights, dtype=np.float64)
     return weights / weights.sum() if weights.sum() > 0 else weights

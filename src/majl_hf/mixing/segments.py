@@ -30,11 +30,11 @@ def read_segment(
         start_s: where in the recording; rounded to a sample.
         num_samples: length of the result at `sampling_rate`.
         speed: above 1 plays faster and higher; `num_samples * speed / sampling_rate` seconds of recording are used.
-        band_rate: where lower than the file's rate, the segment first passes through this rate and keeps its band.
+        band_rate: if lower than the file's rate, the segment first passes through this rate and keeps its band.
 
     Returns:
-        The segment, and the exact second of the recording that its sample 0 is; sample n is `n * speed /
-        sampling_rate` seconds later.
+        The segment, and the exact second of the recording at its sample 0; sample n is `n * speed / sampling_rate`
+        seconds later.
     """
     rate = part.sampling_rate
     limited = band_rate is not None and band_rate < rate
@@ -60,8 +60,8 @@ def _resample(audio: np.ndarray, orig_rate: float, target_rate: float) -> np.nda
 def to_channels(audio: np.ndarray, num_channels: int, pan_db: float = 0.0) -> np.ndarray:
     """Lay out as 1 or 2 channels.
 
-    Mono becomes two channels whose levels differ by `pan_db` (positive: left louder) around the mono level; of more
-    than two channels the mean is taken as mono; two channels stay as they are, or are averaged into one.
+    Mono becomes two channels whose levels differ by `pan_db` (positive: left louder) around the mono level; more than
+    two channels are averaged to mono; two channels are kept, or averaged into one.
     """
     if audio.shape[0] > 2 or (num_channels == 1 and audio.shape[0] > 1):
         audio = audio.mean(axis=0, keepdims=True)
@@ -91,7 +91,7 @@ def rms_dbfs(audio: np.ndarray) -> float:
 
 
 def active_rms_dbfs(audio: np.ndarray, sampling_rate: int, range_db: float = 40.0) -> float:
-    """Level of the active part: the tenths of a second within `range_db` of the loudest one; -inf for silence."""
+    """Level of the active part: all 0.1 s blocks within `range_db` of the loudest one; -inf for silence."""
     frame = max(1, min(sampling_rate // 10, audio.shape[1]))
     count = audio.shape[1] // frame
     blocks = audio[:, : count * frame].reshape(audio.shape[0], count, frame)

@@ -6,12 +6,12 @@ Conventions
     epoch is one pass unless the configuration gives a length.
     An item is a function of (seed, pass, number) and of the rows near it in the sequence (`buffer_mb` of them), which
     its own row is mixed with. It is planned from the rows' metadata alone. So nothing depends on the number of workers,
-    each of which reads only what its own items use, and a resumed run reads nothing of what it skips.
-    Of the solo voices, `labelled_probability` give way to a voice with a pitch label nearby, as in the other dataset.
+    each of which reads only what its own items use, and a resumed run does not read what it skips.
+    With `labelled_probability`, a nearby voice with a pitch label replaces a solo voice, as in the other dataset.
 
 Traps
-    Without `length`, ranks may differ by one item an epoch, and training in step needs equally many: give a length.
-    A loader of another batch size than the dataset's returns its batches in another order.
+    Without `length`, ranks may differ by one item per epoch, but synchronised training needs equal numbers: set it.
+    A loader whose batch size differs from the dataset's returns the batches in another order.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class _Lead:
 @dataclass(frozen=True)
 class _Pass:
     """One rank's rows of a pass, in order: `rows` are numbers of rows, `items` the places of those that are items,
-    `ends` the bytes up to the end of each."""
+    `ends` the cumulative bytes at the end of each."""
 
     rows: np.ndarray
     items: np.ndarray
     ends: np.ndarray
 
     def window(self, place: int, num_bytes: float) -> np.ndarray:
-        """Rows around `place` that take about `num_bytes`, near the borders of the pass on one side of it."""
+        """Rows around `place` that take about `num_bytes`; near an end of the pass, more of them on one side."""
         first = min(self.ends[place] - num_bytes / 2, self.ends[-1] - num_bytes)
         begin = int(np.searchsorted(self.ends, max(first, 0.0), side="right"))
         end = int(np.searchsorted(self.ends, max(first, 0.0) + num_bytes, side="right"))
@@ -67,18 +67,18 @@ class _Pass:
 
 
 class StreamingMixtureDataset(Mixtures, IterableDataset):
-    """Mixtures from rows, each the item's own row once a pass; else the items are those of `items.JointMixtureDataset`.
+    """Mixtures from rows, each of which leads one item per pass; otherwise as `items.JointMixtureDataset`.
 
     Args:
-        config: sources of kind "rows", which are opened where they are, without download; `length` items an epoch of
-            this process, one pass where left out.
+        config: sources of kind "rows", which are opened in place, without download; `length` items per epoch of this
+            process, by default one pass.
         batch_size: of the loader: worker k of n makes the batches k, k + n, ...
-        rank, world_size: of this process; left out, see `process_rank`.
+        rank, world_size: of this process; by default those of `process_rank`.
 
     Raises:
         CorpusError: from the rows, with the name of the file.
-        ConfigError: as of `items.Mixtures`; fewer rows than processes.
-        ValueError: a rank that is none.
+        ConfigError: as for `items.Mixtures`; fewer rows than processes.
+        ValueError: a rank outside the world size.
     """
 
     def __init__(
@@ -110,9 +110,9 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
         return self.config.length or self._num_items
 
     def seek(self, item: int) -> None:
-        """Begin at item `item` of the epoch from now on: a resumed run that has used so many gets the next one."""
+        """Begin at item `item` of the epoch from now on, for a resumed run that has used the items before it."""
         if not 0 <= item <= len(self):
-            raise ValueError(f"Item {item} was asked for; an epoch has {len(self)}, from 0.")
+            raise ValueError(f"Item {item} does not exist; an epoch has {len(self)}, numbered from 0.")
         self._state[1] = item
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor | str]]:
@@ -152,7 +152,7 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
         return rows[self.rank :: self.world_size]
 
     def _near(self, wanted: np.ndarray, weights: np.ndarray, window: np.ndarray, plan: _Pass, place: int) -> TrackPool:
-        """The wanted rows in the window; the nearest one where there is none, all of them where this rank has none."""
+        """The wanted rows in the window; else the nearest one; else, if this rank has none, all of them."""
         rows = window[wanted[window] & (weights[window] > 0)]
         if len(rows) == 0:
             places = np.flatnonzero(wanted[plan.rows])
@@ -162,7 +162,7 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
         return self._pool(rows, np.maximum(weights, np.finfo(np.float32).tiny))
 
     def _place(self, item: int) -> tuple[_Pass, int, int]:
-        """The pass that an item of the current epoch belongs to, which item of that pass it is, and which pass."""
+        """For an item of the current epoch: its pass, its number in that pass, and the number of the pass."""
         pass_number, number = divmod(self.epoch * len(self) + item, self._num_items)
         if self._plan is None or self._plan[0] != pass_number:
             self._plan = (pass_number, self._make_pass(pass_number))
@@ -177,7 +177,7 @@ class StreamingMixtureDataset(Mixtures, IterableDataset):
             ends = np.cumsum(self._shares[visited])
             visited = visited[np.searchsorted(ends / ends[-1], steps, side="right").clip(max=len(visited) - 1)]
         visited = self._share_of_rank(rng.permutation(visited))
-        # Rows of weight 0 are mixed with only; they are spread evenly between the others.
+        # Rows of weight 0 are only mixed with other rows; they are spread evenly between them.
         lent = self._share_of_rank(rng.permutation(np.flatnonzero(self._shares == 0)))
         times = [(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows in (visited, lent)]
         order = np.argsort(np.concatenate(times), kind="stable")

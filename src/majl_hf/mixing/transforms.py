@@ -1,9 +1,9 @@
-"""Steps from two lines of audio to a training segment: composable, and seeded by the generator they are given.
+"""Steps from two lines of audio to a training segment: composable, and seeded by the generator passed in.
 
 Conventions
-    A transform is called with a `Segment` and the item's generator and returns the segment it makes of it; it draws
-    from that generator only, so an item depends on its seed alone. Both parts of a mixture change alike unless the step
-    is about their relation, and the mixture stays their sum.
+    A transform is called with a `Segment` and the item's generator and returns a new segment; it draws from that
+    generator only, so an item depends on its seed alone. Both parts of a mixture change alike unless the step is about
+    their relation, and the mixture stays their sum.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..corpora.tracks import Track
 from .segments import active_rms_dbfs
 
 MAX_BALANCE_DB = 30.0
-EQUALIZER_HZ = 80.0 * 2.0 ** np.arange(8)  # 80 Hz to 10.24 kHz; what lies beyond follows the nearest
+EQUALIZER_HZ = 80.0 * 2.0 ** np.arange(8)  # 80 Hz to 10.24 kHz; the gain is constant beyond
 DOUBLE_OCTAVES, DOUBLE_SHARES = (-1.0, 0.0, 1.0), (0.4, 0.2, 0.4)
 ENVELOPE_S = 0.0012  # quefrencies of a spectral envelope: shorter than the period of an f0 of 800 Hz
 ENVELOPE_FRAME_S = 0.046
@@ -27,14 +27,14 @@ MAX_FORMANT_GAIN_DB = 20.0
 
 @dataclass
 class FrameLabels:
-    """What is known of an item frame by frame, each of shape (num_frames,).
+    """Labels of an item by frame, each of shape (num_frames,).
 
     Args:
         f0_hz: pitch of the vocals in Hz, 0 = unvoiced.
-        pitch_weight: how far `f0_hz` is trusted, in [0, 1]; 0 where nothing is known.
+        pitch_weight: how far `f0_hz` is trusted, in [0, 1]; 0 where the pitch is unknown.
         octave_reliable: 0 where `f0_hz` may be octaves off.
         by_hand: 0 where `f0_hz` was made by a model or from notes.
-        vocals_weight: how far the vocals are trusted, in [0, 1]; 0 where they are not known and stay in the
+        vocals_weight: how far the vocals are trusted, in [0, 1]; 0 where they are unknown and stay in the
             accompaniment.
     """
 
@@ -46,12 +46,12 @@ class FrameLabels:
 
     @classmethod
     def unknown(cls, num_frames: int) -> FrameLabels:
-        """No pitch, and vocals as they are."""
+        """Unknown pitch, fully trusted vocals."""
         zeros, ones = np.zeros(num_frames), np.ones(num_frames)
         return cls(zeros, zeros.copy(), ones, ones.copy(), ones.copy())
 
     def write(self, inside: np.ndarray | slice, track: Track, times_s: np.ndarray, speed: float = 1.0) -> None:
-        """Fill the frames `inside` with what is known of a recording at its seconds `times_s`, played `speed` times as
+        """Fill the frames `inside` with the labels of a recording at its seconds `times_s`, played `speed` times as
         fast."""
         self.vocals_weight[inside] = track.vocals_confidence_at(times_s)
         label = track.label
@@ -79,7 +79,7 @@ class Segment:
 
 
 def _at_level_of(audio: np.ndarray, filtered: np.ndarray) -> np.ndarray:
-    """What was made of `audio`, at its RMS level."""
+    """`filtered` at the RMS level of `audio`."""
     return filtered * np.sqrt(np.mean(np.square(audio)) / np.mean(np.square(filtered)))
 
 
@@ -87,7 +87,7 @@ def _at_level_of(audio: np.ndarray, filtered: np.ndarray) -> np.ndarray:
 class RandomRatio:
     """Set the accompaniment's level for a vocals-to-accompaniment ratio, normal around 0 dB and clipped.
 
-    Vocals below `silence_dbfs`, or silent accompaniment, have no ratio: nothing is set.
+    If the vocals are below `silence_dbfs` or the accompaniment is silent, nothing changes.
     """
 
     std_db: float
@@ -107,11 +107,11 @@ class RandomRatio:
 
 @dataclass(frozen=True)
 class DoubleMelody:
-    """Let an instrument play the melody along in the accompaniment, as karaoke tracks and bands do.
+    """Let an instrument in the accompaniment double the melody, as karaoke tracks and bands do.
 
     It plays the label's pitch, rounded to semitones in the voice's own tuning, an octave below, at or an octave above
-    the voice, with a random number and decay of harmonics. Its level is uniform from `min_db` to `max_db` of the
-    vocals'. Segments without a label stay as they are. A probability of 0 draws nothing.
+    the voice, with a random number and decay of harmonics. Its level relative to the vocals is uniform from `min_db`
+    to `max_db`. Segments without a label are returned unchanged. A probability of 0 draws nothing.
     """
 
     probability: float
@@ -138,7 +138,7 @@ class DoubleMelody:
         return replace(segment, accompaniment=segment.accompaniment + tone.astype(np.float32))
 
     def _play(self, f0_hz: np.ndarray, amplitudes: np.ndarray, decay_s: float, num_samples: int) -> np.ndarray:
-        """`(num_samples,)`: notes that die away from their beginning, of the given amplitudes of their harmonics."""
+        """`(num_samples,)`: notes with these amplitudes of their harmonics, which decay from each note's onset."""
         semitones = 12.0 * np.log2(np.maximum(f0_hz, 1.0))
         tuning = np.angle(np.exp(2j * np.pi * semitones[f0_hz > 0]).mean()) / (2.0 * np.pi)
         notes = np.round(semitones - tuning)
@@ -158,7 +158,7 @@ class DoubleMelody:
 
 @dataclass(frozen=True)
 class MoveFormants:
-    """Make another singer of the vocals: their formants move by a random factor, their pitch and timing stay.
+    """Imitate another singer: scale the vocals' formants by a random factor, keeping pitch and timing.
 
     In each STFT frame the spectral envelope (the cepstrum up to `ENVELOPE_S`) is stretched along frequency and the
     spectrum filtered from the old envelope to the new one, by at most `MAX_FORMANT_GAIN_DB`; phase and RMS level stay.
@@ -190,8 +190,8 @@ class MoveFormants:
         return torch.istft(spectra * torch.from_numpy(gains.T), **settings, length=num_samples).numpy()
 
     def _gains(self, magnitudes: np.ndarray, n_fft: int, factor: float) -> np.ndarray:
-        """What to multiply spectra `(num_frames, num_bins)` by."""
-        floor = 1e-4 * magnitudes.max()  # of what is 80 dB below the loudest there is no envelope
+        """Factors for spectra of shape `(num_frames, num_bins)`."""
+        floor = 1e-4 * magnitudes.max()  # bins 80 dB below the loudest have no envelope
         cepstrum = np.fft.irfft(np.log(magnitudes + floor), n=n_fft)
         quefrency_s = np.minimum(np.arange(n_fft), n_fft - np.arange(n_fft)) / self.sampling_rate
         lifter = np.cos(0.5 * np.pi * np.minimum(quefrency_s / ENVELOPE_S, 1.0)) ** 2
@@ -206,10 +206,10 @@ class MoveFormants:
 
 @dataclass(frozen=True)
 class RandomEqualizer:
-    """Give each part a sound of its own, so that no voice or instrument is known by its colour alone.
+    """Change each part's timbre, so that no voice or instrument is recognised by its timbre alone.
 
-    Each part is coloured with this probability. The gain in dB runs straight over log frequency between octaves, whose
-    gains are uniform in `limit_db` either way; phase and RMS level stay. A probability of 0 draws nothing.
+    Each part is filtered with this probability. The gain in dB is linear in log frequency between octaves, whose gains
+    are uniform up to `limit_db` either way; phase and RMS level stay. A probability of 0 draws nothing.
     """
 
     probability: float
@@ -233,7 +233,7 @@ class RandomEqualizer:
 
 @dataclass(frozen=True)
 class RandomGain:
-    """Move the mixture's level by up to `gain_db` either way, and down as far as its peak needs to stay below 1."""
+    """Change the mixture's level by up to `gain_db` either way, and lower it further where its peak would exceed 1."""
 
     gain_db: float
 
@@ -250,7 +250,7 @@ class RandomGain:
 
 @dataclass(frozen=True)
 class SwapChannels:
-    """Exchange left and right; mono stays as it is and draws nothing."""
+    """Swap left and right; mono stays unchanged and draws nothing."""
 
     probability: float
 
@@ -263,7 +263,7 @@ class SwapChannels:
 
 @dataclass(frozen=True)
 class KeepLabel:
-    """Keep the pitch label with this probability; otherwise nothing is known of the pitch."""
+    """Keep the pitch label with this probability; otherwise the pitch is unknown."""
 
     probability: float
 

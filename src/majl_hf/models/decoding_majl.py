@@ -1,11 +1,11 @@
 """From pitch logits to f0, voicing and confidence, for a whole file at once, as a stream.
 
-Every frame gets a pitch, sung or not; voicing says apart from it how likely the frame is sung, and a policy turns that
-into a decision.
+Every frame gets a pitch, sung or not. Voicing is separate: it says how likely the frame is sung, and a policy turns
+that into a decision.
 
-- `viterbi`: the path through the bins with the greatest sum of log posteriors minus transition costs. A step costs in
-  proportion to its size, up to the cost of a jump of any size, so that an octave error of a few frames never pays. The
-  path is exact, yet emitted as a stream: what all surviving paths agree on is final.
+- `viterbi`: the path through the bins with the greatest sum of log posteriors minus transition costs. The cost of a
+  step is proportional to its size, up to a maximum, so that an octave error of a few frames never pays. The path is
+  exact, yet emitted as a stream: what all surviving paths agree on is final.
 - `local_mean`: each frame's highest bin.
 
 Both refine the bin by the posterior-weighted mean of the bins within 60 cents. `confidence` is the share of the
@@ -22,8 +22,8 @@ from .pitch_majl import TOLERANCE_CENTS, bins_to_hz, local_mean, sigmoid
 
 DECODERS = ("viterbi", "local_mean")
 VOICING_POLICIES = ("threshold", "hysteresis", "always")
-HYSTERESIS = 0.2  # a sung stretch starts above threshold + this, and lasts while voicing is above threshold - this
-MERGE_INTERVAL = 64  # frames between two looks at whether the paths have merged
+HYSTERESIS = 0.2  # a sung stretch reaches threshold + this somewhere, and lasts while voicing is above threshold - this
+MERGE_INTERVAL = 64  # frames between two checks whether the paths have merged
 MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
 
 
@@ -53,7 +53,7 @@ class PitchFrames:
 
     @classmethod
     def concatenate(cls, parts: list["PitchFrames"]) -> "PitchFrames":
-        """One after the other; none at all for an empty list."""
+        """All parts in order; an empty list gives no frames."""
         if not parts:
             return cls(*(np.zeros(0),) * 4, np.zeros(0, dtype=bool))
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
@@ -69,10 +69,10 @@ class _LocalMaximum:
 class _Viterbi:
     """Exact Viterbi path over the bins, emitted where all surviving paths have merged.
 
-    Forward, the best score into each bin takes time linear in the number of bins: a cost in proportion to the distance
-    is one running maximum from below and one from above (the distance transform of Felzenszwalb and Huttenlocher,
-    "Distance transforms of sampled functions", 2012), and the jump is one more candidate, the same for all bins. Where
-    a path came from is asked backward, and only of the bins that paths go through.
+    The forward step takes time linear in the number of bins: a cost proportional to the distance is one running
+    maximum from below and one from above (the distance transform of Felzenszwalb and Huttenlocher, "Distance
+    transforms of sampled functions", 2012), and the jump is one more candidate, the same for all bins. Where a path
+    came from is computed in the backward step, only for the bins on the path.
     """
 
     def __init__(self, config: MajlConfig):
@@ -105,7 +105,7 @@ class _Viterbi:
         return np.concatenate(decided) if decided else np.zeros(0, dtype=int)
 
     def _origins(self, frame: int, bins: np.ndarray | int) -> np.ndarray:
-        """Where the best paths into `bins` of the pending `frame` were in the frame before it."""
+        """Bins in the frame before `frame` of the best paths into its `bins`."""
         return (self.scores[frame - 1] - self.costs[bins]).argmax(axis=-1)
 
     def _trace(self, end: int, num_frames: int) -> np.ndarray:
@@ -131,13 +131,13 @@ class _Viterbi:
             del self.scores[:-1]
             self.next_look = MERGE_INTERVAL
             return path
-        # Where paths do not merge, as in silence, looking ever more rarely keeps the work in proportion to the frames.
+        # Where paths do not merge, as in silence, ever rarer checks keep the work linear in the number of frames.
         self.next_look = min(2 * len(self.scores), MAX_PENDING)
         return np.zeros(0, dtype=int)
 
 
 def hysteresis_runs(voicing: np.ndarray, threshold: float) -> np.ndarray:
-    """Stretches above `threshold - HYSTERESIS` that somewhere reach `threshold + HYSTERESIS`."""
+    """Stretches above `threshold - HYSTERESIS` that reach `threshold + HYSTERESIS` somewhere."""
     high = min(threshold + HYSTERESIS, 0.5 * (1 + threshold))
     low = max(threshold - HYSTERESIS, 0.5 * threshold)
     above = voicing >= low
@@ -154,9 +154,9 @@ class PitchDecoder:
 
     Args:
         config: Model config: grid, decoder, calibration and default policy.
-        policy: One of `VOICING_POLICIES` instead of the config's: `"threshold"`, `"hysteresis"` (stretches, decided
-            they end) or `"always"`.
-        threshold: Probability in (0, 1) instead of the config's.
+        policy: One of `VOICING_POLICIES` instead of the config's: `"threshold"`, `"hysteresis"` (whole stretches,
+            decided when they end) or `"always"`.
+        threshold: Probability in (0, 1), instead of the config's.
 
     Raises:
         ValueError: unknown decoder or policy, or a threshold outside (0, 1).
@@ -177,7 +177,7 @@ class PitchDecoder:
             raise ValueError(f"The voicing threshold is {self.threshold}; it must lie between 0 and 1.")
         self.path = _Viterbi(config) if config.pitch_decoder == "viterbi" else _LocalMaximum()
         self.posteriors = np.zeros((0, self.grid.num_bins), dtype=np.float32)
-        self.held: PitchFrames | None = None  # frames of a stretch on which hysteresis has not decided
+        self.held: PitchFrames | None = None  # frames of a stretch that hysteresis has not decided yet
         self.num_frames = 0
 
     def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
@@ -190,12 +190,12 @@ class PitchDecoder:
         return self._decide(frames, last)
 
     def _frames(self, posteriors: np.ndarray, bins: np.ndarray) -> PitchFrames:
-        """Refine the decoded bins and read voicing and confidence."""
+        """Refine the decoded bins and compute voicing and confidence."""
         refined = local_mean(torch.from_numpy(posteriors), torch.from_numpy(bins), self.grid)
         position, near, near_posteriors = (tensor.numpy() for tensor in refined)
         total = posteriors.sum(axis=1) + 1e-12
         within = np.abs(near - position[:, None]) * self.grid.bin_cents <= TOLERANCE_CENTS
-        # Clipping at the grid's ends repeats a bin; it counts once.
+        # Clipping at the ends of the grid repeats a bin; count it once.
         within &= np.concatenate([np.ones((len(bins), 1), dtype=bool), np.diff(near, axis=1) > 0], axis=1)
         confidence = (near_posteriors * within).sum(axis=1) / total
 
@@ -212,7 +212,7 @@ class PitchDecoder:
         )
 
     def _decide(self, frames: PitchFrames, last: bool) -> PitchFrames:
-        """Apply the policy; hysteresis holds a stretch back until it ends."""
+        """Apply the policy; hysteresis delays a stretch until it ends."""
         if self.policy == "always":
             frames.voiced = np.ones(len(frames), dtype=bool)
         elif self.policy == "hysteresis":

@@ -53,7 +53,7 @@ class LogMel(Filterbank):
 
     def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
         num_frames = num_pitch_frames(waveform.shape[1], self.hop_length)
-        # The published front end pads as if frames were hop-sized cells, and mirrors where there is enough to mirror.
+        # The published front end pads as if frames were hop-sized cells, and mirrors where the signal is long enough.
         before = (self.n_fft - self.hop_length) // 2
         behind = max((self.n_fft - self.hop_length + 1) // 2, self.n_fft - waveform.shape[1] - before)
         mode = "reflect" if behind < waveform.shape[1] else "constant"

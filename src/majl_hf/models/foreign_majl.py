@@ -1,14 +1,14 @@
-"""Networks and functions of other packages as parts: a wrapper keeps the contract, whatever is inside.
+"""Networks and functions of other packages as parts, in a wrapper that fulfils the contract.
 
 A factory is registered under a name, `register_foreign("their-network", factory)`, and makes either
 
-- an `nn.Module`, whose weights are saved and loaded with the model, trained where `trainable`, and never drawn anew; or
+- an `nn.Module`, whose weights are saved and loaded with the model, trained if `trainable`, never re-initialised; or
 - any other callable, such as a session of another runtime, which has no weights here and no gradient.
 
 It takes and returns what the contract says: `(batch_size, num_channels, num_samples)` to the vocals of that shape, or
-`(batch_size, num_samples)` to logits `(batch_size, num_frames, num_bins)`. A config names the factory and nothing else:
-a saved model can only ask for what the program that loads it has registered, so a config from elsewhere runs no code
-of its choice.
+`(batch_size, num_samples)` to logits `(batch_size, num_frames, num_bins)`. A config contains only the factory's name
+and arguments: a saved model can use only what the loading program has registered, so an untrusted config cannot run
+code of its choice.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ FACTORIES: dict[str, Callable] = {}
 
 
 def register_foreign(name: str, factory: Callable) -> None:
-    """Make `factory(**config.arguments)` known as `name`; one that is known is replaced."""
+    """Register `factory(**config.arguments)` as `name`, replacing an earlier one."""
     FACTORIES[name] = factory
 
 
@@ -36,9 +36,9 @@ class ForeignSeparatorConfig(SeparatorConfig):
 
     Args:
         name (`str`): Name of the registered factory.
-        arguments (`dict`): What the factory is called with.
+        arguments (`dict`): Keyword arguments of the factory.
         trainable (`bool`): Whether the module's weights are trained; a frozen one also stays in evaluation mode.
-        min_samples (`int`): Samples that the module needs at least; shorter mixtures are padded with silence.
+        min_samples (`int`): Least number of samples that the module accepts; shorter mixtures are padded with silence.
     """
 
     model_type = "majl-foreign-separator"
@@ -61,12 +61,12 @@ class ForeignPitchEstimatorConfig(PitchEstimatorConfig):
 
 
 class ForeignNetwork(PreTrainedModel):
-    """Base of parts whose `network` is another package's and draws its weights when it is made, each layer's in its own
-    way: they are kept, and those that a saved file lacks are taken from a network that is made anew.
+    """Base of parts whose `network` comes from another package and initialises its own weights. These are kept; weights
+    that a saved file lacks are taken from a newly made network.
 
     Args:
         config: Config of the part; with `trainable` set to `False`, the network is frozen.
-        part: What to wrap, instead of what `make_network` returns.
+        part: Network or callable to wrap, instead of what `make_network` returns.
     """
 
     def __init__(self, config: PreTrainedConfig, part: Callable | None = None):
@@ -120,7 +120,7 @@ class _Foreign(ForeignNetwork):
                 f"The foreign part {name!r} is not registered; registered are {sorted(FACTORIES) or 'none'}. Import "
                 "the module that calls register_foreign before this model is built."
             )
-        with torch.device("cpu"):  # it may bring weights of its own, also where from_pretrained builds without memory
+        with torch.device("cpu"):  # it may load its own weights, even where from_pretrained builds without memory
             return FACTORIES[name](**self.config.arguments)
 
     def _call(self, waveform: torch.Tensor) -> torch.Tensor:
@@ -134,7 +134,7 @@ class _Foreign(ForeignNetwork):
 
 class ForeignSeparator(_Foreign, Separator):
     """A separator of another package. `ForeignSeparator(config)` makes it by its factory; `ForeignSeparator(config,
-    part)` wraps the one that is given, which can be saved and loaded only if a factory of that name is registered."""
+    part)` wraps `part`, which can be saved and loaded only if a factory of that name is registered."""
 
     config_class = ForeignSeparatorConfig
 

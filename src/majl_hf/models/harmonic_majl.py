@@ -2,12 +2,12 @@
 
 Wei, Li, Li, Bai and Bai, "HarmoF0: Logarithmic Scale Dilated Convolution For Pitch Estimation", ICME 2022. On a
 logarithmic frequency axis the harmonics of a tone lie at the same distances from its fundamental, whatever its pitch.
-The first convolution therefore has its taps at those distances (multiple-rate dilated convolution); the further ones
+The first convolution therefore has its taps at those distances (multiple-rate dilated convolution); the later ones
 have theirs an octave away (dilated by the bins of an octave), and see whether a candidate is another one's harmonic.
 A network of little more than a hundred thousand weights is enough.
 
-The log-frequency spectrum is differentiable: STFT powers are gathered by triangular filters, each as wide as its bin or
-as the STFT resolves there, and compressed by a logarithm.
+The log-frequency spectrum is differentiable: STFT powers are summed by triangular filters, each as wide as its bin or
+as the STFT's resolution there, and compressed by a logarithm.
 """
 
 import math
@@ -30,7 +30,7 @@ class HarmonicConfig(PitchEstimatorConfig):
 
     Args:
         n_fft (`int`): STFT size in samples.
-        num_harmonics (`int`): Harmonics that the first layer sees, the fundamental among them.
+        num_harmonics (`int`): Harmonics that the first layer sees, including the fundamental.
         hidden_channels (`list[int]`): Channels of the blocks; the first is the harmonic one.
         head_channels (`int`): Channels of the layer before the last.
         time_kernel_size (`int`): Frames that a block's convolution along time spans, odd.
@@ -54,7 +54,7 @@ class HarmonicConfig(PitchEstimatorConfig):
         super().__post_init__(**kwargs)
 
     def bins_above(self, ratio: float) -> int:
-        """Bins from a frequency to `ratio` times it, rounded."""
+        """Bins between a frequency and `ratio` times that frequency, rounded."""
         return round(OCTAVE_CENTS * math.log2(ratio) / self.bin_cents)
 
 
@@ -64,8 +64,8 @@ class LogFrequencySpectrum(Filterbank):
 
     @staticmethod
     def make_filters(config: HarmonicConfig) -> torch.Tensor:
-        """Triangular filters `(n_fft // 2 + 1, num_bins)`, the weights of each adding up to 1; above half the sampling
-        rate there is nothing."""
+        """Triangular filters `(n_fft // 2 + 1, num_bins)`, the weights of each adding up to 1; bins above half the
+        sampling rate have no filter."""
         resolution_hz = config.sampling_rate / config.n_fft
         bins = torch.arange(config.num_bins, dtype=torch.float64)
         centres_hz = bins_to_hz(bins, config)
@@ -83,7 +83,7 @@ class LogFrequencySpectrum(Filterbank):
 
 class HarmonicConvolution(nn.Module):
     """Convolution whose taps along frequency lie at a bin's harmonics: it sees `(batch_size, 1, num_frames, num_bins)`
-    shifted down by the distance of each harmonic, as channels; above the axis lies `fill`."""
+    shifted down by the distance of each harmonic, as channels, with `fill` above the highest bin."""
 
     def __init__(self, config: HarmonicConfig):
         super().__init__()
@@ -99,8 +99,8 @@ class HarmonicConvolution(nn.Module):
 
 
 class DilatedBlock(nn.Module):
-    """Convolution along frequency (its input's, or one with taps an octave away), then one along time, each with
-    normalisation and ReLU; the second beside its input."""
+    """Convolution along frequency (harmonic, or with taps an octave away), then one along time, each with normalisation
+    and ReLU; the second has a residual connection."""
 
     def __init__(self, config: HarmonicConfig, in_channels: int | None, out_channels: int):
         super().__init__()
@@ -127,7 +127,7 @@ class DilatedBlock(nn.Module):
 
 
 class HarmonicPitchEstimator(PitchEstimator):
-    """HarmoF0's idea on a waveform; its posteriors are the sigmoid of the logits."""
+    """A network after HarmoF0 on a waveform; its posteriors are the sigmoid of the logits."""
 
     config_class = HarmonicConfig
 
@@ -158,7 +158,7 @@ class HarmonicPitchEstimator(PitchEstimator):
     def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         spectrum = self.spectrum(waveform)[:, None]
         both = torch.cat([spectrum, torch.full_like(spectrum[..., :1], POWER_FLOOR).log()], dim=-1)
-        both = self.input_norm(both)  # what lies above the axis is as silent as silence
+        both = self.input_norm(both)  # bins above the axis read as silence
         hidden = self.harmonic(both[..., :-1], both[..., -1:])
         for block in self.blocks:
             hidden = block(hidden)

@@ -1,4 +1,4 @@
-"""What several backbones share: tables of filters, residual blocks in a row, the first weights of recurrent layers."""
+"""What several backbones share: filter tables, sequences of blocks, the initialisation of recurrent layers."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from transformers.audio_utils import mel_filter_bank
 
 class Filterbank(nn.Module):
     """Base of spectrograms whose bins are weighted by a table, the persistent buffer `filters`: `from_pretrained`
-    builds models without memory, and `PitchEstimator` refills the table by `make_filters` where a file lacks it."""
+    builds models without memory, and `PitchEstimator` computes the table by `make_filters` if a file lacks it."""
 
     def __init__(self, config):
         super().__init__()
@@ -43,7 +43,7 @@ def blocks_in_a_row(block: type[nn.Module], in_channels: int, out_channels: int,
 
 
 def init_recurrent(layer: nn.RNNBase) -> None:
-    """First weights of a recurrent layer."""
+    """Initialise a recurrent layer."""
     for name, parameter in layer.named_parameters():
         if name.startswith("weight_ih"):
             init.xavier_uniform_(parameter)

@@ -2,7 +2,7 @@
 
 Separation: an L1 on the waveform plus an L1 on compressed STFT magnitudes, both relative to the mixture's level, so
 that a quiet song counts like a loud one. Pitch: binary cross-entropy on Gaussian targets of 25 cents (Kim et al.,
-"CREPE", ICASSP 2018), nothing where a frame is unvoiced.
+"CREPE", ICASSP 2018), all zero where a frame is unvoiced.
 """
 
 import torch
@@ -18,7 +18,7 @@ TARGET_WIDTH_CENTS = 25.0
 
 
 def _compressed_magnitudes(waveform: torch.Tensor) -> torch.Tensor:
-    """Square roots of the STFT magnitudes of `(batch_size, num_channels, num_samples)`, of the shape of `stft`."""
+    """Square roots of the STFT magnitudes of `(batch_size, num_channels, num_samples)`, in the shape of `stft`."""
     spectrum = stft(waveform, SPECTRAL_N_FFT, SPECTRAL_HOP_LENGTH)
     return torch.view_as_real(spectrum).square().sum(-1).add(1e-3).sqrt().sqrt()
 
@@ -35,7 +35,7 @@ def separation_loss(
     Args:
         estimate, vocals, mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`).
         frame_weights (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): Weights over time, interpolated
-            to samples and to frames of the spectrum; 1 everywhere where not given.
+            to samples and to frames of the spectrum; 1 everywhere by default.
         samples_per_frame: Samples from one frame of the weights to the next; frame 0 is centred on the first sample.
 
     Returns:
@@ -53,7 +53,7 @@ def separation_loss(
 
 def _at_multiples(values: torch.Tensor, count: int, step: float) -> torch.Tensor:
     """`(batch_size, num_frames)` read at the frame positions `0, step, 2 * step, ...`, `count` of them, with linear
-    interpolation; the last frame is held."""
+    interpolation; beyond the last frame its value is repeated."""
     position = torch.arange(count, device=values.device, dtype=torch.float64) * step
     last = values.shape[1] - 1
     below = position.long().clamp(max=last)

@@ -21,7 +21,7 @@ from .layers_majl import Filterbank
 
 
 class PitchEstimatorConfig(PreTrainedConfig):
-    """What a pitch estimator declares about itself, its grid of bins above all.
+    """What a pitch estimator declares about itself: its rate, its frames and its grid of bins.
 
     Args:
         sampling_rate (`int`): Rate in Hz at which the estimator works.
@@ -67,15 +67,15 @@ class PitchEstimator(PreTrainedModel):
     input_modalities = "audio"
 
     def _init_weights(self, module: nn.Module):
-        """What backbones do alike; they initialise their own layers themselves."""
+        """The initialisation that all backbones share; they initialise their own layers themselves."""
         if isinstance(module, Filterbank):
             init.copy_(module.filters, module.make_filters(self.config))
         else:
             super()._init_weights(module)
 
     def _init_head(self, layer: nn.Module):
-        """The last layer. Hardly any bin is sung: posteriors of one half or more would begin with a loss so large that
-        its gradient spoils a young separator for good."""
+        """Initialise the last layer. Hardly any bin is sung: posteriors of one half or more would start with a loss so
+        large that its gradient permanently damages a new separator."""
         init.normal_(layer.weight, std=0.01)
         init.constant_(layer.bias, -math.log(self.config.num_bins))
 

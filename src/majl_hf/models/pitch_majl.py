@@ -2,7 +2,7 @@
 
 Conventions
     f0 is in Hz, 0 where a frame is unvoiced. Notes are MIDI numbers with fractions: 69 is A4 at 440 Hz.
-    A grid is a `PitchEstimatorConfig`, or whatever has its `first_bin_hz`, `bin_cents` and `num_bins`.
+    A grid is a `PitchEstimatorConfig`, or any object with its `first_bin_hz`, `bin_cents` and `num_bins`.
 """
 
 import numpy as np
@@ -60,15 +60,15 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def local_mean(posteriors: torch.Tensor, bins: torch.Tensor, grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The posterior-weighted means of the bins within 60 cents of given ones.
+    """The posterior-weighted means of the bins within 60 cents of `bins`.
 
     Args:
         posteriors (`torch.Tensor` of shape `(..., num_bins)`): in [0, 1], on `grid`.
         bins (`torch.Tensor` of shape `(...)`, int64).
 
     Returns:
-        Fractional bin numbers `(...)`; the bins that they are the means of `(..., num_near)`, clipped at the ends of
-        the grid; and the posteriors of these.
+        Fractional bin numbers `(...)`; the averaged bins `(..., num_near)`, clipped at the ends of the grid; and their
+        posteriors.
     """
     reach = round(MEAN_CENTS / grid.bin_cents)
     near = bins[..., None] + torch.arange(-reach, reach + 1, device=bins.device)
@@ -79,7 +79,7 @@ def local_mean(posteriors: torch.Tensor, bins: torch.Tensor, grid) -> tuple[torc
 
 
 def likeliest_pitch(logits: torch.Tensor, grid) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each frame's f0 in Hz, the posterior-weighted mean of the bins near the highest one, and that one's posterior.
+    """Each frame's f0 in Hz, the posterior-weighted mean of the bins near the highest one, and the highest posterior.
 
     Args:
         logits (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`).
@@ -98,8 +98,8 @@ def agreement(posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: to
     Args:
         posteriors (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`): in [0, 1], on `grid`.
         f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): label in Hz, 0 where unvoiced.
-        octave_reliable (`torch.Tensor` of shape `(batch_size, num_frames)`, bool): whether the label is of the right
-            octave; where not, any octave of it counts.
+        octave_reliable (`torch.Tensor` of shape `(batch_size, num_frames)`, bool): whether the label's octave is right;
+            where not, any octave of the label counts.
 
     Returns:
         `torch.Tensor` of shape `(batch_size, num_frames)`, in [0, 1].
@@ -111,8 +111,8 @@ def agreement(posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: to
 def likeliest_octave(
     posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: torch.Tensor, grid
 ) -> torch.Tensor:
-    """What to teach where a label says the note but not the octave: the likeliest bin within 50 cents of the label in
-    any octave. Arguments as of `agreement`; labels whose octave is reliable, and unvoiced ones, stay as they are.
+    """Targets where a label gives the note but not the octave: the likeliest bin within 50 cents of the label in any
+    octave. Arguments as for `agreement`; unvoiced labels and those whose octave is reliable are returned unchanged.
 
     Returns:
         `torch.Tensor` of shape `(batch_size, num_frames)`, Hz, 0 where unvoiced.
@@ -131,6 +131,6 @@ def _near_label(posteriors, f0_hz, octave_reliable, grid) -> torch.Tensor:
 
 
 def moving_average(values: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """Moving average of `(batch_size, num_frames)` over an odd number of frames; at the ends over those there are."""
+    """Moving average of `(batch_size, num_frames)` over an odd number of frames; at the ends, over those that exist."""
     reach = num_frames // 2
     return torch.nn.functional.avg_pool1d(values, 2 * reach + 1, 1, reach, count_include_pad=False)

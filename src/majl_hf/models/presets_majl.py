@@ -1,8 +1,8 @@
 """Configs of separators and pitch estimators by name: `preset_config("resunet-small")`.
 
-Each backbone's file names its own presets, and one from outside can, by `register_part` or `register_presets`.
-A name says the architecture and its size. Presets that exist for tests are marked so: they have a few channels, run in
-milliseconds and learn nothing worth hearing.
+Each backbone's file defines its own presets by `register_part` or `register_presets`, and so can other packages.
+A name gives the architecture and its size. Presets for tests are marked as such: they have a few channels, run in
+milliseconds and learn nothing useful.
 """
 
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class Preset:
 
     Args:
         config_class: Class of the config.
-        arguments: What it is made with.
-        for_tests: Whether it is for tests only.
+        arguments: Arguments of that class.
+        for_tests: Whether the preset is for tests only.
     """
 
     config_class: type[PreTrainedConfig]
@@ -45,7 +45,7 @@ def register_part(
     presets: dict[str, dict] | None = None,
     test_presets: dict[str, dict] | None = None,
 ) -> None:
-    """Make a backbone known to the Auto classes, and name its presets and those that are for tests only."""
+    """Register a backbone with the Auto classes, together with its presets and those for tests only."""
     AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     AutoModel.register(config_class, model_class, exist_ok=True)
     register_presets(config_class, presets or {})
@@ -53,7 +53,7 @@ def register_part(
 
 
 def register_presets(config_class: type[PreTrainedConfig], presets: dict[str, dict], for_tests: bool = False) -> None:
-    """Name configs of a backbone.
+    """Register named configs of a backbone.
 
     Args:
         config_class: A `SeparatorConfig` or `PitchEstimatorConfig`.
@@ -61,16 +61,16 @@ def register_presets(config_class: type[PreTrainedConfig], presets: dict[str, di
         for_tests: Whether they are for tests only.
 
     Raises:
-        ValueError: another class has a preset of that name, or `config_class` is no part's config.
+        ValueError: another class has a preset of that name, or `config_class` is not the config of a part.
     """
     if not issubclass(config_class, tuple(KINDS.values())):
         raise ValueError(
-            f"{config_class.__name__} is neither a SeparatorConfig nor a PitchEstimatorConfig; presets are of those."
+            f"{config_class.__name__} is neither a SeparatorConfig nor a PitchEstimatorConfig; presets need one."
         )
     for name, arguments in presets.items():
         taken = PRESETS.get(name)
         if taken is not None and taken.config_class.model_type != config_class.model_type:
-            raise ValueError(f"The preset {name!r} is one of {taken.config_class.__name__}; choose another name.")
+            raise ValueError(f"The preset {name!r} belongs to {taken.config_class.__name__}; choose another name.")
         PRESETS[name] = Preset(config_class, dict(arguments), for_tests)
 
 
@@ -78,8 +78,8 @@ def preset_names(kind: str | None = None, for_tests: bool | None = None) -> list
     """Names of the registered presets, sorted.
 
     Args:
-        kind: `"separator"` or `"pitch_estimator"`; both where left out.
-        for_tests: Only those for tests, or only the others; all where left out.
+        kind: `"separator"` or `"pitch_estimator"`; both if left out.
+        for_tests: Only those for tests, or only the others; all if left out.
     """
     return sorted(
         name
@@ -93,17 +93,17 @@ def preset_config(name: str, kind: str | None = None, **overrides) -> PreTrained
 
     Args:
         name: Name of the preset.
-        kind: `"separator"` or `"pitch_estimator"`, where only one of them will do.
+        kind: `"separator"` or `"pitch_estimator"`, to accept only that kind.
         overrides: Arguments of the config that differ from the preset's.
 
     Raises:
-        ValueError: there is no such preset; the message names those there are.
+        ValueError: there is no such preset; the message lists those that exist.
     """
     preset = PRESETS.get(name)
     if preset is None or kind not in (None, preset.kind):
         wanted = "part" if kind is None else kind.replace("_", " ")
         raise ValueError(
-            f"There is no {wanted} preset {name!r}. Those there are: {', '.join(preset_names(kind))}. A preset of "
-            "another package is there once that package is imported."
+            f"There is no {wanted} preset {name!r}. Available: {', '.join(preset_names(kind))}. To use a preset of "
+            "another package, import that package first."
         )
     return preset.config_class(**{**preset.arguments, **overrides})

@@ -1,11 +1,11 @@
 """A refiner: it corrects the vocals at the harmonics of the pitch that the pitch estimator found.
 
 The parts of MAJL form a cascade, mixture -> vocals -> pitch. The refiner adds the way back. A small U-Net sees the
-mixture's and the estimated vocals' spectra beside a comb, `cos(2 pi f / f0)` and `sin(2 pi f / f0)` over the bins'
-frequencies f, as strong as the pitch estimator is sure. It returns a complex correction of the vocals and of the
-mixture, the same for all channels. Its last layer is zero at first: a new refiner returns the vocals as they are.
+mixture's and the estimated vocals' spectra and a comb, `cos(2 pi f / f0)` and `sin(2 pi f / f0)` over the bins'
+frequencies f, scaled by the pitch estimator's confidence. It returns complex corrections from the vocals and from the
+mixture, the same for all channels. Its last layer starts at zero: a new refiner returns the vocals unchanged.
 
-It takes waveforms and f0, so it fits any separator and any pitch estimator. No gradient goes through f0.
+It takes waveforms and f0, so it fits any separator and any pitch estimator. No gradient flows through f0.
 """
 
 import math
@@ -28,7 +28,7 @@ class RefinerConfig(PreTrainedConfig):
     """Configuration of `HarmonicRefiner`.
 
     Args:
-        sampling_rate (`int`): Rate in Hz at which it works: the separator's.
+        sampling_rate (`int`): Rate in Hz at which it works, the same as the separator's.
         n_fft (`int`): STFT size in samples.
         hop_length (`int`): STFT hop in samples.
         num_bins (`int`): Number of lowest STFT bins that are refined; a multiple of 8.
@@ -58,12 +58,12 @@ class RefinerConfig(PreTrainedConfig):
     @property
     def context(self) -> int:
         """Samples that the network looks to each side."""
-        # Convolutions see a frame to each side, the first one two; further down a frame lasts for two, then for four.
+        # Convolutions see a frame to each side, the first one two; at the lower levels a frame spans two, then four.
         return self.hop_length * (LEVEL_FRAMES + (2 + 1 + 1) + 2 * 4 + 4 * 5) + self.n_fft
 
 
 class ConvBlock(nn.Module):
-    """Convolution and leaky ReLU. No normalisation: songs, clips and silence in a batch would move it about."""
+    """Convolution and leaky ReLU. No normalisation: its statistics would vary with the songs and silence in a batch."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride=1):
         super().__init__()
@@ -74,7 +74,7 @@ class ConvBlock(nn.Module):
 
 
 class Residual(nn.Module):
-    """Convolution blocks beside their input."""
+    """Convolution blocks with a residual connection."""
 
     def __init__(self, num_channels: int, num_blocks: int):
         super().__init__()
@@ -92,7 +92,7 @@ class CorrectionHead(nn.ConvTranspose2d):
 
 
 class HarmonicRefiner(PreTrainedModel):
-    """Pitch-informed correction of separated vocals. See the file's head."""
+    """Pitch-informed correction of separated vocals; see the docstring of this file."""
 
     config_class = RefinerConfig
     base_model_prefix = "refiner"
@@ -143,7 +143,7 @@ class HarmonicRefiner(PreTrainedModel):
             f0_hz (`torch.Tensor` of shape `(batch_size, 1 + num_samples // config.hop_length)`):
                 Pitch of each frame of the STFT, positive.
             confidence (`torch.Tensor` of shape `(batch_size, 1 + num_samples // config.hop_length)`):
-                How sure the pitch is, in [0, 1]; 0 where unvoiced.
+                Confidence of the pitch in [0, 1]; 0 where unvoiced.
 
         Returns:
             Refined vocals, of the vocals' shape.
@@ -152,13 +152,13 @@ class HarmonicRefiner(PreTrainedModel):
         if mixture.ndim != 3 or mixture.shape != vocals.shape or mixture.shape[2] == 0:
             raise ValueError(
                 "Mixture and vocals of one shape (batch_size, num_channels, num_samples) with at least one sample are "
-                f"needed, but the mixture has {tuple(mixture.shape)} and the vocals {tuple(vocals.shape)}."
+                f"needed, but the mixture has {tuple(mixture.shape)} and the vocals have {tuple(vocals.shape)}."
             )
         both = stft(torch.cat([mixture, vocals], dim=1), config.n_fft, config.hop_length)
         spectrum = both[:, mixture.shape[1] :]
         if f0_hz.shape != spectrum.shape[:3:2] or confidence.shape != f0_hz.shape:
             raise ValueError(
-                f"f0 and confidence of shape {tuple(spectrum.shape[:3:2])}, one a frame of the spectrum, are "
+                f"f0 and confidence of shape {tuple(spectrum.shape[:3:2])}, one value per frame of the spectrum, are "
                 f"needed, but they have {tuple(f0_hz.shape)} and {tuple(confidence.shape)}."
             )
         lower_mixture, lower = both[..., : config.num_bins].chunk(2, dim=1)
@@ -189,7 +189,7 @@ class HarmonicRefiner(PreTrainedModel):
         frequencies_hz = torch.arange(self.config.num_bins, device=mixture.device) * resolution_hz
         phase = 2.0 * math.pi * frequencies_hz / f0_hz.detach()[..., None]
         sure = confidence.detach()[..., None]
-        features = torch.stack(  # features last in memory, as the convolutions want them
+        features = torch.stack(  # features last in memory, the order in which convolutions are fast
             [
                 (log_mixture - level) / 2.0,
                 (torch.log(vocals.abs() + MIN_MAGNITUDE) - level) / 2.0,

@@ -2,7 +2,7 @@
 
 A windowed sinc (Kaiser) evaluated at every phase of the reduced ratio, applied as one strided convolution:
 `orig` input samples give `new` output samples per step. Output sample j lies at time `j / new_rate` of the input, so
-nothing is delayed. Files are resampled elsewhere, by a library; this is for the way from separator to pitch estimator.
+nothing is delayed. This serves the step from separator to pitch estimator; files are resampled by a library elsewhere.
 """
 
 import math
@@ -16,7 +16,7 @@ KAISER_BETA = 10.0  # about 100 dB of stop-band attenuation
 
 
 @lru_cache(maxsize=8)
-@torch.inference_mode(False)  # a kernel first used by a pipeline must serve training in the same process, too
+@torch.inference_mode(False)  # a kernel first used by a pipeline must also serve training in the same process
 def _kernel(orig: int, new: int) -> tuple[torch.Tensor, int]:
     """Kernel `(new, 1, orig + 2 * width)` and its half width in input samples, for coprime `orig` and `new`."""
     cutoff = min(orig, new) * ROLLOFF
@@ -61,7 +61,7 @@ def resample(waveform: torch.Tensor, orig_rate: int, new_rate: int) -> torch.Ten
 
 
 class ResampleStream:
-    """`resample` for one mono waveform that arrives in blocks: the same samples, however it is cut."""
+    """`resample` for one mono waveform that arrives in blocks: the same samples for any block sizes."""
 
     def __init__(self, orig_rate: int, new_rate: int):
         self.orig_rate, self.new_rate = orig_rate, new_rate

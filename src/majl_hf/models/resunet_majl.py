@@ -7,9 +7,9 @@ direct estimate Q and a rotation (c, s) of the phase:
 
     |V| = relu(M |X| + Q),    angle V = angle X + angle(c + i s)
 
-so that the estimate may exceed the mixture (Q) and leave its phase. What is this file's own: the rotation is
-`(1 + c) + i s`, which is none at all for outputs of zero, so that training starts from the mixture's phase; and a level
-may leave time as it is and halve frequency only, as DJCM does.
+so that the estimate may exceed the mixture (Q) and differ from its phase. Two things differ here: the rotation is
+`(1 + c) + i s`, so that outputs of zero rotate nothing and training starts from the mixture's phase; and a level may
+halve frequency only and not time, as in DJCM.
 """
 
 import torch
@@ -32,9 +32,9 @@ class ResUNetConfig(SeparatorConfig):
         hidden_channels (`list[int]`): Channels of the encoder's levels, each of which halves frequency.
         bottleneck_channels (`int`): Channels at the bottom.
         num_time_levels (`int`): How many of the last levels also halve time; all in the paper, none in DJCM.
-        num_blocks (`int`): Residual blocks a level in the encoder.
+        num_blocks (`int`): Residual blocks per level in the encoder.
         num_bottleneck_blocks (`int`): Residual blocks at the bottom.
-        num_decoder_blocks (`int`): Residual blocks a level in the decoder.
+        num_decoder_blocks (`int`): Residual blocks per level in the decoder.
     """
 
     model_type = "majl-resunet"
@@ -62,13 +62,13 @@ class ResUNetConfig(SeparatorConfig):
         super().__post_init__(**kwargs)
 
     def time_strides(self) -> list[int]:
-        """By how much each level shortens time: 1 or 2."""
+        """Factor by which each level shortens time: 1 or 2."""
         num_levels = len(self.hidden_channels)
         return [2 if level >= num_levels - self.num_time_levels else 1 for level in range(num_levels)]
 
     def reach_frames(self) -> int:
-        """Spectrogram frames that the U-Net sees to each side: one a 3x3 convolution, times the frames that a cell
-        spans at its level, and a cell to each side where time is shortened and stretched again."""
+        """Spectrogram frames that the U-Net sees to each side: one cell per 3x3 convolution, times the frames that a
+        cell spans at its level, and one more cell where time is shortened and stretched again."""
         reach, span = 2, 1  # the head's and the first convolution
         for stride in self.time_strides():
             reach += span * (2 * self.num_blocks + 2 * self.num_decoder_blocks)
@@ -78,8 +78,8 @@ class ResUNetConfig(SeparatorConfig):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, each after normalisation and activation, beside the input (through a 1x1 convolution where
-    the number of channels changes)."""
+    """Two 3x3 convolutions, each after normalisation and activation, with a residual connection (a 1x1 convolution
+    where the number of channels changes)."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -102,7 +102,7 @@ class DecoderLevel(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, num_blocks: int, time_stride: int):
         super().__init__()
         self.norm = nn.BatchNorm2d(in_channels, momentum=0.01)
-        # A kernel as large as its stride: no cell reaches beyond the ones it is stretched to.
+        # The kernel is as large as the stride, so that the outputs of two cells do not overlap.
         stride = (time_stride, 2)
         self.up = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=stride, stride=stride, bias=False)
         self.blocks = blocks_in_a_row(ResidualBlock, 2 * out_channels, out_channels, num_blocks)
@@ -120,7 +120,7 @@ class ResUNetSeparator(Separator):
     def __init__(self, config: ResUNetConfig):
         super().__init__(config)
         channels = config.hidden_channels
-        self.input_norm = nn.BatchNorm1d(config.n_fft // 2, momentum=0.01)  # each frequency has a level of its own
+        self.input_norm = nn.BatchNorm1d(config.n_fft // 2, momentum=0.01)  # each frequency has its own level
         self.input_conv = nn.Conv2d(config.num_channels, channels[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(
             blocks_in_a_row(ResidualBlock, channels[max(0, level - 1)], channels[level], config.num_blocks)
@@ -151,14 +151,14 @@ class ResUNetSeparator(Separator):
         spectrum = stft(mixture, config.n_fft, config.hop_length)
         lower = spectrum[..., :-1]
         magnitudes = lower.abs()
-        # (batch_size, num_channels, 4, num_frames, num_bins); no complex numbers of half precision
+        # (batch_size, num_channels, 4, num_frames, num_bins); there are no half-precision complex numbers
         outputs = self.network(magnitudes).unflatten(1, (config.num_channels, 4)).to(magnitudes.dtype)
         mask, direct, real, imaginary = outputs.unbind(dim=2)
         estimate = nn.functional.relu(torch.sigmoid(mask) * magnitudes + direct)
         real, imaginary = 1 + torch.tanh(real), torch.tanh(imaginary)
         rotation = torch.complex(real, imaginary) / torch.sqrt(real**2 + imaginary**2 + 1e-8)
         phase = lower / magnitudes.clamp(min=1e-10)
-        vocals = nn.functional.pad(estimate * rotation * phase, (0, 1))  # nothing of the Nyquist bin
+        vocals = nn.functional.pad(estimate * rotation * phase, (0, 1))  # the Nyquist bin is zero
         return istft(vocals, config.n_fft, config.hop_length, mixture.shape[-1])
 
     def network(self, magnitudes: torch.Tensor) -> torch.Tensor:

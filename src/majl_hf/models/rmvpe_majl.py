@@ -29,11 +29,11 @@ class RmvpeConfig(PitchEstimatorConfig):
         num_mels (`int`): Mel bands between `min_hz` and `max_hz`; a multiple of `2 ** num_levels`.
         min_hz (`float`), max_hz (`float`): Range of the mel bands.
         hidden_channels (`int`): Channels of the U-Net's first level; each of the `num_levels` halves time and frequency
-            and the next has twice the channels.
+            and doubles the channels.
         num_levels (`int`): Levels of the U-Net.
-        num_blocks (`int`): Residual blocks a level.
+        num_blocks (`int`): Residual blocks per level.
         num_bottom_stages (`int`): Stages of `num_blocks` residual blocks at the bottom.
-        head_channels (`int`): Channels that the U-Net hands to the recurrent layer, for each mel band.
+        head_channels (`int`): Channels that the U-Net passes to the recurrent layer, for each mel band.
         gru_size (`int`): Units of the recurrent layer in each direction.
         dropout (`float`): Share of the recurrent layer's outputs dropped in training.
     """
@@ -73,13 +73,13 @@ class MelSpectrogram(Filterbank):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         with torch.autocast(waveform.device.type, enabled=False):  # logarithms of small numbers
             spectrum = stft(waveform, self.n_fft, self.hop_length)
-            # A root of zero has no gradient.
+            # The root has no gradient at zero.
             magnitudes = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-9)
             return torch.log(torch.clamp(magnitudes @ self.filters, min=MEL_FLOOR))
 
 
 class ResidualConv(nn.Module):
-    """Two 3x3 convolutions, each with normalisation and ReLU behind it, beside the input."""
+    """Two 3x3 convolutions, each followed by normalisation and ReLU, with a residual connection."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -152,7 +152,7 @@ class RmvpePitchEstimator(PitchEstimator):
     def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         mel = self.mel(waveform)[:, None]
         num_frames = mel.shape[2]
-        # The U-Net halves time once a level; the frames that are missing to whole cells are as silent as silence.
+        # The U-Net halves time at each level; frames missing to complete the last cell are filled with silence.
         missing = -num_frames % 2**self.config.num_levels
         hidden = self.input_norm(nn.functional.pad(mel, (0, 0, 0, missing), value=SILENCE))
         skips = []

@@ -4,11 +4,11 @@ Hennequin, Khlif, Voituret and Moussallam, "Spleeter: a fast and efficient music
 pre-trained models", JOSS 5(50), 2020. A U-Net maps the magnitudes of an STFT (4096 at hop 1024, 44.1 kHz, the lowest
 1024 bins) to a mask in [0, 1] for the vocals. What this file adds to the published network:
 
-- `residual_head`: a complex term beside the mask, so that the estimate may turn phases and exceed the mixture;
+- `residual_head`: a complex term added to the mask, so that the estimate may turn phases and exceed the mixture;
 - `upper_band`: the mask above the network's last bin, as a learned share of the mask just below it;
-- `second_pass_frames`: in evaluation, the mean of two masks, one computed with the frames moved.
+- `second_pass_frames`: in evaluation, the mean of two masks, one computed with the frames shifted.
 
-The last layers of the first two are zero at first, so a network with them equals the published one until it is trained.
+The last layers of the first two start at zero, so a network with them equals the published one until it is trained.
 """
 
 import torch
@@ -31,14 +31,14 @@ class SpleeterConfig(SeparatorConfig):
         num_mask_bins (`int`): Number of lowest STFT bins that the network sees; a multiple of 64.
         hidden_channels (`list[int]`): Channels of the encoder levels, each of which halves time and frequency.
         accompaniment_network (`bool`): Add a second network for the accompaniment and divide the squared mask by the
-            sum of both, as the published system does. Twice the work; used as a teacher and a rival.
+            sum of both, as the published system does. Twice the work; used as a teacher and for comparison.
         residual_head (`bool`): Add the complex residual term.
         upper_band (`bool`): Extend the mask above the network's last bin.
         second_pass_frames (`int`): In evaluation the mask is the mean of two, of which one is computed with this many
-            silent frames before the first: the levels that halve time cut the music elsewhere, and the two masks err
-            differently. 0 for a single pass; an odd number moves every level. The alignment of windows stays as it is.
-        freeze_batch_norm (`bool`): Keep BatchNorm's statistics as they are in training too, as small batches need.
-        decoder_dropout (`float`): In training, dropout behind the first three decoder levels; published: 0.5.
+            silent frames before the first: the levels that halve time then group other frames, so the two masks have
+            different errors. 0 for a single pass; an odd number shifts every level. Window alignment does not change.
+        freeze_batch_norm (`bool`): Keep BatchNorm's statistics fixed in training also, as small batches need.
+        decoder_dropout (`float`): In training, dropout after the first three decoder levels; published: 0.5.
     """
 
     model_type = "majl-spleeter"
@@ -57,7 +57,7 @@ class SpleeterConfig(SeparatorConfig):
 
     def __post_init__(self, **kwargs):
         self.hidden_channels = list(self.hidden_channels)
-        # The U-Net halves time once a level, so its output repeats every 2**levels frames.
+        # The U-Net halves time at each level, so its output is equivariant to shifts by 2**levels frames.
         self.alignment = self.alignment or self.hop_length * 2 ** len(self.hidden_channels)
         super().__post_init__(**kwargs)
 
@@ -65,8 +65,8 @@ class SpleeterConfig(SeparatorConfig):
 class UpConv(nn.ConvTranspose2d):
     """Transposed convolution, kernel 5, stride 2, that doubles time and frequency.
 
-    For few output channels it is computed as one convolution whose outputs are shuffled into place: on a CPU two to
-    four times faster there, and without the transposed convolution's buffer of 25 values a sample.
+    For few output channels it is computed as one convolution whose outputs are shuffled into place: on a CPU this is
+    two to four times faster, and avoids the transposed convolution's buffer of 25 values per sample.
     """
 
     max_shuffled_channels = 16
@@ -97,12 +97,12 @@ class UpConv(nn.ConvTranspose2d):
 
 
 class ZeroUpConv(UpConv):
-    """`UpConv` that starts at zero. A type of its own: transformers initialises only modules that hold weights."""
+    """`UpConv` that starts at zero. It is its own type so that `_init_weights` can recognise it."""
 
 
 class DownBlock(nn.Module):
-    """Stride-2 convolution of what `norm` and the activation make of the level above (the first level's input is taken
-    as it is). The decoder's skips are taken before the normalisation."""
+    """Normalisation and activation of the level above, then a stride-2 convolution (the first level takes its input
+    unchanged). The decoder's skips are taken before the normalisation."""
 
     def __init__(self, in_channels: int, out_channels: int, is_first: bool):
         super().__init__()
@@ -114,7 +114,7 @@ class DownBlock(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         hidden = self.activate(hidden)
-        # TensorFlow's "same" padding of an even length: one before, two behind.
+        # TensorFlow's "same" padding of an even length: one before, two after.
         return self.conv(nn.functional.pad(hidden, (1, 2, 1, 2)))
 
 
@@ -140,15 +140,15 @@ class ResidualHead(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, time / 2, frequency / 2)` to complex, at full time and frequency."""
-        real, imaginary = torch.tanh(self.conv(hidden)).float().chunk(2, dim=1)  # no complex numbers of half precision
+        real, imaginary = torch.tanh(self.conv(hidden)).float().chunk(2, dim=1)  # no half-precision complex
         return torch.complex(real, imaginary)
 
 
 class MaskConv(nn.Conv2d):
-    """Convolution of one channel, kernel 4, every second time and frequency, to a value for each channel.
+    """Convolution of one channel, kernel 4, dilation 2, to a value for each channel.
 
     Positions of one parity see inputs of one parity only, so it is computed as a convolution without gaps over the four
-    parities side by side: on a CPU three times faster forward and eight times backward.
+    parities as channels: on a CPU this is three times faster forward and eight times backward.
     """
 
     def __init__(self, num_channels: int):
@@ -193,14 +193,14 @@ class MaskUNet(nn.Module):
         return mask, None if self.residual is None else self.residual(self._normalised(hidden))
 
     def _normalised(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The last level's input with its skip as the encoder's second level takes it: skips are as loud as the music,
-        and a layer that starts at zero would be thrown about by them."""
+        """The last level's input, its skip normalised as in the encoder's second level: the skip's level varies with
+        the music's, which would make the training of a layer that starts at zero unstable."""
         skip, decoded = hidden.chunk(2, dim=1)
         return torch.cat([self.down[1].activate(skip), decoded], dim=1)
 
 
 class SpleeterSeparator(Separator):
-    """Spleeter's vocals U-Net on a waveform. See the file's head for what it adds to the published network."""
+    """Spleeter's vocals U-Net on a waveform; the docstring of this file lists what it adds to the published network."""
 
     config_class = SpleeterConfig
 
@@ -241,8 +241,8 @@ class SpleeterSeparator(Separator):
         """The vocals' spectrum, estimated from the mixture's, `(batch_size, num_channels, num_frames, num_bins)`."""
         config = self.config
         num_frames, num_bins = spectrum.shape[2], config.num_mask_bins
-        # The frame centred on the very end of the signal, which exists when the length is a multiple of the hop, would
-        # cost a whole block of 64 frames for a few samples: it takes the mask of the frame before it.
+        # The frame centred on the very end of the signal, which exists when the length is a multiple of the hop, could
+        # cost a whole block of 64 frames for a few samples: it uses the mask of the frame before it.
         num_inside = max(1, -(-num_samples // config.hop_length))
         magnitudes = spectrum[:, :, :num_inside, :num_bins].abs()
         mask, upper_mask = self._masks(magnitudes)
@@ -276,7 +276,7 @@ class SpleeterSeparator(Separator):
 
 
 def _extended(mask: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """A mask with its last frame once more, where the spectrum has one frame more."""
+    """The mask, with its last frame repeated if the spectrum has one frame more."""
     return mask if mask.shape[2] == num_frames else torch.cat([mask, mask[:, :, -1:]], dim=2)
 
 

@@ -4,9 +4,9 @@ import torch
 
 
 def stft(waveform: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
-    """`(..., num_samples)` to complex `(..., num_frames, num_bins)`, of one or more leading dimensions.
+    """`(..., num_samples)` to complex `(..., num_frames, num_bins)`, with one or more leading dimensions.
 
-    There are `1 + num_samples // hop_length` frames and `n_fft // 2 + 1` bins; beyond the ends lies silence.
+    There are `1 + num_samples // hop_length` frames and `n_fft // 2 + 1` bins; the signal is padded with silence.
     """
     spectrum = torch.stft(
         waveform.flatten(0, -2), n_fft, hop_length, window=_window(n_fft, waveform), center=True, pad_mode="constant",

@@ -30,7 +30,7 @@ class TinyPitchEstimatorConfig(PitchEstimatorConfig):
     hidden_channels: int = 16
 
     def __post_init__(self, **kwargs):
-        if self.context is None:  # half a window and one frame a convolution
+        if self.context is None:  # half a window and one frame per convolution
             self.context = self.n_fft // 2 + 3 * self.hop_length
         super().__post_init__(**kwargs)
 

@@ -35,7 +35,7 @@ class TinySeparatorConfig(SeparatorConfig):
 
     def __post_init__(self, **kwargs):
         self.alignment = self.alignment or self.hop_length
-        if self.context is None:  # half a window for analysis, half for synthesis, and two frames a convolution
+        if self.context is None:  # half a window for analysis, half for synthesis, and two frames per convolution
             self.context = self.n_fft + 2 * (self.num_layers + 1) * self.hop_length
         super().__post_init__(**kwargs)
 
@@ -71,7 +71,7 @@ class TinySeparator(Separator):
             hidden = nn.functional.leaky_relu(layer(hidden), 0.2)
         mask = torch.sigmoid(self.head(hidden)).unflatten(1, (num_channels, config.fold))
         mask = mask.permute(0, 1, 3, 4, 2).flatten(-2)
-        mask = nn.functional.pad(mask, (0, 1))  # nothing of the Nyquist bin
+        mask = nn.functional.pad(mask, (0, 1))  # the Nyquist bin is zero
         return istft(mask * spectrum, config.n_fft, config.hop_length, num_samples)
 
 

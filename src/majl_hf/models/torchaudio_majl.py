@@ -6,7 +6,7 @@ for Speech Separation", IEEE/ACM TASLP 2019: masks on a learned filterbank, from
 torchaudio's own; this file gives them the contract of `separator_majl.py`. torchaudio is needed to build such a model,
 not to import this file.
 
-Both normalise over time, and Hybrid Demucs is recurrent besides, so neither has a bounded context.
+Both normalise over time, and Hybrid Demucs is also recurrent, so neither has a bounded context.
 """
 
 import importlib
@@ -20,12 +20,12 @@ from .separator_majl import Separator, SeparatorConfig
 
 
 def _torchaudio_models():
-    """The module `torchaudio.models`, or an error that says what is missing."""
+    """The module `torchaudio.models`; raises an error that says what is missing."""
     try:
         return importlib.import_module("torchaudio.models")
     except (ImportError, OSError) as error:
         raise ImportError(
-            "This separator is torchaudio's: pip install torchaudio, of the version that belongs to the installed "
+            "This separator needs torchaudio: pip install torchaudio, in the version that matches the installed "
             f"torch {torch.__version__}. (Importing it failed with: {error})"
         ) from error
 
@@ -36,9 +36,9 @@ class HDemucsConfig(SeparatorConfig):
     Args:
         n_fft (`int`): STFT size in samples; its hop is a quarter of it.
         hidden_channels (`int`): Channels of the first level; doubled at each further one.
-        depth (`int`): Number of levels: those that take frequency to one bin (each divides it by 4, the last by 8), and
-            at least one more.
-        sources (`list[str]`): What the network estimates; `"vocals"` has to be among them.
+        depth (`int`): Number of levels: those that reduce frequency to one bin (each divides it by 4, the last by 8),
+            and at least one more.
+        sources (`list[str]`): What the network estimates; must contain `"vocals"`.
     """
 
     model_type = "majl-hdemucs"
@@ -52,7 +52,7 @@ class HDemucsConfig(SeparatorConfig):
     def __post_init__(self, **kwargs):
         self.sources = list(self.sources)
         if "vocals" not in self.sources:
-            raise ValueError(f"sources are {self.sources}; 'vocals' needs to be among them.")
+            raise ValueError(f"sources are {self.sources}; they must contain 'vocals'.")
         num_frequency_levels, bins = 0, self.n_fft // 2
         while bins > 1:
             bins = 1 if bins <= 8 else bins // 4
@@ -110,7 +110,7 @@ class HDemucsSeparator(ForeignNetwork, Separator):
 
     def estimate(self, mixture: torch.Tensor) -> torch.Tensor:
         num_samples = mixture.shape[-1]
-        # The network divides by the deviation of what it is given, which one sample does not have.
+        # The network divides by the deviation of its input, which is undefined for one sample.
         padded = nn.functional.pad(mixture, (0, max(0, self.config.n_fft - num_samples)))
         sources = self.network(padded)  # (batch_size, num_sources, num_channels, num_samples)
         vocals = sources[:, self.config.sources.index("vocals"), :, :num_samples]

@@ -1,7 +1,7 @@
 """Audio cut on one fixed grid of windows, anchored at the start of the file.
 
 Each window contributes its core to the output; its margins are computed and discarded. The grid depends on the model
-alone, so results do not depend on the blocks in which audio arrives nor on how many windows share a forward pass, also
+alone, so results depend neither on the blocks in which audio arrives nor on how many windows share a forward pass, even
 for parts that see their whole window.
 """
 
@@ -14,8 +14,8 @@ from .configuration_majl import MajlConfig
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """Window k has the core `[k * core, (k + 1) * core)` and `margin` more samples to each side, as far as there is
-    audio. All lengths are samples and multiples of the part's alignment."""
+    """Window k has the core `[k * core, (k + 1) * core)` and `margin` more samples to each side, clipped to the audio.
+    All lengths are in samples and multiples of the part's alignment."""
 
     core: int
     margin: int
@@ -33,7 +33,7 @@ class WindowGrid:
 @dataclass
 class Window:
     """A window of audio: `samples` of shape `(..., num_samples)`, the first of which is sample `offset` of the stream;
-    `[start, stop)` of them is the core."""
+    `samples[..., start:stop]` is the core."""
 
     samples: torch.Tensor
     offset: int
@@ -56,7 +56,7 @@ class WindowCutter:
         self.pending = block if self.pending is None else torch.cat([self.pending, block], dim=-1)
         end = self.offset + self.pending.shape[-1]
         grid, windows = self.grid, []
-        # A window waits for audio behind its margin: only then is it known not to be the last one.
+        # A window is complete once audio beyond its margin has arrived: only then it cannot be the last one.
         while self.core_start + grid.core + grid.margin < end:
             windows.append(self._cut(self.core_start + grid.core + grid.margin, is_last=False))
         if last:

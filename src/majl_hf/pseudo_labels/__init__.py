@@ -5,9 +5,9 @@ from majl_hf.pseudo_labels import PseudoLabelConfig, run_pseudo_labels
 run_pseudo_labels(PseudoLabelConfig(rows="runs/data/combined", out="runs/pseudo"))
 
 config.py       a stage of kind `label` in a recipe
-teachers.py     who labels: checkpoints, other packages, functions
+teachers.py     what labels: checkpoints, other packages, functions
 reading.py, labelling.py                     one row in, one labelled row out
-run.py, report.py                            all rows, over processes, resumed; counts, card, picture
+run.py, report.py                            all rows, over processes, resumable; counts, card, figure
 """
 
 from .config import PseudoLabelConfig

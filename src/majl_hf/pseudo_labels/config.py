@@ -13,15 +13,15 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class LabellingConfig(Section):
-    """What decides about a row's labels.
+    """Settings that affect a row's labels.
 
     Args:
         views_semitones: transpositions in which the voice is read again; empty leaves agreement out.
         min_pitch_confidence: frames of a pseudo pitch below it keep their pitch and get confidence 0. On MIR-1K about
-            half of the frames under 0.4 are right, of those above it 97 % (model_cards/results/pseudo_labels.md).
+            half of the frames below 0.4 are right, and 97 % of those above (model_cards/results/pseudo_labels.md).
         min_row_confidence: rows below it are dropped.
         smoothing_s: seconds over which the confidence of vocals is averaged.
-        seed: set before each row, for teachers that draw.
+        seed: set before each row, for teachers that draw random numbers.
     """
 
     views_semitones: tuple[Annotated[float, Field(ge=-12.0, le=12.0)], ...] = (-2.0, 2.0)
@@ -34,28 +34,28 @@ class LabellingConfig(Section):
     @classmethod
     def _check_views(cls, value):
         if 0.0 in value:
-            raise ValueError("a view of 0 semitones agrees with itself; the voice as it is is always read.")
+            raise ValueError("a view of 0 semitones agrees with itself; the unchanged voice is always read.")
         return value
 
 
 class PseudoLabelConfig(LabellingConfig):
-    """Which rows get labels, from whom, and what is kept.
+    """Which rows get labels, from which teachers, and what is kept.
 
     Args:
         rows: folder of a built or combined corpus, or a dataset on the Hub.
-        splits: of it.
+        splits: splits to label.
         label_kinds: rows that get labels: "separation" and "vocals" (those without a pitch label) get a pitch, "pitch"
             gets vocals. Rows of other kinds are not copied.
         out: folder of the result.
-        pitch_teacher: who reads pitch, and also judges estimated vocals by their pitch: folder, Hub id
-            (`OWNER/NAME[@REVISION]`) or shipped name of a MajlModel or of a lone registered pitch estimator; or a
+        pitch_teacher: reads pitch, and also judges estimated vocals by their pitch: folder, Hub id
+            (`OWNER/NAME[@REVISION]`) or shipped name of a MajlModel or of a single registered pitch estimator; or a
             package's tracker by its name in `teachers.PITCH_PACKAGES`, such as "torchfcpe".
-        vocals_teacher: who estimates vocals: likewise a MajlModel or a lone registered separator, or a name in
+        vocals_teacher: estimates vocals: likewise a MajlModel or a single registered separator, or a name in
             `teachers.VOCALS_PACKAGES`. Left out, rows of kind "pitch" are not labelled.
-        shard_minutes: of audio, about, a file; also the piece of work that a process takes and that is done again after
-            a kill.
-        batch_size: windows that a model takes at a time; results do not depend on it.
-        date: that the provenance states, YYYY-MM-DD; left out, the day on which the work began.
+        shard_minutes: approximate minutes of audio per file; a file is also the unit of work of a process, and the
+            unit that is repeated after an interruption.
+        batch_size: windows per forward pass; results do not depend on it.
+        date: date in the provenance, YYYY-MM-DD; by default the day on which the work began.
     """
 
     rows: str
@@ -73,4 +73,4 @@ class PseudoLabelConfig(LabellingConfig):
     def _check_date(cls, value):
         if value is None:
             return None
-        return datetime.date.fromisoformat(str(value)).isoformat()  # YAML makes dates of what looks like one
+        return datetime.date.fromisoformat(str(value)).isoformat()  # YAML turns such text into dates

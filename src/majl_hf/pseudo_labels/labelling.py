@@ -1,8 +1,8 @@
-"""One row in, one pseudo-labelled row out: a pitch for what has clean vocals, vocals for what has a pitch.
+"""One row in, one pseudo-labelled row out: a pitch for rows with clean vocals, vocals for rows with a pitch.
 
 separation, vocals   f0_hz and pitch_confidence are read from the vocals; the audio stays, byte for byte
-pitch                vocals are estimated from the mixture, the accompaniment is what they leave of it, and the
-                     mixture is left out, being their sum; the pitch label and its confidences stay
+pitch                vocals are estimated from the mixture, the accompaniment is the mixture minus the vocals, and the
+                     mixture, their sum, is left out; the pitch label and its confidences stay
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .reading import PitchReading, row_confidence, view_agreement, vocals_confid
 from .teachers import PitchTeacher, VocalsTeacher
 
 DIRECTIONS = {"separation": "pitch", "vocals": "pitch", "pitch": "vocals"}
-"""What a row of each kind lacks, and gets."""
+"""What a row of each kind lacks and gets."""
 NUM_BINS = 20  # of the histograms over [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
 class PitchOfVocals:
-    """A pseudo pitch label: what was read, and for each of its frames peak posterior and agreement of views, shape
+    """A pseudo pitch label: the reading, and for each frame the peak posterior and the agreement of views, shape
     (num_frames,), whose product is its confidence; see `reading`."""
 
     reading: PitchReading
@@ -42,7 +42,7 @@ class PitchOfVocals:
 
 
 def read_pitch(mono: np.ndarray, sampling_rate: int, teacher: PitchTeacher, config: LabellingConfig) -> PitchOfVocals:
-    """Pitch of a clean voice `(num_samples,)`, read as it is and transposed."""
+    """Pitch of a clean voice `(num_samples,)`, read unchanged and transposed."""
     reading = teacher.read(mono, sampling_rate)
     views = [teacher.read(mono, sampling_rate, 2.0 ** (n / 12.0)) for n in config.views_semitones]
     return PitchOfVocals(reading, reading.agreement_with(reading.label), view_agreement(reading, views))
@@ -69,14 +69,14 @@ def estimate_vocals(
 def label_row(
     row: Mapping, pitch_teacher: PitchTeacher, vocals_teacher: VocalsTeacher | None, config: LabellingConfig, date: str
 ) -> tuple[dict | None, dict]:
-    """The row with what it lacked.
+    """The row with its missing labels.
 
     Args:
         row: of `schema.ROW_FEATURES`, of a kind in `DIRECTIONS`.
-        date: that the provenance states.
+        date: date in the provenance.
 
     Returns:
-        `(row, outcome)`: the row is None where it is dropped. The outcome, ready for JSON, has `id`, `direction`,
+        `(row, outcome)`: the row is None if it is dropped. The outcome, ready for JSON, has `id`, `direction`,
         `duration_s`, `confidence` (of the row), `num_frames`, `num_voiced`, `sum_confidence` and `sum_voiced`
         (of frames, and of voiced ones), `num_silenced` (frames below `min_pitch_confidence`), `histogram` and
         `histogram_voiced` (counts of frames in `NUM_BINS` bins of confidence), and `dropped`, a reason or None.
@@ -84,7 +84,7 @@ def label_row(
     Raises:
         CorpusError: a teacher returned values that are not finite, or audio that cannot be used; names row and teacher.
     """
-    torch.manual_seed(config.seed)  # each row alike, whichever came before it
+    torch.manual_seed(config.seed)  # so that a row does not depend on the rows before it
     direction = DIRECTIONS[row["label_kind"]]
     track = row_to_track(row)
     try:
@@ -93,7 +93,7 @@ def label_row(
         return _with_vocals(row, track, pitch_teacher, vocals_teacher, config, date)
     except TeacherError as error:
         raise CorpusError(
-            f"Row {row['id']} cannot be labelled: the teacher {error}. Leave the row out, or take another teacher."
+            f"Row {row['id']} cannot be labelled: the teacher {error}. Leave the row out, or use another teacher."
         ) from error
 
 
@@ -143,8 +143,8 @@ def _with_vocals(
         f"averaged over {config.smoothing_s:g} s; rows under {config.min_row_confidence:g} left out, this one has "
         f"{of_row:.3f}; {date}."
     )
-    # Rounded to the mixture's own steps, the vocals leave an accompaniment in these steps: FLAC holds both exactly, and
-    # they add up to the mixture bit by bit.
+    # With vocals rounded to the mixture's integer steps, the accompaniment is also in these steps: FLAC stores both
+    # exactly, and they add up to the mixture bit by bit.
     bits = 16 if mixture_part.bits <= 16 else 24
     vocals = _on_grid(vocals, bits)
     parts = {

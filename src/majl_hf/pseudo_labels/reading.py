@@ -1,4 +1,4 @@
-"""What a pitch teacher heard in one recording, and how far the pseudo labels made from it are trusted.
+"""What a pitch teacher read from one recording, and how far the pseudo labels made from it are trusted.
 
 pitch   peak posterior x agreement of views
         peak posterior: of a voiced frame the largest posterior within 50 cents of the decoded pitch, of an unvoiced
@@ -6,7 +6,7 @@ pitch   peak posterior x agreement of views
         voice is also read transposed; the share of these readings that, mapped back, have the frame's voicing and,
         where it is voiced, its pitch within 50 cents.
 vocals  agreement of the label with the pitch read from the estimated vocals, averaged over 0.2 s
-row     mean over its voiced frames (over all where none is voiced): silence is easy and would hide the rest
+row     mean over its voiced frames (over all if none is voiced): silence is easy and would hide the rest
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ..corpora.labels import PitchLabel
 from ..models.pitch_estimator_majl import PitchEstimatorConfig
 from ..models.pitch_majl import TOLERANCE_CENTS, agreement, cents_between, moving_average
 
-_BLOCK_FRAMES = 4096  # that are compared at a time: posteriors of a whole song, times a few, are gigabytes
+_BLOCK_FRAMES = 4096  # compared at a time: several copies of a whole song's posteriors would be gigabytes
 
 
 @dataclass(frozen=True, eq=False)
 class PitchReading:
-    """A pitch curve with what its teacher knows of its certainty; frame k is centred at `offset_s + k * hop_s`.
+    """A pitch curve with its teacher's certainty; frame k is centred at `offset_s + k * hop_s`.
 
     Args:
         f0_hz: shape (num_frames,), above 0 in every frame.
         voiced: shape (num_frames,), whether the frame is sung.
-        posteriors: shape (num_frames, num_bins) in [0, 1] on the grid of `grid`; None where the teacher has none.
-        certainty: shape (num_frames,) in [0, 1], where there are no posteriors: how sure the teacher is that the frame
-            is sung with this pitch; None where it does not say, and `voiced` counts as 1 or 0.
+        posteriors: shape (num_frames, num_bins) in [0, 1] on the grid of `grid`; None if the teacher has none.
+        certainty: shape (num_frames,) in [0, 1], if there are no posteriors: how sure the teacher is that the frame is
+            sung with this pitch; None if it does not report this, in which case `voiced` counts as 1 or 0.
     """
 
     f0_hz: np.ndarray
@@ -58,11 +58,11 @@ class PitchReading:
         return np.clip(frames, 0, len(self) - 1)
 
     def agreement_with(self, label: PitchLabel) -> np.ndarray:
-        """How well each frame of a label agrees with what was heard nearest to it, shape (len(label),) in [0, 1].
+        """How well each frame of a label agrees with the nearest frame that was read, shape (len(label),) in [0, 1].
 
-        With posteriors it is `models.pitch_majl.agreement`: the largest one within 50 cents of a voiced label (of
-        it in any octave where the label's octave is unreliable), one minus the largest one at an unvoiced label.
-        Without them the certainty stands at the decoded pitch as the only posterior.
+        With posteriors it is `models.pitch_majl.agreement`: the largest one within 50 cents of a voiced label (in any
+        octave if the label's octave is unreliable), one minus the largest one for an unvoiced label. Without them the
+        certainty is used as the only posterior, at the decoded pitch.
         """
         frames = self.nearest(label.times_s)
         if self.posteriors is None:
@@ -79,18 +79,18 @@ class PitchReading:
         return values
 
     def at_speed(self, speed: float) -> PitchReading:
-        """The reading of a recording that was played `speed` times as fast, as of the recording itself: times longer,
-        pitch lower by that factor. Posteriors are left behind."""
+        """Map the reading of a recording played `speed` times as fast back to the recording: times longer, pitch lower
+        by that factor. Posteriors are dropped."""
         return PitchReading(
             self.f0_hz / speed, self.voiced, self.hop_s * speed, self.offset_s * speed, certainty=self.certainty
         )
 
 
 def view_agreement(reading: PitchReading, views: Sequence[PitchReading]) -> np.ndarray:
-    """Share of views that agree with each frame, shape (num_frames,); 1 everywhere where there is no view.
+    """Share of views that agree with each frame, shape (num_frames,); 1 everywhere without views.
 
     Args:
-        views: readings of the same recording on time axes of their own, already mapped back (`PitchReading.at_speed`).
+        views: readings of the same recording on their own time axes, already mapped back (`PitchReading.at_speed`).
     """
     label = reading.label
     if not views:
@@ -109,12 +109,12 @@ def vocals_confidence(
     """Moving average of the agreement, shape (num_frames,) in [0, 1].
 
     Args:
-        agreement: of the label with what is heard in the estimated vocals, shape (num_frames,) in [0, 1].
-        label_confidence: how far each frame of the label is trusted, which is how much it counts in the average: where
-            a weak label is wrong, disagreement says nothing about the vocals. None for 1 everywhere. Where nothing near
-            is known of the label, nothing vouches for the vocals: 0.
+        agreement: of the label with what is read from the estimated vocals, shape (num_frames,) in [0, 1].
+        label_confidence: how far each frame of the label is trusted, used as its weight in the average: where a weak
+            label is wrong, disagreement says nothing about the vocals. None for 1 everywhere. Where all frames nearby
+            have confidence 0, so have the vocals.
         hop_s: seconds from frame to frame.
-        smoothing_s: width of the average; it takes an odd number of frames.
+        smoothing_s: width of the average, rounded to an odd number of frames.
     """
     weight = np.ones(len(agreement)) if label_confidence is None else np.asarray(label_confidence, dtype=np.float64)
     num_frames = round(smoothing_s / hop_s)
@@ -124,5 +124,5 @@ def vocals_confidence(
 
 
 def row_confidence(confidence: np.ndarray, voiced: np.ndarray) -> float:
-    """Mean of (num_frames,) confidences over the voiced frames, over all frames where none is voiced."""
+    """Mean of (num_frames,) confidences over the voiced frames, over all frames if none is voiced."""
     return float(confidence[voiced].mean() if voiced.any() else confidence.mean())

@@ -1,6 +1,6 @@
-"""What pseudo labelling came to: counts, shares and histograms of confidence, as JSON, in words and as a picture.
+"""Report of pseudo labelling: counts, shares and histograms of confidence, as JSON, text and figure.
 
-Everything is added up from the outcomes that the shards' footers hold; see `labelling.label_row`.
+Everything is summed over the outcomes in the shards' footers; see `labelling.label_row`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _GAINS = {"pitch": "pitch, read from clean vocals", "vocals": "vocals, estimated
 
 
 def summarise_outcomes(outcomes: Iterable[Mapping]) -> dict[str, dict]:
-    """Direction -> counts of rows and frames, seconds, means and histograms; directions without a row are left out.
+    """Direction -> counts of rows and frames, seconds, means and histograms; directions without rows are left out.
 
-    `num_frames` and what follows it counts the frames of all rows, dropped ones too, before `min_pitch_confidence`.
+    `num_frames` and the fields after it count frames of all rows, even dropped ones, before `min_pitch_confidence`.
     """
     by_direction: dict[str, list[Mapping]] = {}
     for outcome in outcomes:
@@ -75,7 +75,7 @@ def make_report(facts: Mapping, outcomes: Sequence[Mapping]) -> dict:
 
 
 def write_report(out: Path, facts: Mapping, outcomes: Sequence[Mapping]) -> list[str]:
-    """Write the report and the picture of a folder, from the facts of its plan and the outcomes of all rows.
+    """Write the report and the figure of a folder, from the facts of its plan and the outcomes of all rows.
 
     Returns:
         What could not be written.
@@ -103,7 +103,7 @@ def read_report(out: Path) -> dict:
     """The report that `write_report` wrote.
 
     Raises:
-        MajlError: it is not there or cannot be read.
+        MajlError: the report is missing or cannot be read.
     """
     try:
         return json.loads((out / PSEUDO_FILE).read_text(encoding="utf-8"))
@@ -147,8 +147,8 @@ def plot_confidences(path: Path, directions: Mapping[str, Mapping], facts: Mappi
 
 def _card(facts: Mapping, directions: Mapping[str, Mapping], dropped: Mapping[str, str]) -> str:
     lines = [
-        f"Rows of another corpus, given what they lacked by models with `majl_hf` {facts['majl_hf']} "
-        f"(`majl label`), {facts['date']}. Rows that had everything are not here.",
+        f"Rows of another corpus, to which models added missing labels with `majl_hf` {facts['majl_hf']} "
+        f"(`majl label`), {facts['date']}. Rows that lacked nothing are not included.",
         "",
     ]
     for role, who in (("pitch_teacher", "Pitch teacher"), ("vocals_teacher", "Vocals teacher")):
@@ -156,7 +156,7 @@ def _card(facts: Mapping, directions: Mapping[str, Mapping], dropped: Mapping[st
             lines.append(f"- {who}: " + ", ".join(f"{k} `{v}`" for k, v in facts[role].items() if v is not None))
     views = ", ".join(f"{n:+g}" for n in facts["views_semitones"]) or "none"
     lines += [
-        f"- **`pitch_confidence`** of a pseudo pitch: peak posterior (or what the teacher says of its certainty) times "
+        f"- **`pitch_confidence`** of a pseudo pitch: peak posterior (or the certainty that the teacher reports) times "
         f"the share of readings of the transposed voice (semitones: {views}) that agree within 50 cents. Frames under "
         f"{facts['min_pitch_confidence']:g} have 0.",
         "- **`vocals_confidence`** of estimated vocals: agreement of the row's own pitch label with the pitch that the "

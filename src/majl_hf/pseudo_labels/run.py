@@ -1,12 +1,12 @@
-"""Pseudo labels for a whole corpus, shared by processes, resumed where it was stopped.
+"""Pseudo labels for a whole corpus, made by several processes, resumable after an interruption.
 
     OUT/build.json                          the plan, written before anything else
     OUT/data/SPLIT-00000-of-00003.parquet   rows of `rows.schema.ROW_FEATURES`, label kind "pseudo"
     OUT/pseudo_labels.json                  teachers, settings, date, counts, histograms, what was dropped and why
     OUT/confidences.png, OUT/README.md      histograms (where matplotlib is installed), dataset card
 
-What a file's content depends on is in the plan: rows, teachers, settings and the date, which is taken once and then
-read from the plan. See `rows.writing`.
+The plan contains everything on which a file's content depends: rows, teachers, settings and the date, which is set once
+and then read from the plan. See `rows.writing`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _PATIENCE = timedelta(days=14)  # a process waits for the slowest one
 
 @dataclass(frozen=True)
 class PseudoLabelReport:
-    """What a run ended with.
+    """Result of a run.
 
     Args:
         out: folder of the result.
         report: content of `pseudo_labels.json`; see `report.make_report`.
-        num_processes: that this run had.
-        messages: what could not be done, such as the picture.
+        num_processes: number of processes of this run.
+        messages: what could not be done, such as the figure.
     """
 
     out: Path
@@ -58,23 +58,23 @@ def run_pseudo_labels(
     pitch_teacher: PitchTeacher | None = None,
     vocals_teacher: VocalsTeacher | None = None,
 ) -> PseudoLabelReport:
-    """Label the rows that the config asks for, or finish that; called alike by every process of the run.
+    """Label the rows that the config selects, or resume doing so; every process of the run calls this alike.
 
-    Processes are those of `accelerate.PartialState`. Where a process group is there already, such as a trainer's, its
-    own timeout says how long a process waits for the slowest one.
+    Processes are those of `accelerate.PartialState`. If a process group exists already, such as a trainer's, its
+    timeout limits how long a process waits for the slowest one.
 
     Args:
-        overwrite: allow other settings, teachers or rows than those of labels that are in `config.out`; files that both
-            have in common are kept.
+        overwrite: allow other settings, teachers or rows than those of existing labels in `config.out`; files that do
+            not change are kept.
         progress: called after each row with the seconds of audio that this process has done, and its total.
         pitch_teacher, vocals_teacher: instead of those that the config names, such as functions.
 
     Raises:
-        CorpusError: rows that cannot be read, no row to label, a teacher that returned what is not finite (names the
-            row); files that are finished stay.
-        ConfigError: a teacher that is not there.
-        MajlError: `out` has something else or was made otherwise, is being written by another run, or every row was
-            dropped.
+        CorpusError: rows that cannot be read, no row to label, a teacher that returned values that are not finite
+            (names the row); finished files stay.
+        ConfigError: a teacher that does not exist.
+        MajlError: `out` contains something else or was made with other settings, is being written by another run, or
+            every row was dropped.
     """
     from accelerate import PartialState
 
@@ -128,7 +128,7 @@ def run_pseudo_labels(
 
 
 def select_rows(config: PseudoLabelConfig) -> tuple[dict[str, list[RowRef]], dict[str, int]]:
-    """The rows to label by split, and how many of other kinds there are by kind.
+    """The rows to label by split, and the number of other rows by kind.
 
     Raises:
         CorpusError: no row to label.
@@ -153,5 +153,5 @@ def select_rows(config: PseudoLabelConfig) -> tuple[dict[str, list[RowRef]], dic
 
 
 def _lack_vocals(rows: Iterable[RowRef]) -> bool:
-    """Whether any of the rows is to be given vocals."""
+    """Whether any of the rows needs vocals."""
     return any(DIRECTIONS[row.label_kind] == "vocals" for row in rows)

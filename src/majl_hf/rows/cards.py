@@ -1,6 +1,6 @@
 """Dataset cards of built and combined corpora: everything in them is counted in the rows.
 
-The text is `templates/dataset_card.md.jinja`, the metadata block is made here: it names the files of each split, so
+The text is `templates/dataset_card.md.jinja`; the metadata block is made here: it names the files of each split, so
 that `load_dataset(FOLDER)` and the Hub's viewer find them.
 """
 
@@ -27,7 +27,7 @@ LABEL_KIND_TEXTS = {
     "accompaniment": "music without voice; to be mixed with voices from elsewhere",
     "pseudo": "what is missing was added by a model, which `provenance` names",
 }
-# Identifiers that the Hub knows, beyond which the card says "other".
+# Identifiers that the Hub accepts; for all else the card says "other".
 _HUB_LICENCES = frozenset(
     {"apache-2.0", "mit", "cc0-1.0", "gpl-2.0", "gpl-3.0", "artistic-2.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0"}
     | {f"cc-{kind}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nd", "by-nc-nd", "by-nc-sa")}
@@ -38,7 +38,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 class _Contents:
-    """What is counted in a folder."""
+    """Counts of a folder's rows."""
 
     def __init__(self, folder: Path) -> None:
         rows = scan_folders(folder)
@@ -66,11 +66,11 @@ class _Contents:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rows that are passed on come from.
+    """Where published rows come from.
 
     Args:
         folder: the corpus, with the reports on how it was made.
-        left_out: corpus -> rows of it that may not be passed on.
+        left_out: corpus -> number of its rows that may not be passed on.
     """
 
     folder: Path
@@ -78,13 +78,13 @@ class Origin:
 
 
 def write_dataset_card(folder: str | Path, address: str | None = None, origin: Origin | None = None) -> Path:
-    """Write `README.md` of a built or combined corpus; one that is there is replaced.
+    """Write `README.md` of a built or combined corpus, replacing an existing one.
 
     Args:
-        folder: holds `data/SPLIT-*.parquet`, and `build.json`, `combine.json` or `pseudo_labels.json` where this
+        folder: contains `data/SPLIT-*.parquet`, and `build.json`, `combine.json` or `pseudo_labels.json` if this
             package made it.
         address: what the example loads, such as a repository's id; None for `PATH/TO/THIS/FOLDER`.
-        origin: of rows that are passed on; None for a folder that was made where it lies.
+        origin: of published rows; None for the folder in which the corpus was made.
 
     Raises:
         CorpusError: no shard or no row, or a shard that cannot be read.
@@ -128,7 +128,7 @@ def make_dataset_card(folder: str | Path, address: str | None = None, origin: Or
 
 
 def registered_corpus(name: str):
-    """The entry of `corpora.CORPORA` for a corpus of this name, or None: a user's own corpora are not in it."""
+    """The entry of `corpora.CORPORA` for a corpus of this name; None for a user's own corpora."""
     from ..corpora.registry import CORPORA
 
     return CORPORA.get(name)
@@ -220,10 +220,10 @@ def _how(folder: Path) -> str:
 def _what_is_not_here(origin: Origin) -> str:
     sentences = []
     if any((Path(origin.folder) / name).is_file() for name in ("combine.json", "pseudo_labels.json")):
-        sentences.append("The report named here stays with whoever made the dataset, for it names rows.")
+        sentences.append("The report named here is not published, because it names rows.")
     if origin.left_out:
         counts = _list([f"{count:,} of `{corpus}`" for corpus, count in origin.left_out.items()])
-        sentences.append(f"Rows that may not be passed on are not here ({counts}); figures of this section count them.")
+        sentences.append(f"Rows that may not be passed on are left out ({counts}); this section's figures count them.")
     return "\n\n" + " ".join(sentences) if sentences else ""
 
 

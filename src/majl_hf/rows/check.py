@@ -1,8 +1,8 @@
-"""Does a built folder hold what it says? Every row is read, decoded and held against the schema.
+"""Check that a built folder is complete and valid: every row is read, decoded and compared with the schema.
 
 Conventions
-    A problem names its row, or its file where the row is not known. Audio is FLAC whose frames carry checksums, and
-    shards written here carry one a page, so that damage anywhere is found. One row is in memory at a time.
+    A problem names its row, or its file where the row is not known. FLAC frames carry checksums, and so does every page
+    of shards written here, so that damage anywhere is found. One row is in memory at a time.
 
     Songs and singers are compared within a corpus, by their names; the split "unused" may share them.
 """
@@ -29,7 +29,7 @@ from .swapped import find_swapped
 from .writing import BUILD_FILE, COMBINE_FILE, SPLITS_BY, read_plan, read_splits_by
 
 MAX_LABEL_EXCESS = 3  # frames that a label may reach beyond the audio
-# What a row of each kind has: columns that it needs, and that it must not have.
+# For each label kind, the columns that a row needs and those that it must not have.
 _KIND_COLUMNS = {
     "full": ({"vocals", "accompaniment", "f0_hz"}, set()),
     "separation": ({"vocals", "accompaniment"}, {"f0_hz"}),
@@ -81,7 +81,7 @@ def check_dataset(
     """Check a folder that `build_corpus` or `combine_corpora` wrote.
 
     Args:
-        progress: called often with the seconds of audio that are checked. What it raises ends the check.
+        progress: called often with the seconds of audio just checked. An exception that it raises ends the check.
 
     Raises:
         MajlError: no such folder, or no shard in it.
@@ -114,7 +114,7 @@ def check_dataset(
 
 
 def _claim(splits_of: dict, key: tuple[str, str, str], split: str, id: str) -> Iterator[Problem]:
-    """One problem for every further split that a song or singer turns up in."""
+    """One problem for every further split in which a song or singer occurs."""
     splits = splits_of.setdefault(key, {})
     if split not in splits:
         splits[split] = id
@@ -125,7 +125,7 @@ def _claim(splits_of: dict, key: tuple[str, str, str], split: str, id: str) -> I
 
 def _check_files(folder: Path, paths: list[Path]) -> Iterator[Problem]:
     if not (folder / "README.md").is_file():
-        yield Problem("README.md", "is missing; build again, which writes it last")
+        yield Problem("README.md", "is missing; it is written last, so build again")
     numbers: dict[tuple[str, int], set[int]] = defaultdict(set)
     for path in paths:
         match = SHARD_NAME.fullmatch(path.name)
@@ -139,7 +139,7 @@ def _check_files(folder: Path, paths: list[Path]) -> Iterator[Problem]:
 
 
 def _read_plan(folder: Path, problems: list[Problem]) -> tuple[Mapping[str, tuple[str, ...]], dict[str, set[str]]]:
-    """What the splits of a corpus keep apart, and the ids that each file should have."""
+    """What the splits of each corpus keep apart, and the ids that each file should contain."""
     try:
         splits_by, plan = read_splits_by(folder), read_plan(folder) or {"finished": True, "shards": []}
     except CorpusError as error:
@@ -155,7 +155,7 @@ def _compare_ids(name: str, planned: set[str], present: set[str]) -> Iterator[Pr
     for id in sorted(planned - present):
         yield Problem(id, f"should be in {name} and is not")
     for id in sorted(present - planned):
-        yield Problem(id, f"is in {name}, which was not planned to hold it")
+        yield Problem(id, f"is in {name}, which was not planned to contain it")
 
 
 def check_shard(path: Path) -> tuple[list[RowRef], list[Problem]]:
@@ -196,7 +196,7 @@ def _check_schema(schema: pa.Schema) -> Iterator[str]:
 
 
 def check_row(row: Mapping) -> list[str]:
-    """What is wrong with one row by itself, in words."""
+    """Problems of one row by itself, in words."""
     problems = [f"{name} is empty" for name in ("id", "corpus", "song", "licence") if not row[name]]
     if row["id"] and not row["id"].startswith(f"{row['corpus']}/"):
         problems.append(f"the id does not begin with its corpus, {row['corpus']!r}")
@@ -228,7 +228,7 @@ def _check_kind(row: Mapping) -> Iterator[str]:
 
 
 def _check_audio(row: Mapping, audio: dict[str, np.ndarray]) -> Iterator[str]:
-    """Also fills `audio` with the parts that are as the row says, (num_channels, num_samples) each."""
+    """Also fills `audio` with the parts that match the row, (num_channels, num_samples) each."""
     for column in AUDIO_COLUMNS:
         if row[column] is None:
             continue
@@ -254,7 +254,7 @@ def _check_audio(row: Mapping, audio: dict[str, np.ndarray]) -> Iterator[str]:
 
 
 def _check_swapped(row: Mapping, audio: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Of a row that is right otherwise."""
+    """For a row that has no other problem."""
     label = row_to_track(row).label
     if label is None or not {"vocals", "accompaniment"} <= audio.keys():
         return
@@ -275,17 +275,17 @@ def _check_label(row: Mapping) -> Iterator[str]:
     if len(bad):
         yield f"f0_hz is {f0_hz[bad[0]]} Hz in frame {bad[0]}; it needs a finite value, 0 for unvoiced"
     elif len(f0_hz) and f0_hz.max() >= row["sampling_rate"] / 2:
-        yield f"f0_hz reaches {f0_hz.max():.0f} Hz, beyond what {row['sampling_rate']} Hz can hold"
+        yield f"f0_hz reaches {f0_hz.max():.0f} Hz, above half the sampling rate of {row['sampling_rate']} Hz"
     if hop_s is None or offset_s is None or not hop_s > 0 or not np.isfinite(offset_s):
         yield f"the label's hop is {hop_s} s and its offset {offset_s} s; it needs a hop above 0 and a finite offset"
     elif not len(f0_hz):
-        yield "f0_hz has no frame"
+        yield "f0_hz has no frames"
     else:
         last_s = offset_s + (len(f0_hz) - 1) * hop_s
         if offset_s < -MAX_LABEL_EXCESS * hop_s or last_s > (row["duration_s"] or 0.0) + MAX_LABEL_EXCESS * hop_s:
             yield f"the label spans {offset_s:.3f} to {last_s:.3f} s of a recording of {row['duration_s']} s"
     if row["f0_octave_reliable"] is None:
-        yield "f0_octave_reliable is empty beside f0_hz"
+        yield "f0_octave_reliable is empty although f0_hz is filled"
     yield from _check_confidence(row, "pitch_confidence", {len(f0_hz)})
     yield from _check_confidence(row, "vocals_confidence", {1, len(f0_hz)})
 
@@ -307,7 +307,7 @@ def _check_notes(row: Mapping) -> Iterator[str]:
             np.nan if v is None else v for v in (note["onset_s"], note["offset_s"], note["midi"])
         )
         if not (0 <= onset_s < offset_s < np.inf and 0 <= midi < 128):
-            yield f"note {number} lasts from {onset_s} to {offset_s} s at MIDI {midi}; that is no note"
+            yield f"note {number} lasts from {onset_s} to {offset_s} s at MIDI {midi}; that is not a valid note"
             return
         if onset_s < previous_s:
             yield f"note {number} begins at {onset_s} s, before note {number - 1} at {previous_s} s"

@@ -1,21 +1,21 @@
-"""Built corpora joined into one: nothing twice, no song or singer on both sides of a split, a weight a row.
+"""Built corpora joined into one, without duplicates, songs or singers on both sides of a split; with row weights.
 
-    OUT/data/SPLIT-00000-of-00003.parquet   the rows as they were, plus `sampling_weight`; one row group a recording
+    OUT/data/SPLIT-00000-of-00003.parquet   the rows unchanged, plus `sampling_weight`; one row group per recording
     OUT/README.md                           dataset card
-    OUT/combine.json                        what was put in, dropped and moved, and why; the plan of the files
+    OUT/combine.json                        what was included, dropped and moved, and why; the plan of the files
 
 Splits
     Every row keeps its corpus's split unless a rule says otherwise. A row of train whose song, singer or audio is also
     in validation or test is moved to "unused"; a song or singer that is in both validation and test is an error. Within
-    one corpus only what its own splits keep apart (`splits_by` of its plan) is held apart.
+    one corpus only what its own splits keep apart (`splits_by` of its plan) is kept apart.
 
 Conventions
     A song that two corpora have in common is kept once; see `duplicates`.
     Rows of train are stored in an order that depends on their ids only and mixes the corpora, so that a streaming
-    shuffle of limited reach mixes them too. The result depends on the inputs and options alone. Two passes are made
-    over the audio, one recording at a time; the landmarks of all recordings stay in memory, about 10 MB an hour.
-    The result appears at once when everything is done. Until then what is finished is in a hidden folder beside it,
-    `.NAME.part`: landmarks of the input files in `fingerprints`, what becomes the result in `result`.
+    shuffle of limited reach also mixes them. The result depends on the inputs and options alone. Two passes are made
+    over the audio, one recording at a time; the landmarks of all recordings stay in memory, about 10 MB per hour.
+    The output folder appears only when everything is done. Until then finished files are in a hidden folder beside it,
+    `.NAME.part`: landmarks of the input files in `fingerprints`, the output in `result`.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class CombineOptions(Section):
     """How corpora are joined.
 
     Args:
-        splits: rules, glob on the id -> split; the first that fits a row decides. Others keep their corpus's split.
-        drop_duplicates: keep a song that corpora have in common once.
+        splits: rules, glob on the id -> split; the first match decides. Other rows keep their corpus's split.
+        drop_duplicates: keep only one copy of a song that corpora have in common.
         by_audio: compare recordings by fingerprint as well as by name.
         on_conflict: "move" rows of train that share a song, a singer or audio with validation or test to "unused", or
             raise an "error".
@@ -84,12 +84,12 @@ class CombineReport:
     Args:
         out: the combined folder.
         amounts: what is in it, by split, corpus and label kind.
-        dropped: a dict a row that was left out: id, corpus, split, label_kind, because ("name" or "audio"), of (the id
-            of a row that was kept instead).
-        moved: a dict a row of train that is now unused: id, corpus, because ("song", "singer" or "audio"), of (an id in
-            validation or test).
-        held_out_audio: a dict a pair of songs in validation and test that share audio: validation, test (an id each).
-            They are left as they are, for published splits have such pairs.
+        dropped: a dict for each row that was left out: id, corpus, split, label_kind, because ("name" or "audio"), of
+            (the id of a row that was kept instead).
+        moved: a dict for each row of train that is now unused: id, corpus, because ("song", "singer" or "audio"), of
+            (an id in validation or test).
+        held_out_audio: a dict for each pair of songs in validation and test that share audio: validation, test (an id
+            each). They are left unchanged, because published splits have such pairs.
     """
 
     out: Path
@@ -117,21 +117,21 @@ def combine_corpora(
     overwrite: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> CombineReport:
-    """Join folders that `build_corpus` (or this function) wrote into a new one; the inputs stay as they are.
+    """Join folders that `build_corpus` (or this function) wrote into a new one; the inputs are not changed.
 
     Args:
-        folders: the corpora, the preferred one of two equals first.
-        out: appears at once when everything is done, never half.
-        shard_minutes: about how much audio a file has.
+        folders: the corpora; of duplicates that are otherwise equal, the one in the earlier corpus is kept.
+        out: appears only when everything is done.
+        shard_minutes: approximate minutes of audio per file.
         num_processes: of fingerprinting.
-        overwrite: replace a combined corpus that is there.
-        progress: called often with the seconds of audio done, which every row adds to once when it is fingerprinted
-            and once when it is written, or found to be done. What it raises ends the work; the next call resumes it.
+        overwrite: replace an existing combined corpus.
+        progress: called often with the seconds of audio just done; every row counts once when it is fingerprinted and
+            once when it is written, or found to be done. If it raises, the work ends; the next call resumes it.
 
     Raises:
-        CorpusError: no rows, a broken file, an id twice, a rule that fits nothing, a song or singer in both validation
-            and test, a conflict where on_conflict is "error".
-        MajlError: a folder that is there already or is being made by another process.
+        CorpusError: no rows, a broken file, an id twice, a rule that matches nothing, a song or singer in both
+            validation and test, a conflict where on_conflict is "error".
+        MajlError: the folder exists already or is being made by another process.
     """
     options = options or CombineOptions()
     folders, out = [Path(folder) for folder in folders], Path(out)
@@ -159,7 +159,7 @@ def combine_corpora(
             _refuse(
                 "rows of train share a song, a singer or audio with validation or test. Give rules that put them on "
                 "one side, or let them be moved to 'unused'",
-                [f"{row['id']}: its {row['because']} is that of {row['of']}" for row in report.moved],
+                [f"{row['id']}: same {row['because']} as {row['of']}" for row in report.moved],
             )
         moved = {row["id"] for row in report.moved}
         kept = [dataclasses.replace(row, split="unused") if row.id in moved else row for row in kept]
@@ -185,14 +185,14 @@ def combine_corpora(
         )
         replace_folder(part / "result", out)
         shutil.rmtree(part / "fingerprints", ignore_errors=True)
-    with contextlib.suppress(OSError):  # another command has begun in it
+    with contextlib.suppress(OSError):  # another command has started using it
         part.rmdir()
     return report
 
 
 def _check_out(out: Path, folders: Sequence[Path], overwrite: bool) -> None:
     if not folders:
-        raise MajlError("No corpus was given to combine; give the folders that `majl data build` has made.")
+        raise MajlError("No corpus was given to combine; give folders made by `majl data build`.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise MajlError(f"One of the folders {[str(folder) for folder in folders]} is given twice.")
     if out.resolve() in {folder.resolve() for folder in folders}:
@@ -201,11 +201,11 @@ def _check_out(out: Path, folders: Sequence[Path], overwrite: bool) -> None:
         if not overwrite:
             raise MajlError(f"{out} exists already; allow overwriting, or choose another folder.")
         if not (out / COMBINE_FILE).is_file():
-            raise MajlError(f"{out} is no combined corpus ({COMBINE_FILE} is missing), so it is not overwritten.")
+            raise MajlError(f"{out} is not a combined corpus ({COMBINE_FILE} is missing), so it is not overwritten.")
 
 
 def _apply_rules(rows: Sequence[RowRef], splits: Mapping[str, str]) -> list[RowRef]:
-    """The rows with the splits that the rules ask for."""
+    """The rows with their splits by the rules."""
     used, ruled = set(), []
     for row in rows:
         pattern = next((pattern for pattern in splits if fnmatchcase(row.id, pattern)), None)
@@ -213,14 +213,14 @@ def _apply_rules(rows: Sequence[RowRef], splits: Mapping[str, str]) -> list[RowR
         ruled.append(row if pattern is None else dataclasses.replace(row, split=splits[pattern]))
     if unused := [pattern for pattern in splits if pattern not in used]:
         raise CorpusError(
-            f"The rules {unused} decide about no row. Correct them (they are globs on ids such as {rows[0].id!r}, and "
-            "the first that fits decides), or leave them out."
+            f"The rules {unused} apply to no row. Correct them (they are globs on ids such as {rows[0].id!r}, and "
+            "the first match decides), or leave them out."
         )
     return ruled
 
 
 def _keys(row: RowRef) -> list[tuple]:
-    """What must not be in two splits: the row's song and its singer, by name, or by number within the corpus."""
+    """What must not be in two splits: the row's song and singer, by name, or by number within the corpus."""
     keys = []
     if row.song and row.label_kind != "accompaniment":
         keys.append(("song", fold_name(row.song) or (row.corpus, row.song)))
@@ -246,7 +246,7 @@ class _HeldOut:
                     self._ids[key].setdefault((row.split, row.corpus), row.id)
 
     def clash(self, row: RowRef, splits: Sequence[str]) -> tuple[str, str] | None:
-        """What of a row is in one of `splits` although it must be kept apart, "song" or "singer", and an id there."""
+        """Which key of a row, "song" or "singer", is also in one of `splits`, and an id there; None if neither is."""
         for key in _keys(row):
             for (split, corpus), id in self._ids.get(key, {}).items():
                 if split in splits and (corpus != row.corpus or key[0] in self._splits_by[corpus]):

@@ -22,7 +22,7 @@ MAX_MIXTURE_ERROR_DB = -40.0  # of mixture - (vocals + accompaniment), relative 
 def track_to_row(track: Track) -> dict:
     """A row of `schema.ROW_FEATURES`: every part decoded, checked and encoded as FLAC.
 
-    FLAC holds integers of full scale 1: 16 bits where the source has no more or is lossy, 24 otherwise. A track that
+    FLAC stores integers of full scale 1: 16 bits if the source has no more or is lossy, 24 otherwise. A track that
     exceeds full scale is scaled down as a whole, and the provenance says so. A mixture that is the sum of the other two
     is checked and left out.
 
@@ -88,10 +88,10 @@ def track_to_row(track: Track) -> dict:
 
 
 def row_to_track(row: Mapping) -> Track:
-    """The track of a row, whose parts read from the row's bytes.
+    """The track of a row, with parts that read from the row's bytes.
 
     Raises:
-        CorpusError: a column has no audio or a broken label; the message names the row.
+        CorpusError: a column without audio or a broken label; the message names the row.
     """
     parts: dict[str, Part | None] = dict.fromkeys(AUDIO_COLUMNS)
     for column in AUDIO_COLUMNS:
@@ -124,7 +124,7 @@ def row_to_track(row: Mapping) -> Track:
 
 
 def mixture_error_db(mixture: np.ndarray, vocals: np.ndarray, accompaniment: np.ndarray) -> float:
-    """Level of what the mixture is off the sum of its stems, in dB relative to it; -inf where they are equal.
+    """Level of mixture minus the sum of its stems, in dB relative to the mixture; -inf where they are equal.
 
     Args:
         mixture, vocals, accompaniment: shape (num_channels, num_samples).

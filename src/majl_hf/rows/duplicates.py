@@ -2,9 +2,9 @@
 
 Conventions
     Names are compared without case, accents, punctuation, "feat." and the like; a name without a letter, such as a
-    number, names nothing. Audio is compared by `fingerprint`. Two singers over one accompaniment are no duplicates.
-    Of a song that two corpora have, recordings of test are kept before those of validation, these before those of
-    train; then full labels before separation, pitch, single voices and accompaniments; then the corpus given first.
+    number, matches nothing. Audio is compared by `fingerprint`. Two singers over one accompaniment are not duplicates.
+    Of a song that two corpora have, recordings of test are preferred to those of validation, these to those of train;
+    then full labels to separation, pitch, single voices and accompaniments; then the corpus given first.
     Recordings of "unused" are neither compared nor dropped.
 """
 
@@ -55,9 +55,9 @@ def group_songs(rows: Iterable[RowRef]) -> list[Song]:
 
 
 def fold_name(name: str) -> str:
-    """What two spellings of one name have in common; empty where the name has no letter.
+    """The normalised form of a name, equal for its spellings; empty if the name has no letter.
 
-    Case, accents, punctuation, spaces, "&" for "and" and guests ("feat. ...", "(ft. ...)") are taken away.
+    Case, accents, punctuation, spaces and guests ("feat. ...", "(ft. ...)") are removed, and "&" becomes "and".
     """
     name = _GUEST.sub(" ", name).replace("&", " and ")
     name = unicodedata.normalize("NFKD", name).casefold()
@@ -66,7 +66,7 @@ def fold_name(name: str) -> str:
 
 
 def fold_singer(singer: str) -> str:
-    """As `fold_name`; empty for what names no one, such as "unknown"."""
+    """As `fold_name`; empty for names that identify no singer, such as "unknown"."""
     folded = fold_name(singer)
     return "" if folded in _NO_SINGER else folded
 
@@ -74,7 +74,7 @@ def fold_singer(singer: str) -> str:
 def find_duplicates(songs: Sequence[Song], links: Links) -> list[dict[str, str]]:
     """The recordings to leave out, sorted, each a dict as in `combine.CombineReport.dropped`.
 
-    Songs are taken best first; one that equals another corpus's that was taken is dropped.
+    Songs are visited best first; one that equals a kept song of another corpus is dropped.
     """
 
     def rank(number: int) -> tuple:
@@ -90,7 +90,7 @@ def find_duplicates(songs: Sequence[Song], links: Links) -> list[dict[str, str]]
     dropped = []
     for number in sorted((n for n, song in enumerate(songs) if song[0].split != "unused"), key=rank):
         song = songs[number]
-        # Music without a voice carries names such as "victory", which songs have as well.
+        # Music without a voice has names such as "victory", which songs also have.
         name = "" if all(row.label_kind == "accompaniment" for row in song) else fold_name(song[0].song)
         candidates = [(other, "audio") for other in sorted(neighbours[number] & taken)]
         candidates += [(other, "name") for other in (by_name[name] if name else ())]
@@ -107,7 +107,7 @@ def find_duplicates(songs: Sequence[Song], links: Links) -> list[dict[str, str]]
 
 
 def _may_be_equal(one: RowRef, other: RowRef) -> bool:
-    """Of two corpora, and not known to be of two singers."""
+    """Whether two songs are of different corpora and not known to be of different singers."""
     singers = {fold_singer(row.singer) or row.singer for row in (one, other)} - {""}
     return one.corpus != other.corpus and len(singers) < 2
 
@@ -119,8 +119,8 @@ def link_by_audio(
 
     Args:
         rows: those of `songs`, in order of their files.
-        cache: folder in which the landmarks of each input file are kept, for a run that is killed.
-        advance: called with the seconds of audio that a step was, 0 while it waits.
+        cache: folder in which the landmarks of each input file are kept, so that an interrupted run can resume.
+        advance: called with the seconds of audio of each step, with 0 while it waits.
     """
     cache.mkdir(parents=True, exist_ok=True)
     for path in cache.glob(".majl-*.part"):
@@ -138,7 +138,7 @@ def link_by_audio(
 def _fingerprint_rows(
     rows: Sequence[RowRef], cache: Path, num_processes: int, advance: Callable[[float], None]
 ) -> list[Fingerprint]:
-    """One a row, kept file by file. What was kept is used again only for the same rows of the same file, which is known
+    """Fingerprints of the rows, cached by file and reused only for the same rows of the same file, which is identified
     by name, size and modification time."""
     files = [list(members) for _, members in itertools.groupby(rows, key=lambda row: row.file)]
     kept = [

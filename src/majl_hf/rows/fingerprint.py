@@ -3,7 +3,7 @@
 After A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003. A recording becomes a set of landmarks: two
 peaks of its spectrogram, kept as (frequency of the first, frequency step, time step). Two recordings of the same audio
 have many landmarks in common whose times differ by one constant, wherever they were cut, at whatever level, through
-lossy coding, and with something else mixed in. Changed tempo or key is another recording to this method.
+lossy coding, and with something else mixed in. A version in another tempo or key does not match.
 
 Conventions: 8 kHz mono; spectrogram frame i is centred at `i * HOP / RATE` seconds from the start. Times of landmarks
 are in frames. The fingerprint of a row is that of its accompaniment where it has one (singers of one karaoke track
@@ -20,18 +20,18 @@ import numpy as np
 from ..audio.resampling import StreamResampler
 from ..corpora.tracks import Part, Track
 
-RATE = 8_000  # Hz; what is above 4 kHz suffers most from lossy coding
+RATE = 8_000  # Hz; frequencies above 4 kHz suffer most from lossy coding
 WINDOW, HOP = 1024, 256  # samples: 128 ms, 32 ms
 FIRST_BIN, LAST_BIN = 16, 496  # 125 to 3,875 Hz
 PEAK_FRAMES, PEAK_BINS = 6, 16  # a peak is the largest value this far to each side: 192 ms, 125 Hz
 FLOOR_DB = -60.0  # of a peak, relative to the recording's strongest
 FAN_OUT = 5  # landmarks that begin at one peak
 MAX_FRAMES_APART, MAX_BINS_APART = 63, 63  # of a landmark's two peaks: 2 s, 492 Hz
-MAX_OCCURRENCES = 200  # a landmark in more places than this identifies nothing
-# Two recordings share audio where so many different landmarks agree on one offset, and they are this share of those in
-# the overlap. On MIR-1K (1,000 clips of 8 s, 110 songs, half of them lossy) all 20 pairs of songs in which two singers
-# have one accompaniment are found: at least 266 landmarks (0.23) agree between the accompaniments and 60 (0.059)
-# between the mixtures, voices at 0 dB included; of the other 5,975 pairs none has more than 16 (0.026). Of 247 solo
+MAX_OCCURRENCES = 200  # a landmark that occurs more often than this identifies nothing
+# Two recordings share audio if at least this many different landmarks agree on one offset, and at least this share of
+# those in the overlap. On MIR-1K (1,000 clips of 8 s, 110 songs, half of them lossy) all 20 pairs of songs in which two
+# singers have one accompaniment are found: at least 266 landmarks (0.23) agree between the accompaniments and 60
+# (0.059) between the mixtures with voices at 0 dB; of the other 5,975 pairs none has more than 16 (0.026). Of 247 solo
 # voices two pairs are found, with 425 (0.134) and 119 (0.12), and no other has more than 7.
 MIN_MATCHES, MIN_SHARE = 30, 0.04
 _BLOCK_S = 30.0  # seconds decoded at a time
@@ -58,9 +58,9 @@ class Match:
 
     Args:
         first, second: their positions in the sequence that was searched, `first < second`.
-        offset_s: what stands at t in `second` stands at t + offset_s in `first`.
+        offset_s: time t of `second` is time t + offset_s of `first`.
         count: different landmarks that agree on this offset.
-        share: count over the landmarks that the poorer of the two has in the overlap, at most 1.
+        share: count divided by the landmarks in the overlap, of the recording that has fewer there; at most 1.
     """
 
     first: int
@@ -74,7 +74,7 @@ def part_to_fingerprint(part: Part) -> Fingerprint:
     """Read a part in pieces of 30 s and fingerprint it; any rate and channel count.
 
     Raises:
-        CorpusError: it cannot be decoded.
+        CorpusError: the part cannot be decoded.
     """
     return fingerprint(_mono_at_8khz(part))
 
@@ -103,7 +103,7 @@ def find_matches(
     """All pairs of recordings that share audio, in order of their positions.
 
     Args:
-        groups: one value a recording; recordings of one group are not compared. None compares all.
+        groups: one value per recording; recordings of one group are not compared. None compares all.
         min_matches, min_share: a pair below either is not returned.
     """
     if not fingerprints:
@@ -138,15 +138,15 @@ def _query(query, second, fingerprints, hashes, times, owner, group_of, min_matc
     other = owner[entry].astype(np.int64)
     offset = times[entry].astype(np.int64) - query.frames[source] + query.num_frames  # positive
     span = int(offset.max()) + 3
-    # Recordings are cut anywhere, also between two frames, so a landmark votes for its offset and the next.
+    # Recordings may be cut between two frames, so a landmark votes for its offset and the next.
     place = np.concatenate([other * span + offset, other * span + offset + 1])
     place_hash = np.concatenate([query.hashes[source]] * 2).astype(np.int64)
-    # A sustained tone repeats one landmark; different ones are counted, each once an offset.
+    # A sustained tone repeats one landmark, so each different landmark counts once per offset.
     votes = np.unique(place << 32 | place_hash) >> 32
     places, counts = np.unique(votes, return_counts=True)
     promising = np.flatnonzero(counts >= min_matches)
     promising = promising[np.lexsort((places[promising], -counts[promising], places[promising] // span))]
-    firsts, best = np.unique(places[promising] // span, return_index=True)  # the best of each stands first
+    firsts, best = np.unique(places[promising] // span, return_index=True)  # the best of each comes first
     for first, place in zip(firsts.tolist(), promising[best].tolist(), strict=True):
         shift, num_matches = int(places[place] % span) - query.num_frames, int(counts[place])
         overlap = min(_num_between(query, -shift, fingerprints[first]), _num_between(fingerprints[first], shift, query))

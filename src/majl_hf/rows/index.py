@@ -1,4 +1,4 @@
-"""Which rows there are: where each one is, what is known of it without its audio, and how much there is of what."""
+"""Which rows there are: where each one is, what its columns say without its audio, and how much audio of each kind."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _AUDIO_BYTES = frozenset(f"{name}.bytes" for name in AUDIO_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class RowRef:
-    """A row of a Parquet file: row `line` of a row group, and what its columns say; text that is missing is empty.
+    """A row of a Parquet file: row `line` of a row group, and what its columns say; missing text is empty.
 
     Args:
         file: path, or an address that fsspec opens.
-        split: what the file's name says, known or not.
-        f0_hop_s, f0_offset_s: None where the row has no pitch label.
-        sampling_weight: None where the corpus has none.
+        split: as in the file's name, even if unknown.
+        f0_hop_s, f0_offset_s: None if the row has no pitch label.
+        sampling_weight: None if the corpus has none.
         parts: the audio columns that are filled.
-        num_bytes: what these take in memory.
+        num_bytes: size of these columns in memory.
     """
 
     file: str
@@ -52,7 +52,7 @@ class RowRef:
 
     @property
     def folder(self) -> Path:
-        """Of the corpus that the file is in."""
+        """Folder of the corpus that contains the file."""
         return Path(self.file).parents[1]
 
     @property
@@ -65,14 +65,14 @@ class RowRef:
 
     @property
     def recipe(self) -> str:
-        """The label kind, or for "pseudo" rows without both stems the kind of what they have."""
+        """The label kind; for "pseudo" rows without both stems, the kind that fits their columns."""
         if self.label_kind != "pseudo" or {"vocals", "accompaniment"} <= set(self.parts):
             return self.label_kind
         return next((name for name in ("vocals", "accompaniment") if name in self.parts), "pitch")
 
     @property
     def weight(self) -> float:
-        """How often the row is drawn: its sampling weight, or its duration where the corpus has none."""
+        """How often the row is drawn: its sampling weight, or its duration if the corpus has no weights."""
         return self.duration_s if self.sampling_weight is None else self.sampling_weight
 
 
@@ -83,7 +83,7 @@ def open_parquet(file: str | Path, **options) -> pq.ParquetFile:
         file: path, or an address that fsspec opens.
 
     Raises:
-        CorpusError: it is no Parquet, cut off, or lacks columns; the message names it.
+        CorpusError: the file is not Parquet, truncated, or lacks columns; the message names it.
     """
     file = str(file)
     try:
@@ -96,7 +96,7 @@ def open_parquet(file: str | Path, **options) -> pq.ParquetFile:
     except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from error
     if missing := [name for name in ROW_FEATURES if name not in parquet.schema_arrow.names]:
-        raise CorpusError(f"{file} has no column {', '.join(missing)}; it is not a corpus of this package's schema.")
+        raise CorpusError(f"{file} has no column {', '.join(missing)}; it is not a corpus in this package's schema.")
     return parquet
 
 
@@ -139,7 +139,7 @@ def references(file: str | Path, parquet: pq.ParquetFile, row_groups: Sequence[i
 
 
 def scan(files: Iterable[str | Path]) -> list[RowRef]:
-    """All rows of files, in their order; only the columns that say what a row is are read.
+    """All rows of files, in their order; audio and label columns are not read.
 
     Raises:
         CorpusError: a file that cannot be read or lacks a column, or an id that occurs twice.
@@ -150,7 +150,7 @@ def scan(files: Iterable[str | Path]) -> list[RowRef]:
             for row in references(file, parquet, range(parquet.num_row_groups)):
                 if row.id in rows:
                     raise CorpusError(
-                        f"The id {row.id} is in {rows[row.id].file} and in {file}; every row needs an id of its own. "
+                        f"The id {row.id} is in {rows[row.id].file} and in {file}; every row needs a unique id. "
                         "Give each corpus once, or build it again."
                     )
                 rows[row.id] = row
@@ -161,19 +161,19 @@ def scan_folders(*folders: Path) -> list[RowRef]:
     """All rows of built or combined corpora.
 
     Raises:
-        CorpusError: as of `scan`; a folder without files, no row, or a file of a split that is none of `SPLITS`.
+        CorpusError: as for `scan`; a folder without files, no row, or a file of a split that is not in `SPLITS`.
     """
     paths = [path for folder in folders for path in find_shards(folder)]
     if strange := [path for path in paths if split_of(path) not in SPLITS]:
-        raise CorpusError(f"{strange[0]} is of no known split; its name needs to begin with one of {SPLITS}.")
+        raise CorpusError(f"{strange[0]} belongs to no known split; its name must begin with one of {SPLITS}.")
     rows = scan(paths)
     if not rows:
-        raise CorpusError(f"There is no row in {', '.join(map(str, folders))}. Build the corpus again.")
+        raise CorpusError(f"There are no rows in {', '.join(map(str, folders))}. Build the corpus again.")
     return rows
 
 
 def origins(rows: Iterable[RowRef]) -> dict[str, list]:
-    """Id -> what distinguishes where a row comes from: facts of its file and its place there, for digests."""
+    """Id -> where a row comes from, for digests: the facts of its file and its place there."""
     rows = list(rows)
     facts = {file: file_facts(file) for file in {row.file for row in rows}}
     return {row.id: [row.id, facts[row.file], row.row_group, row.line] for row in rows}
@@ -184,7 +184,7 @@ Key = tuple[str, str, str]  # split, corpus, label kind
 
 @dataclass
 class Amount:
-    """Rows, seconds of audio as time passes (not times the number of parts), and bytes of encoded audio."""
+    """Rows, seconds of recordings (however many parts they have), and bytes of encoded audio."""
 
     num_rows: int = 0
     duration_s: float = 0.0
@@ -235,7 +235,7 @@ class Amounts(dict[Key, Amount]):
         return [dict(zip(names, key, strict=True)) | amount.as_dict() for key, amount in self.in_order()]
 
     def total(self, split: str = "", corpus: str = "", label_kind: str = "") -> Amount:
-        """The sum of what is asked for; empty asks for all."""
+        """The sum over all keys with these values; empty matches all."""
         wanted, total = (split, corpus, label_kind), Amount()
         for key, amount in self.items():
             if all(not asked or asked == value for asked, value in zip(wanted, key, strict=True)):

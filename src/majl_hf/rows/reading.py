@@ -1,13 +1,13 @@
 """Rows of a built corpus, read one at a time: as a dict, as a table or as a track.
 
 Conventions
-    A row's audio is read when its track is asked for and forgotten when the track is.
+    A row's audio is read when its track is accessed and freed with the track.
     Nothing is converted or copied beforehand: `datasets` finds (and, from the Hub, downloads) the files, and its Arrow
-    cache is left out, since writing it gathers 100 rows at a time in memory, which are gigabytes of songs.
+    cache is not used, since writing it collects 100 rows at a time in memory, which are gigabytes of songs.
 
 Traps
-    A row group is read as a whole. The audio of a group of one row whose column is neither compressed nor dictionary
-    encoded is not: such a recording is read by seeking, straight from the file. FLAC does not get smaller in Parquet.
+    A row group is read as a whole, except audio in a group of one row whose column is neither compressed nor dictionary
+    encoded: such a recording is read by seeking, directly from the file. FLAC does not get smaller in Parquet.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def find_row_files(folder: str, split: str, download: bool = True) -> list[str]:
         download: files on the Hub are downloaded and local paths are returned; otherwise their addresses.
 
     Raises:
-        CorpusError: no such folder or dataset, or no such split; the message names those there are.
+        CorpusError: no such folder or dataset, or no such split; the message lists those that exist.
     """
     import datasets
 
@@ -132,7 +132,7 @@ class RowReader:
         self._groups: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
 
     def _file(self, file: str) -> pq.ParquetFile:
-        if self._process != os.getpid():  # after a fork: files and their positions stay the parent's
+        if self._process != os.getpid():  # after a fork: the open files belong to the parent
             self._forget()
         if file not in self._open:
             if len(self._open) == _MAX_OPEN:
@@ -148,7 +148,7 @@ class RowReader:
 
     def _group(self, ref: RowRef) -> pa.Table:
         """A row group, kept while it and later ones fit into the cache."""
-        self._file(ref.file)  # forgets the parent's groups after a fork
+        self._file(ref.file)  # after a fork, drops the parent's groups
         key = (ref.file, ref.row_group)
         if key not in self._groups:
             self._groups[key] = self._read(ref)
@@ -169,7 +169,7 @@ class ParquetRows(RowReader, Sequence[Track]):
     `info` has the `RowRef` of each, in the same order.
 
     Raises:
-        CorpusError: a file that is no Parquet or is cut off, a column that is missing, a row of an unknown kind or an
+        CorpusError: a file that is not Parquet or is truncated, a missing column, a row of an unknown kind or with an
             impossible weight, no row at all; the message names the file.
     """
 
@@ -195,14 +195,14 @@ class ParquetRows(RowReader, Sequence[Track]):
 
 
 def _open_range(path: str, start: int, length: int) -> pa.BufferReader:
-    """`length` bytes of a file from `start` on, as a file; only what is read of it comes into memory."""
+    """`length` bytes of a file from `start` on, as a file; only the parts that are read come into memory."""
     with pa.memory_map(path) as file:
         file.seek(start)
         return pa.BufferReader(file.read_buffer(length))
 
 
 def _seekable_columns(path: str, metadata, parts: Sequence[str]) -> dict[str, dict | None]:
-    """Audio columns of a group of one row that stand in the file as they are; None for those not among `parts`."""
+    """Audio columns of a group of one row that are stored without encoding; None for those not in `parts`."""
     found: dict[str, dict | None] = {}
     with open(path, "rb") as file:
         for number in range(metadata.num_columns):
@@ -217,7 +217,7 @@ def _seekable_columns(path: str, metadata, parts: Sequence[str]) -> dict[str, di
                 file.seek(start)
                 head = file.read(min(_MAX_PAGE_HEADER, size))
                 position = head.find(b"fLaC")
-                # A plain value is its length in 4 bytes, then itself; the last one ends where the column does.
+                # A plain value is its length in 4 bytes, then its bytes; the last one ends where the column does.
                 length = size - position
                 if position >= 4 and int.from_bytes(head[position - 4 : position], "little") == length:
                     opener = partial(_open_range, path, start + position, length)

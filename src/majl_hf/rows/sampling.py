@@ -1,8 +1,8 @@
 """How often a row is drawn in training: a share for each kind of label, within it for each corpus, within it by length.
 
-Conventions: a weight is the probability of a row among those of its split, so weights sum to 1. Without care, the
-corpus with the most minutes decides what is learnt; with equal shares, ten songs are repeated until they are known by
-heart. Tempering lies between: a group's share is in proportion to its minutes to the power of `tempering`.
+Conventions: a weight is the probability of a row among those of its split, so weights sum to 1. Drawn by minutes, the
+largest corpus dominates the training; with equal shares, a corpus of ten songs is repeated until it is overfitted.
+Tempering is a compromise: a group's share is proportional to its minutes to the power of `tempering`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class SamplingConfig(Section):
-    """Shares of what a combined corpus is made of.
+    """Shares of the groups of a combined corpus.
 
     Args:
         kind_shares: label kind -> share, of any sum; only those that occur count. None: by tempered minutes.
@@ -44,14 +44,14 @@ def sampling_weights(rows: Sequence[RowRef], config: SamplingConfig | None = Non
         float64 array of shape (num_rows,), its sum 1; empty for no rows.
 
     Raises:
-        MajlError: a duration that is not above 0, a label kind or corpus that the config's shares leave out, shares
-            that leave nothing.
+        MajlError: a duration that is not above 0, a label kind or corpus without a share in the config, shares that
+            are all 0.
     """
     config = config or SamplingConfig()
     if not rows:
         return np.zeros(0)
     if bad := [row for row in rows if not 0 < row.duration_s < np.inf]:
-        raise MajlError(f"Row {bad[0].id} lasts {bad[0].duration_s} s; a duration above 0 is needed to weigh it.")
+        raise MajlError(f"Row {bad[0].id} lasts {bad[0].duration_s} s; a duration above 0 is needed for its weight.")
     durations, weights = np.array([row.duration_s for row in rows]), np.zeros(len(rows))
     kinds, names = (np.array([getattr(row, name) for row in rows], object) for name in ("label_kind", "corpus"))
     kind_shares = _shares(kinds, durations, config.kind_shares, config.tempering, "label kind")
@@ -78,11 +78,11 @@ def _shares(
     else:
         if missing := [group for group in present if group not in given]:
             raise MajlError(
-                f"No share is given for the {what} {missing}; shares were given for {sorted(given)}. Add it, with 0 to "
+                f"No share is given for the {what} {missing}; shares are given for {sorted(given)}. Add it, with 0 to "
                 "leave its rows out."
             )
         shares = {group: given[group] for group in present}
     total = sum(shares.values())
     if total == 0:
-        raise MajlError(f"The shares of every {what} that occurs, {present}, are 0. Give at least one above 0.")
+        raise MajlError(f"The share of every {what} that occurs ({present}) is 0. Give at least one above 0.")
     return {group: float(share / total) for group, share in shares.items()}

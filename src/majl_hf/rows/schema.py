@@ -4,7 +4,7 @@ A row is one recording. Which columns are filled depends on what is known of it 
 
     id                  str, `CORPUS/NAME`, unique over all corpora
     corpus              str, name of the corpus
-    song, singer        str, what splits go by; the singer is empty where it is not known
+    song, singer        str, what splits keep apart; the singer is empty where unknown
     label_kind          str, one of `LABEL_KINDS`:
                         full            vocals, accompaniment and the pitch of the vocals
                         separation      vocals and accompaniment
@@ -15,15 +15,15 @@ A row is one recording. Which columns are filled depends on what is known of it 
     duration_s          float64, seconds
     sampling_rate       int32, Hz, of all audio columns
     mixture, vocals, accompaniment
-                        FLAC file, `{"bytes", "path"}`; the mixture is left out where it is the sum of the other two
-    f0_hz               float32 a frame, Hz, 0 = unvoiced; frame k is centred at f0_offset_s + k * f0_hop_s
+                        FLAC file, `{"bytes", "path"}`; the mixture is left out if it is the sum of the other two
+    f0_hz               float32 per frame, Hz, 0 = unvoiced; frame k is centred at f0_offset_s + k * f0_hop_s
     f0_hop_s, f0_offset_s
                         float64, seconds; those of the corpus, which are never resampled
     f0_octave_reliable  bool, False where a frame's pitch may be octaves off
-    pitch_confidence    float32 a frame of f0_hz, in [0, 1]; None means 1 everywhere
-    vocals_confidence   float32 a frame of f0_hz, or a single value, in [0, 1]: how far the vocals are trusted; None
+    pitch_confidence    float32 per frame of f0_hz, in [0, 1]; None means 1 everywhere
+    vocals_confidence   float32 per frame of f0_hz, or a single value, in [0, 1]: how far the vocals are trusted; None
                         means 1
-    notes               {onset_s, offset_s: float64 seconds; midi: float32 semitones} a note, in order of onset
+    notes               {onset_s, offset_s: float64 seconds; midi: float32 semitones} per note, in order of onset
     licence             str, SPDX identifier where there is one
     provenance          str, where the recording comes from and what was done to it
 """
@@ -58,6 +58,6 @@ ROW_FEATURES = Features(
     }
 )
 AUDIO_COLUMNS = ("mixture", "vocals", "accompaniment")
-# A combined corpus has one column more: how often a row is drawn, see `sampling`.
+# A combined corpus has one more column: how often a row is drawn, see `sampling`.
 SAMPLING_WEIGHT = "sampling_weight"
 COMBINED_FEATURES = Features({**ROW_FEATURES, SAMPLING_WEIGHT: Value("float32")})

@@ -19,7 +19,7 @@ def shard_name(split: str, number: int, count: int) -> str:
 
 
 def split_of(path: Path) -> str:
-    """What a file's name says of its split, known or not."""
+    """The split in a file's name, even if unknown."""
     return path.name.partition("-")[0]
 
 
@@ -27,19 +27,19 @@ def find_shards(folder: Path) -> list[Path]:
     """The files of a corpus, sorted.
 
     Raises:
-        CorpusError: there is none.
+        CorpusError: there are none.
     """
     paths = sorted((folder / "data").glob("*.parquet"))
     if not paths:
-        raise CorpusError(f"{folder / 'data'} has no *.parquet; give a folder that `majl data build` has made.")
+        raise CorpusError(f"{folder / 'data'} has no *.parquet; give a folder made by `majl data build`.")
     return paths
 
 
 def file_facts(path: str | Path) -> list:
-    """What distinguishes a file from a later one of its name: name, bytes, modification time.
+    """What distinguishes a file from a later version of it: name, size in bytes, modification time.
 
     Raises:
-        CorpusError: it is gone, or cannot be read.
+        CorpusError: the file is missing or cannot be read.
     """
     try:
         status = Path(path).stat()

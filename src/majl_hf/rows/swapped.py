@@ -6,8 +6,8 @@ Conventions
     between. Octaves and transients matter little, levels and channels not at all.
 
 Traps
-    Only a label that is the pitch of every frame is judged by: not notes written for a game, octaves that may be off or
-    frames that are not trusted. Music that doubles the melody fits as well; the voice still fits better.
+    Only reliable labels of every frame are used: not notes written for a game, octaves that may be off or frames that
+    are not trusted. Music that doubles the melody also fits; the voice still fits better.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from ..corpora.labels import PitchLabel
 
 WINDOW_S = 0.064  # five periods of the lowest voices
-MAX_HZ = 4_000.0  # above it a label's small errors, times the harmonic's number, blur the teeth of the comb
-NUM_FRAMES, MIN_FRAMES = 50, 20  # voiced frames of a recording that are looked at, and that are needed to judge
-# Swapped are parts of which the "accompaniment" fits at least so well and so much better than the "vocals". On MIR-1K
+MAX_HZ = 4_000.0  # above, a label's small errors, times the harmonic's number, blur the teeth of the comb
+NUM_FRAMES, MIN_FRAMES = 50, 20  # voiced frames of a recording that are evaluated at most and needed at least
+# Parts are swapped if the "accompaniment" fits at least this well and this much better than the "vocals". On MIR-1K
 # (1,000 clips, half of them lossy) vocals fit by 0.75 or more and by 0.40 better than their accompaniment, median 0.89:
-# no clip is refused as it is, and all 1,000 are when their channels are swapped (tests/rows/test_swapped.py).
+# no original clip is refused, and all 1,000 are when their channels are swapped (tests/rows/test_swapped.py).
 MIN_FIT, MIN_DIFFERENCE = 0.5, 0.2
 
 
 def label_fit(audio: np.ndarray, sampling_rate: int, label: PitchLabel) -> float | None:
-    """How well `label` fits one part, in [-1, 1]; None where the label has too few voiced frames.
+    """How well `label` fits one part, in [-1, 1]; None if the label has too few voiced frames.
 
     Args:
         audio: shape (num_channels, num_samples), from the label's second 0 on.
@@ -43,14 +43,14 @@ def label_fit(audio: np.ndarray, sampling_rate: int, label: PitchLabel) -> float
     frequency_hz = frequency_hz[frequency_hz < MAX_HZ]
     power = np.abs(np.fft.rfft(frames)[:, : len(frequency_hz)]) ** 2
     multiple = frequency_hz / label.f0_hz[voiced, None]
-    power[multiple < 0.5] = 0.0  # a bass repeats itself at the period of any higher pitch
+    power[multiple < 0.5] = 0.0  # a bass would count as near a multiple, zero
     total = power.sum(axis=1)
     on_multiples = (power * np.cos(2 * np.pi * multiple)).sum(axis=1)
     return float(np.mean(on_multiples / np.where(total > 0, total, 1.0)))
 
 
 def find_swapped(vocals: np.ndarray, accompaniment: np.ndarray, sampling_rate: int, label: PitchLabel) -> str | None:
-    """Why the two parts of a recording seem to be swapped, in words; None where they do not or no label shows it.
+    """Why the two parts of a recording seem to be swapped, in words; None if they do not, or if the label cannot show.
 
     Args:
         vocals, accompaniment: shape (num_channels, num_samples).

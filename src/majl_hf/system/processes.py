@@ -1,4 +1,4 @@
-"""Work spread over processes, with results in order; no process is left if either side stops or is killed."""
+"""Work spread over processes, with results in order; no process is left behind if either side stops or is killed."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ def _executor(num_processes: int, module: str) -> Iterator[concurrent.futures.Pr
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload([module])
-    # Workers wait for the end of this pipe, whose other end only this process has: it comes when we close it, and also
-    # when we are killed.
+    # Workers exit at the end of this pipe, whose other end only this process has: when we close it or are killed.
     reader, writer = context.Pipe(duplex=False)
     executor = concurrent.futures.ProcessPoolExecutor(num_processes, context, _start_worker, (reader,))
     try:

@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the installed ones of `PACKAGES`."""
+    """Versions of those `PACKAGES` that are installed."""
     from importlib.metadata import PackageNotFoundError, version  # a fifth of the time of `import majl_hf`
 
     versions = {}

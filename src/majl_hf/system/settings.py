@@ -113,7 +113,7 @@ def read_settings(path: str | Path, _followed: tuple[Path, ...] = ()) -> dict[st
         return content
     extended = path.parent / content.pop("extends")
     if extended in (path, *_followed):
-        raise ConfigError(f"{path} extends {extended}, which extends it; a file needs to extend one that does not.")
+        raise ConfigError(f"{path} extends {extended}, which extends it; a file must not extend itself.")
     return merged(read_settings(extended, (*_followed, path)), content)
 
 
@@ -121,7 +121,7 @@ def validated(section: type[S], values: Any, where: str) -> S:
     """`values` as a section.
 
     Raises:
-        ConfigError: they do not fit; the message begins with `where` and names each key, what was got and what is
+        ConfigError: invalid values; the message begins with `where` and names each key, what was got and what is
             allowed.
     """
     try:
@@ -129,7 +129,7 @@ def validated(section: type[S], values: Any, where: str) -> S:
     except ValidationError as error:
         errors = error.errors()
         keys = [error["loc"] for error in errors]
-        # If a part does not fit, errors of the sections around it only repeat that.
+        # If a part is invalid, errors of the enclosing sections only repeat that.
         inmost = [e for e in errors if not any(k != e["loc"] and k[: len(e["loc"])] == e["loc"] for k in keys)]
         raise ConfigError(f"{where}: {'; '.join(map(_problem, inmost))}.") from error
 

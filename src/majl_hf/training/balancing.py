@@ -1,8 +1,8 @@
-"""How the two losses become one: weights of tasks, beside the weights of frames in `weights`.
+"""How the two losses become one: weights of tasks; the weights of frames are in `weights`.
 
 A balance is a module called with the two losses of a batch; what it learns or remembers is in its `state_dict`, which
-the trainer saves with its checkpoints. Where the gradients meet in the separator, `MajlConfig.separator_gradient_rule`
-has more (PCGrad among it).
+the trainer saves with its checkpoints. How the two gradients are combined in the separator is a separate choice,
+`MajlConfig.separator_gradient_rule` (such as PCGrad).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Balance(nn.Module):
 
         Args:
             separation, pitch: Losses, scalars.
-            share: This call's part of a step, where a step sums several.
+            share: This call's share of the step, if a step sums several calls.
         """
         return separation + self.pitch_weight * pitch
 
     def observe(self, separation: float, pitch: float) -> None:
-        """See a step's losses after it was made."""
+        """Called with a step's losses after the step."""
 
 
 class Djcm(Balance):
@@ -47,7 +47,7 @@ class Djcm(Balance):
 
 
 class Uncertainty(Balance):
-    """Each loss over a learnt variance, whose logarithm is added (Kendall, Gal and Cipolla, CVPR 2018)."""
+    """Each loss divided by a learnt variance, whose logarithm is added (Kendall, Gal and Cipolla, CVPR 2018)."""
 
     def __init__(self, pitch_weight: float = 1.0):
         super().__init__(pitch_weight)
@@ -60,10 +60,10 @@ class Uncertainty(Balance):
 
 
 class DynamicAverage(Balance):
-    """Dynamic weight average (Liu, Johns and Davison, CVPR 2019): the loss that falls more slowly weighs more.
+    """Dynamic weight average (Liu, Johns and Davison, CVPR 2019): the loss that falls more slowly gets more weight.
 
     Args:
-        window: Steps whose mean is one of the paper's epochs.
+        window: Steps that are averaged in place of the paper's epochs.
         temperature: The higher, the more equal the weights.
     """
 

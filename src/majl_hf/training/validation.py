@@ -1,4 +1,4 @@
-"""What a checkpoint is judged by while it trains: whole validation clips through the engine that users run."""
+"""Validation during training: whole clips through the same engine that users run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Validation:
 
     Args:
         config: The corpora and how much of them is read. Each process decodes its share of the clips once, keeps it,
-            and scores it; all of them end with the scores of all clips.
+            and scores it; all processes return the scores of all clips.
 
-    Calling it with a model returns, for each corpus, `FOLDER_METRIC` (say `mir1k_sdr_db`), and `score`: the sum that
-    the configuration defines, or else the mean SDR in dB over the corpora plus ten times their mean overall accuracy.
-    There a point of accuracy counts like a tenth of a decibel, about the step by which either improves from one
+    Calling it with a model returns, for each corpus, `FOLDER_METRIC` (such as `mir1k_sdr_db`), and `score`: the sum
+    that the configuration defines, or else the mean SDR in dB over the corpora plus ten times their mean overall
+    accuracy. One percentage point of accuracy then counts like 0.1 dB; both are about the improvement from one
     checkpoint to the next.
     """
 
@@ -68,7 +68,7 @@ class Validation:
 
 
 def _of_all_processes(share: list) -> list:
-    """The shares of all processes, in the order of the whole: the same mean to the last bit, however many there are."""
+    """The shares of all processes in the clips' order, so that the mean is the same for any number of processes."""
     world_size = process_rank()[1]
     if world_size == 1:
         return share
@@ -78,7 +78,7 @@ def _of_all_processes(share: list) -> list:
 
 
 def _shortened(clip: ValidationClip, max_s: float) -> ValidationClip:
-    """`max_s` seconds of the clip: where its vocals are loudest, since a song may begin with minutes without any."""
+    """`max_s` seconds of the clip where its vocals are loudest, since a song may begin with minutes without vocals."""
     num_samples = int(max_s * clip.sampling_rate)
     if clip.mixture.shape[1] <= num_samples:
         return clip

@@ -1,16 +1,16 @@
-"""Weights of frames for the two losses: Dynamic Weights on Hard Samples (DWHS), and what it is compared with.
+"""Weights of frames for the two losses: Dynamic Weights on Hard Samples (DWHS), and alternatives for comparison.
 
-MAJL (arXiv 2501.03689) names DWHS, but not its formula; the definition here is this project's. Two posteriors are read
-by the same pitch estimator, in evaluation mode and without gradients: one from the estimated vocals, one from the
-reference vocals. How well each agrees with the label shows what makes a frame hard:
+MAJL (arXiv 2501.03689) names DWHS, but not its formula; the definition here is this project's. The same pitch estimator
+computes two posteriors, in evaluation mode and without gradients: one from the estimated vocals, one from the reference
+vocals. How well each agrees with the label shows what makes a frame hard:
 
-    agreement   A(p, y): the largest posterior within 50 cents of a voiced label (of any octave of it where the label's
-                octave is not reliable); one minus the largest posterior at an unvoiced one
+    agreement   A(p, y): the largest posterior within 50 cents of a voiced label (in any octave if the label's octave is
+                not reliable); one minus the largest posterior for an unvoiced one
     blame       h = clamp(A(clean) - A(estimated), 0, 1): readable from the clean vocals, not from the estimate
     hardness    g = 1 - A(clean): not readable even from the clean vocals
 
     separation  q clip(1 + alpha h)                     errors that spoil the pitch cost more
-    pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, spoilt ones teach less
+    pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, badly separated ones less
                 c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
 
 with the confidences c of the label and q of the reference vocals; alpha, beta and gamma are the fields
@@ -18,8 +18,8 @@ with the confidences c of the label and q of the reference vocals; alpha, beta a
 `(batch_size, num_frames)` and chosen by name; each of their terms can be switched off. The trainer divides a batch's
 weighted sums by the sums of the weights, which normalises them by their mean.
 
-An estimator without dropout or batch statistics computes the same in training mode, so there the training pass's own
-logits are taken as the first posterior and cost nothing.
+An estimator without dropout or batch statistics computes the same in training mode; then the logits of the training
+pass serve as the first posterior at no extra cost.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from torch import nn
 from ..models.modeling_majl import MajlModel
 from ..models.pitch_majl import agreement, likeliest_octave, moving_average
 
-# Whose pitch a strategy needs: none, that of the estimated vocals, or that of the reference vocals as well.
+# Which pitch a strategy needs: none, that of the estimated vocals, or also that of the reference vocals.
 Reading = Literal["nothing", "estimate", "clean"]
 
 
 @dataclass
 class Evidence:
-    """What a strategy may look at, all of shape `(batch_size, num_frames)`.
+    """Inputs of a strategy, all of shape `(batch_size, num_frames)`.
 
     Args:
-        agreement_estimate: Agreement of the label with what is read from the estimated vocals.
-        agreement_clean: The same with what is read from the reference vocals; equal to `agreement_estimate` where there
-            are none, which puts no blame on the separation.
+        agreement_estimate: Agreement of the label with the pitch read from the estimated vocals.
+        agreement_clean: The same for the reference vocals; equal to `agreement_estimate` where there are none, which
+            puts no blame on the separation.
         pitch_confidence: c in [0, 1], 0 where there is no label.
         vocals_confidence: q in [0, 1], 0 where there are no reference vocals.
         by_hand: Whether the pitch label was made by people for this recording, frame by frame; bool.
@@ -64,7 +64,7 @@ class Evidence:
 class FrameWeights:
     """Weights of the separation and of the pitch loss, `(batch_size, num_frames)`; not normalised.
 
-    `blame` and `hardness` are what they were made from, for the log; None where a strategy knows none.
+    `blame` and `hardness`, from which they were computed, are for the log; None if a strategy has none.
     """
 
     separation: torch.Tensor
@@ -75,15 +75,15 @@ class FrameWeights:
 
 @dataclass(frozen=True)
 class Dwhs:
-    """Dynamic Weights on Hard Samples; see the file's head.
+    """Dynamic Weights on Hard Samples; see this module's docstring.
 
     Args:
-        separation_gain: What blame adds to the separation weight (alpha); 0 switches the term off.
-        hard_gain: What hardness adds to the pitch weight of human labels (beta).
-        blame_discount: What blame takes from the pitch weight of voiced frames (gamma), at most 1: a lost voice teaches
-            nothing.
-        blame_discount_unvoiced: The same for unvoiced frames. There the estimate contains accompaniment that looks like
-            a voice; 0 keeps teaching that it is none.
+        separation_gain: How much blame raises the separation weight (alpha); 0 switches the term off.
+        hard_gain: How much hardness raises the pitch weight of human labels (beta).
+        blame_discount: How much blame lowers the pitch weight of voiced frames (gamma), at most 1: nothing can be
+            learnt from a lost voice.
+        blame_discount_unvoiced: The same for unvoiced frames. There the estimate contains accompaniment that resembles
+            a voice; 0 keeps teaching that it is not a voice.
         noise: Whether hardness lowers the pitch weight of pseudo and weak labels.
         smoothing_frames: Frames over which blame and hardness are averaged.
         smallest, largest: Limits of a frame's weight before its confidence.
@@ -100,7 +100,7 @@ class Dwhs:
     largest: float = 5.0
 
     def __call__(self, evidence: Evidence) -> FrameWeights:
-        labelled = (evidence.pitch_confidence > 0).to(evidence.pitch_confidence)  # nothing is known of the others
+        labelled = (evidence.pitch_confidence > 0).to(evidence.pitch_confidence)  # 0 where the pitch is unknown
         blame = labelled * (evidence.agreement_clean - evidence.agreement_estimate).clamp(0.0, 1.0)
         blame = moving_average(blame, self.smoothing_frames)
         hardness = moving_average(labelled * (1.0 - evidence.agreement_clean), self.smoothing_frames)
@@ -114,7 +114,7 @@ class Dwhs:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Every labelled frame counts the same, whatever its confidence."""
+    """Every labelled frame has the same weight, whatever its confidence."""
 
     reads: ClassVar[Reading] = "nothing"
 
@@ -127,7 +127,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Confidence:
-    """Confidences alone; also what the others start from."""
+    """Confidences alone; the other strategies build on it."""
 
     reads: ClassVar[Reading] = "nothing"
 
@@ -137,7 +137,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Focal:
-    """Pitch frames by `(1 - agreement) ** exponent` (Lin et al., "Focal loss for dense object detection", 2017)."""
+    """Pitch frames times `(1 - agreement) ** exponent` (Lin et al., "Focal loss for dense object detection", 2017)."""
 
     reads: ClassVar[Reading] = "estimate"
     exponent: float = 2.0
@@ -149,8 +149,8 @@ class Focal:
 
 @dataclass(frozen=True)
 class HardestShare:
-    """The share of labelled pitch frames that agree least, the others not at all (online hard example mining:
-    Shrivastava et al., 2016)."""
+    """Only the share of labelled pitch frames that agree least (online hard example mining: Shrivastava et al.,
+    2016)."""
 
     reads: ClassVar[Reading] = "estimate"
     share: float = 0.5
@@ -177,7 +177,7 @@ STRATEGIES: dict[str, Callable] = {
 
 
 def depends_on_mode(module: nn.Module) -> bool:
-    """Whether a module computes something else in training than in evaluation."""
+    """Whether a module computes something different in training mode and in evaluation mode."""
     return any(
         (isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0)
         or (isinstance(child, nn.modules.batchnorm._NormBase) and child.training)
@@ -187,7 +187,7 @@ def depends_on_mode(module: nn.Module) -> bool:
 
 
 def known_evidence(batch: Mapping[str, torch.Tensor]) -> Evidence:
-    """What a batch of `mixing.items.collate` says without a model: agreement is 1."""
+    """The evidence of a batch of `mixing.items.collate` without a model: agreement is 1."""
     f0_hz = batch["f0_hz"]
     ones = torch.ones_like(f0_hz), torch.ones_like(f0_hz)
     return Evidence(*ones, batch["pitch_weight"], batch["vocals_weight"], batch["by_hand"] > 0, f0_hz > 0)
@@ -200,12 +200,12 @@ def read_evidence(
     """The evidence of a batch, and the pitch to teach.
 
     Args:
-        model: whose pitch estimator reads.
+        model: its pitch estimator is used.
         batch: of `mixing.items.collate`.
         vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`): estimated in the training pass.
         logits (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`): of the training pass.
-        reading: what the strategy needs. Where that is less than "clean", or where an item has no reference vocals, the
-            agreement with the estimated vocals stands for both; for "nothing", agreement is 1.
+        reading: what the strategy needs. If that is less than "clean", or if an item has no reference vocals, the
+            agreement with the estimated vocals is used for both; for "nothing", agreement is 1.
 
     Returns:
         The evidence, and f0 in Hz of shape `(batch_size, num_frames)`: the label, moved to the likeliest octave where
@@ -215,7 +215,7 @@ def read_evidence(
     estimate, clean, taught_hz = evidence.agreement_estimate, evidence.agreement_clean, f0_hz.clone()
     config = model.config.pitch_estimator_config
     labelled = torch.nonzero(evidence.pitch_confidence.amax(dim=1) > 0)[:, 0]
-    if reading == "nothing":  # only what cannot be taught without looking
+    if reading == "nothing":  # only labels whose octave must be chosen
         labelled = labelled[(evidence.voiced & ~octave_reliable)[labelled].any(dim=1)]
     if len(labelled):
         label = (f0_hz[labelled], octave_reliable[labelled], config)
@@ -234,7 +234,7 @@ def read_evidence(
 
 
 def _read(model: MajlModel, vocals: torch.Tensor) -> torch.Tensor:
-    """Logits in evaluation mode; the modes are put back."""
+    """Logits in evaluation mode; the modes are restored."""
     modes = {module: module.training for module in model.pitch_estimator.modules()}
     model.pitch_estimator.eval()
     try:

@@ -8,14 +8,14 @@ from majl_hf.metrics.statistics import mean_scores
 
 _DESCRIPTION = """\
 Raw pitch accuracy, raw chroma accuracy, overall accuracy, voicing recall and voicing false alarm of mir_eval.melody. A
-pitch is right strictly under 50 cents off. The estimate gives a pitch in every frame and its voicing apart, so raw
-accuracies do not depend on the voicing decision.
+pitch is right if it is strictly less than 50 cents off. The estimate gives a pitch in every frame and its voicing
+separately, so raw accuracies do not depend on the voicing decision.
 """
 
 _KWARGS_DESCRIPTION = """\
 Args:
-    predictions: one dict a clip: times_s, f0_hz (positive in every frame), voiced (flags).
-    references: one dict a clip: times_s, f0_hz (0 where nothing is sung).
+    predictions: one dict per clip: times_s, f0_hz (positive in every frame), voiced (flags).
+    references: one dict per clip: times_s, f0_hz (0 where nothing is sung).
 Returns:
     rpa, rca, oa, vr, vfa: means over clips, from 0 to 1 (vfa: lower is better).
     count: clips whose reference has a voiced frame. skipped: the others.

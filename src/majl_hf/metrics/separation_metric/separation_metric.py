@@ -9,7 +9,7 @@ from majl_hf.metrics.statistics import mean_scores
 
 _DESCRIPTION = """\
 SDR = 10 log10(|s|^2 / |s - e|^2) over all channels and the whole clip, NSDR = SDR(estimate) - SDR(mixture), and SI-SDR
-with one scale a clip. Clips whose reference is silent are skipped and counted.
+with one scale per clip. Clips whose reference is silent are skipped and counted.
 """
 
 _KWARGS_DESCRIPTION = """\
@@ -19,7 +19,7 @@ Args:
     mixtures: what was separated, each of the shape of its estimate.
 Returns:
     sdr_db, nsdr_db, si_sdr_db: means over the clips that have a finite value, in dB.
-    count: clips with a reference that sounds. skipped: the others.
+    count: clips whose reference is not silent. skipped: the others.
 Example:
     >>> import numpy as np
     >>> from majl_hf.metrics.modules import load_metric
