@@ -28,10 +28,10 @@ LOW_RATE_HZ = 700.0  # about the rate at which the low band is found
 FRAME_S = 0.5
 LOOKAHEAD = 4  # frames in which the gain falls before a louder passage
 RELEASE_DB = 0.25  # by which the level falls in a frame: pauses are not turned up
-REFERENCE_DB = -18.0  # level of the louder channel's loud frames, as the model gets them
+REFERENCE_DB = -17.0  # level of the louder channel's loud frames, as the model gets them
 SILENCE_DB = -120.0  # levels below count as this
-VOICE_DB = 5.0  # by which the voice is raised before its pitch is read: pitch estimators are trained on solo voices
-BALANCE_DB = 6.0  # up to which channels may differ; the weaker one is brought this near to the other
+VOICE_DB = 4.0  # by which the voice is raised before its pitch is read: pitch estimators are trained on solo voices
+BALANCE_DB = (3.0, 5.0)  # channels may differ by the first; from there on less is left of the difference, then nothing
 ONE_SIDED_DB = (20.0, 26.0)  # difference of channels, between which the weaker one is replaced by the other
 TINY = 1e-30  # power, far below that of silence
 MEMORY = 0.9  # share that averages over frames keep from one frame to the next
@@ -175,7 +175,8 @@ class _Balance:
         levels, products = torch.tensor(levels).T, torch.tensor(products, dtype=torch.float64).T
         top = levels.amax(dim=0)
         weaker = (top - levels).clamp(max=ONE_SIDED_DB[1])
-        gains_db = REFERENCE_DB - top + (weaker - BALANCE_DB).clamp(min=0)
+        left_db = BALANCE_DB[0] / (BALANCE_DB[1] - BALANCE_DB[0]) * (BALANCE_DB[1] - weaker).clamp(min=0)
+        gains_db = REFERENCE_DB - top + (weaker - left_db).clamp(min=0)
         fill = ((weaker - ONE_SIDED_DB[0]) / (ONE_SIDED_DB[1] - ONE_SIDED_DB[0])).clamp(min=0)
         shares = (products[-1] / (products[:-1].flip(0) + TINY)).float()
         return cls(gains_db, fill if fill.any() else None, shares)
