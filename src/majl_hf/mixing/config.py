@@ -209,7 +209,7 @@ class MixingConfig(Section):
     formant_semitones: float = Field(default=3.0, ge=0)
     equalizer_probability: Probability = 0.0
     equalizer_db: float = Field(default=6.0, ge=0)
-    gain_db: float = Field(default=6.0, ge=0)
+    gain_db: float = Field(default=12.0, ge=0)
     ratio_std_db: float = Field(default=4.0, ge=0)
     ratio_limit_db: float = Field(default=10.0, ge=0)
     swap_probability: Probability = 0.5
