@@ -172,7 +172,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         yield archive
 
 
-def test_wheel_holds_the_package_and_nothing_else(wheel):
+def test_wheel_contains_the_package_and_nothing_else(wheel):
     in_wheel = {name for name in wheel.namelist() if ".dist-info/" not in name}
     in_git = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "src/majl_hf"],

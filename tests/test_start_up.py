@@ -14,7 +14,7 @@ import torch
 import majl_hf
 
 HEAVY = {"torch", "transformers", "numpy", "rich", "soundfile", "av", "soxr", "pydantic", "gradio", "datasets"}
-# Orders of imports; each takes a process of its own, and `found` shows that it worked.
+# Orders of imports; each needs its own process, and `found` shows that it worked.
 FIRST_USES = {
     "transformers before the package, then several threads": """
 from transformers import AutoConfig

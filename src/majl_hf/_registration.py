@@ -16,7 +16,7 @@ from .models.pipeline_majl import MajlPipeline
 
 
 def _knows_shipped(load):
-    """A function of transformers that takes names of models, made to know those that ship with this package."""
+    """Wrap a function of transformers that takes a model's name, so that it knows those shipped with this package."""
 
     def resolved(value):
         return find_checkpoint(value) if isinstance(value, str) else value

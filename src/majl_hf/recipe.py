@@ -1,6 +1,6 @@
 """Recipes: YAML files whose named stages lead from corpora to a model; see `system.settings.load_stages`.
 
-    kind: train       the default; what stands beside `stages` is common to these
+    kind: train       the default; settings beside `stages` apply to all of these
     kind: label       pseudo labels
     kind: merge       a model made from others
     kind: calibrate   a model with its decoding calibrated
@@ -99,7 +99,7 @@ def load_stage(path: str | Path, name: str | None = None) -> Stage:
     if name is None and len(stages) == 1:
         return next(iter(stages.values()))
     if name not in stages:
-        got = "which one to run is not said" if name is None else f"there is no stage {name!r}"
+        got = "no stage is chosen" if name is None else f"there is no stage {name!r}"
         raise ConfigError(f"{path}: {got}; its stages are {', '.join(stages)} (--stage).")
     return stages[name]
 
@@ -114,7 +114,7 @@ def make_model(stage: MergeConfig | CalibrationConfig) -> None:
 
 
 def discard(stages: Iterable[Stage]) -> None:
-    """Make stages start anew, since what they were made from has changed. Pseudo labels find that out themselves."""
+    """Make stages start over, since what they were made from has changed. Pseudo labels detect that themselves."""
     for stage in stages:
         if isinstance(stage, TrainingConfig):
             shutil.rmtree(stage.out, ignore_errors=True)

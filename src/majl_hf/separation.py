@@ -1,4 +1,4 @@
-"""`separate`: one call for whoever has samples in memory and wants the parts of the song."""
+"""`separate`: one call from samples in memory to the parts of the song."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def separate(
             with full scale at 1 or integer (int16 is divided by 32768). Or what the pipeline takes: an audio file, and
             what `datasets` returns for an audio column. Or a list of these.
         sampling_rate: of arrays and tensors, in Hz; everything else has a rate of its own.
-        model: a shipped name, a folder, a Hub id, or a loaded `MajlModel`. The model of the last name is kept in
+        model: a shipped name, a folder, a Hub id, or a loaded `MajlModel`. The last model loaded by name stays in
             memory, so further calls do not load it again.
         device: "auto", "cpu", "cuda" or "mps"; a loaded model stays where it is.
         options: `batch_size`, `voicing_policy` and `voicing_threshold`, as of the pipeline.

@@ -1,4 +1,4 @@
-"""Headers that lie: half a download, a recorder that crashed, a pipe, a tag in front, a wrong extension."""
+"""Wrong headers: half a download, a recorder that crashed, a pipe, a tag in front, a wrong extension."""
 
 import io
 import struct
@@ -212,7 +212,7 @@ def test_a_flac_is_read_to_where_it_is_cut(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["NIST", "IRCAM", "PAF"])
-def test_what_ffmpeg_refuses_soundfile_is_asked(tmp_path, format):
+def test_soundfile_reads_what_ffmpeg_refuses(tmp_path, format):
     soundfile.write(tmp_path / "a.bin", TONES.T, RATE, format=format, subtype="PCM_16")
     assert np.array_equal(_read(tmp_path / "a.bin")[0], _read(_file())[0])
 

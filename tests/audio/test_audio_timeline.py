@@ -219,7 +219,7 @@ def test_a_clock_that_starts_late_is_no_early_end(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["mkv", "mp4", "mov", "ts", "mpg"])
-def test_sound_that_starts_after_the_picture_stays_in_step_with_it(tmp_path, name):
+def test_sound_that_starts_after_the_picture_stays_in_sync_with_it(tmp_path, name):
     rate = 48000
     audio = _noise(rate)
     codec = "mp2" if name == "mpg" else "aac"

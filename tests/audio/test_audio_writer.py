@@ -1,4 +1,4 @@
-"""Writing: exact samples, clipping, and files that are whole or not there."""
+"""Writing: exact samples, clipping, and files that are complete or not there."""
 
 import errno
 import os
@@ -47,7 +47,7 @@ def test_what_is_written_is_read(tmp_path, encoding):
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_float_keeps_what_lies_beyond_full_scale(tmp_path):
+def test_float_keeps_samples_beyond_full_scale(tmp_path):
     audio = _noise(peak=3.0)
     _write(tmp_path / "a.wav", audio)
     assert np.array_equal(read_audio(tmp_path / "a.wav")[0], audio)
@@ -176,7 +176,7 @@ def test_stems_on_the_24_bit_grid_add_up_exactly():
     assert np.abs(to_24_bit_grid(mixture) - mixture).max() <= 2.0**-24
 
 
-def test_an_existing_file_is_kept_unless_told(tmp_path):
+def test_an_existing_file_is_kept_by_default(tmp_path):
     path = tmp_path / "a.wav"
     path.write_text("precious")
     with pytest.raises(AudioError, match="exists already"):
@@ -186,7 +186,7 @@ def test_an_existing_file_is_kept_unless_told(tmp_path):
     assert read_audio(path)[0].shape == (2, 30_000)
 
 
-def test_a_file_that_came_meanwhile_is_kept(tmp_path):
+def test_a_file_created_meanwhile_is_kept(tmp_path):
     path = tmp_path / "a.wav"
     with pytest.raises(AudioError, match="exists already"), AudioWriter(path, RATE, 2) as writer:
         writer.write(_noise())
@@ -209,7 +209,7 @@ def test_an_exception_leaves_nothing(tmp_path, error, encoding):
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("allowed_bytes", [0, 1000, 10_000])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, encoding, allowed_bytes):
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch, encoding, allowed_bytes):
     class SmallDisk(writer_module._GuardedFile):
         def __init__(self, file):
             super().__init__(_Limited(file))
@@ -233,7 +233,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, encoding,
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is not there on Windows")
 def test_a_real_limit_of_the_file_size(tmp_path):
-    """The operating system refuses to write on: the error comes through libsndfile unharmed, and no noise with it."""
+    """The operating system refuses to write more: the error comes through libsndfile unharmed, and no noise with it."""
     code = (
         "import resource, sys, numpy as np\n"
         "from majl_hf.audio import AudioError, AudioWriter\n"
@@ -244,12 +244,12 @@ def test_a_real_limit_of_the_file_size(tmp_path):
         "        with AudioWriter(sys.argv[1] + '/a', 44100, 2, encoding) as writer:\n"
         "            writer.write(noise)\n"
         "    except AudioError as error:\n"
-        "        print('told', error)\n"
+        "        print('refused', error)\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_MODELS + code, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert result.stdout.count("told") == 4 and "File too large" in result.stdout
+    assert result.stdout.count("refused") == 4 and "File too large" in result.stdout
     assert "Traceback" not in result.stderr
     assert os.listdir(tmp_path) == []
 

@@ -68,7 +68,7 @@ def test_existing_results_are_refused_before_computing(majl, song, tmp_path, mon
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
-def test_an_output_that_is_an_input_is_refused_whatever_is_asked(majl, song, tmp_path, link):
+def test_an_output_that_is_an_input_is_refused_whatever_the_options(majl, song, tmp_path, link):
     source = song("a.wav")
     data = source.read_bytes()
     (tmp_path / "out").mkdir()
@@ -144,7 +144,7 @@ def test_two_songs_of_one_name_do_not_overwrite_each_other(majl, song, tmp_path)
 
 @pytest.mark.parametrize("allowed_bytes", [0, 30_000, 300_000])
 @pytest.mark.parametrize("format", ["wav-float", "flac"])
-def test_a_full_disk_leaves_nothing_and_the_next_file_goes_on(majl, song, tmp_path, monkeypatch, allowed_bytes, format):
+def test_a_full_disk_leaves_nothing_and_the_next_file_is_done(majl, song, tmp_path, monkeypatch, allowed_bytes, format):
     state = {"left": allowed_bytes}
     write = writer_module._GuardedFile.write
 
@@ -204,7 +204,7 @@ def test_wrong_use_is_exit_code_2(majl, song, tmp_path):
         assert no_gpu.exit_code == 2 and "not available" in no_gpu.stderr
 
 
-def test_an_error_of_the_program_itself_is_one_line_too(majl, song, tmp_path, monkeypatch):
+def test_an_error_of_the_program_itself_is_one_line(majl, song, tmp_path, monkeypatch):
     def broken(*arguments, **keywords):
         raise RuntimeError("a wheel\ncame off")
 

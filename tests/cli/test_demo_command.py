@@ -16,7 +16,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["demo", "--no-open", *arguments])
 
 
-def test_missing_gradio_is_told_with_advice(monkeypatch):
+def test_missing_gradio_is_reported_with_advice(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "majl_hf.demo.app", raising=False)
     result = run()

@@ -46,7 +46,7 @@ def test_each_file_once_in_the_order_given(tree):
     assert [name for name, _ in found] == ["b.wav", "[x].wav", "a.MP3", "a.vocals.wav"]
 
 
-def test_what_is_not_there_is_told(tree):
+def test_missing_inputs_are_reported(tree):
     (tree / "empty" / "deep").mkdir(parents=True)
     found, refused = _names(["no.wav", "no*.wav", "empty", "music/b.wav"])
     assert [name for name, _ in found] == ["b.wav"]
@@ -55,7 +55,7 @@ def test_what_is_not_there_is_told(tree):
         assert word in refusal.reason
 
 
-def test_a_folder_that_cannot_be_read_is_told(tree, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_reported(tree, monkeypatch):
     def forbidden(path):
         raise PermissionError(13, "Permission denied", os.fspath(path))
 

@@ -1,4 +1,4 @@
-"""The song from stdin, a result to stdout, and addresses instead of paths."""
+"""The song from stdin, a result to stdout, and URLs instead of paths."""
 
 import io
 import os
@@ -106,7 +106,7 @@ def test_a_reader_that_stops_reading(song, monkeypatch):
 
 
 @pytest.mark.parametrize("prefix", ["file://", "file:", "FILE://localhost"])
-def test_file_addresses_are_paths(majl, song, tmp_path, prefix):
+def test_file_urls_are_paths(majl, song, tmp_path, prefix):
     source = song("a b#1.wav")
     address = prefix + str(source).replace(" ", "%20").replace("#", "%23")
     result = majl("pitch", address, "-o", tmp_path / "out", "--json")
@@ -115,7 +115,7 @@ def test_file_addresses_are_paths(majl, song, tmp_path, prefix):
 
 
 @pytest.mark.parametrize("verb", ["separate", "info"])
-def test_other_addresses_get_advice(majl, tmp_path, verb):
+def test_other_urls_get_advice(majl, tmp_path, verb):
     address = "https://example.org/watch?v=a*[b]"
     result = majl(verb, address, *(["-o", tmp_path / "out"] if verb == "separate" else []))
     assert result.exit_code == 1
@@ -126,7 +126,7 @@ def test_other_addresses_get_advice(majl, tmp_path, verb):
         local_path("file://server/a.wav")
 
 
-def test_names_that_only_look_like_addresses(monkeypatch, tmp_path):
+def test_names_that_only_look_like_urls(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file:").mkdir()
     (tmp_path / "file:/a.wav").touch()

@@ -1,4 +1,4 @@
-"""Anyone's own folders: songs, stems, voices, music."""
+"""Folders of your own: songs, stems, voices, music."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def write_f0(path, f0_hz, hop_s=0.01, header="", more=""):
     return path
 
 
-def test_what_a_song_is_good_for_follows_from_its_files(tmp_path):
+def test_the_kind_of_a_song_follows_from_its_files(tmp_path):
     write_parts(tmp_path, "Ähre/vocals.wav", "Ähre/accompaniment.flac", "Ähre/mixture.wav")
     write_f0(tmp_path / "Ähre" / "f0.csv", np.full(100, 220.0))
     write_parts(tmp_path, "b.c.vocals.wav", "b.c.accompaniment.wav", "d.mixture.ogg", "e.vocals.wav")
@@ -113,7 +113,7 @@ def test_files_that_are_left_out_are_counted_and_named(tmp_path, caplog):
         (["a.vocals.wav", "a.vocals.flac"], r"both the vocals of 'a'"),
     ],
 )
-def test_files_that_are_good_for_nothing_are_refused(tmp_path, files, message):
+def test_unusable_files_are_refused(tmp_path, files, message):
     write_parts(tmp_path, *files)
     with pytest.raises(CorpusError, match=message):
         load_folder(tmp_path)

@@ -55,7 +55,7 @@ def test_vocals_accompaniment_and_melody(tmp_path):
     assert again.label_kind == "full" and again.label.hop_s == 256 / 44100 and again.licence == "CC-BY-NC-SA-4.0"
 
 
-def test_annotations_may_lie_elsewhere(tmp_path):
+def test_annotations_may_be_elsewhere(tmp_path):
     write_track(tmp_path / "audio")
     (tmp_path / "audio" / "Annotations").rename(tmp_path / "annotations")
     assert load_medleydb(tmp_path / "audio")[0].label is None

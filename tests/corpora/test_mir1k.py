@@ -43,7 +43,7 @@ def test_mir1k_line_k_is_centred_at_20_ms_times_k_plus_1(mir1k):
     assert weight.tolist() == [0, 1, 1, 1, 1, 1, 1]
 
 
-def test_mir1k_selects_by_split_and_takes_it_from_the_column_asked_for(mir1k):
+def test_mir1k_selects_by_split_and_takes_it_from_the_requested_column(mir1k):
     assert [t.split for t in load_mir1k(mir1k)] == ["", ""]
     with pytest.raises(CorpusError, match=r"clips\.csv is missing"):
         load_mir1k(mir1k, "singer_split", "test")
@@ -107,7 +107,7 @@ def test_mir1k_refuses_missing_broken_or_double_files(mir1k, tmp_path):
 # Reading
 
 
-def test_readers_return_the_asked_length_and_pad_with_zeros(mir1k):
+def test_readers_return_the_requested_length_and_pad_with_zeros(mir1k):
     vocals = load_mir1k(mir1k)[0].vocals
     whole = vocals.read(0, 16_000)
     past = vocals.read(12_000, 8_000)

@@ -42,7 +42,7 @@ def test_songs_become_labelled_mixtures_in_order_of_number(corpus):
     assert again.notes == tracks[1].notes and again.label_kind == "pitch"
 
 
-def test_the_annotations_may_lie_elsewhere(corpus, tmp_path_factory):
+def test_the_annotations_may_be_elsewhere(corpus, tmp_path_factory):
     path = tmp_path_factory.mktemp("labels") / "notes.json"
     (corpus / "MIR-ST500_corrected.json").rename(path)
     with pytest.raises(CorpusError, match=r"No MIR-ST500_corrected\.json or MIR-ST500\.json"):
@@ -50,7 +50,7 @@ def test_the_annotations_may_lie_elsewhere(corpus, tmp_path_factory):
     assert len(load_mir_st500(corpus, annotations=path)) == 2
 
 
-def test_songs_without_audio_are_told_or_left_out(corpus):
+def test_songs_without_audio_are_reported_or_left_out(corpus):
     annotate(corpus, {**NOTES, "3": [[0, 1, 60]]})
     with pytest.raises(CorpusError, match=r"1 of 3 recordings .*\n.*/003: Song 3 has no audio in .*missing_ok"):
         load_mir_st500(corpus)

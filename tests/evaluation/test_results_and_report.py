@@ -42,7 +42,7 @@ def results_of(*pairs):
     return {"runs": {run_key(one): make_run(one, system) for one, system in pairs}}
 
 
-def test_run_record_holds_what_was_measured_and_with_what():
+def test_run_record_contains_what_was_measured_and_with_what():
     run = make_run(evaluation(MODEL), MODEL)
     assert run["system"] == {"name": "majl-base", "kind": "model", **MODEL.provenance}
     sdr = run["metrics"]["sdr_db"]

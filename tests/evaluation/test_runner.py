@@ -114,7 +114,7 @@ def test_rows_of_a_built_corpus_score_as_the_recordings_they_are_made_of(mir1k_f
     assert evaluate(OracleMaskSystem(), built).dataset == "built"
 
 
-def test_only_the_metrics_that_are_asked_for(mir1k_folder):
+def test_only_the_requested_metrics(mir1k_folder):
     (item, _) = evaluate(Perfect(), mir1k(mir1k_folder), ("sdr_db", "oa")).items
     assert item.scores.keys() == {"sdr_db", "oa"}
     with pytest.raises(EvaluationError, match=r"no metrics \['loudness'\]; the metrics are sdr_db"):

@@ -114,7 +114,7 @@ def test_majl_system_passes_the_voicing_threshold_on(tiny_model):
     assert not MajlSystem(tiny_model, policy="threshold", threshold=1 - 1e-9)(mixture, RATE).pitch.voiced.any()
 
 
-def test_provenance_tells_which_checkpoint(tiny_model, tmp_path):
+def test_provenance_names_the_checkpoint(tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path / "tiny-model")
     system = MajlSystem.from_pretrained(str(tmp_path / "tiny-model"))
     assert system.name == "tiny-model"

@@ -275,8 +275,8 @@ def test_figures_and_card_of_made_up_scores(values, tmp_path, load_script):
     assert "| naive joint | 2 | 2.50 [" in text and "| full MAJL | 1 | 3.00 [" in text
     assert "| full MAJL | +1.00 [+1.00, +1.00] | +0.00 [+0.00, +0.00] | +0.00 [+0.00, +0.00] |" in text
     assert "**Target not met**, full MAJL over naive joint, 1 seed: " in text
-    assert "SDR +1.00 dB where +0.92 are asked for (met, also at the interval's lower end)" in text
-    assert "RPA +0.00 points where +2.71 are asked for (not met)" in text
+    assert "SDR +1.00 dB where +0.92 are required (met, also at the interval's lower end)" in text
+    assert "RPA +0.00 points where +2.71 are required (not met)" in text
     assert "8 steps of 2 items, 16 items" in text and "| full MAJL | 4 + 4 | 16 |" in text
 
     run = plan_run(config, "full_majl", 2)

@@ -51,7 +51,7 @@ def test_the_text_is_plain(tmp_path):
     )
 
 
-def test_unvoiced_frames_keep_their_pitch_unless_asked(tmp_path):
+def test_unvoiced_frames_keep_their_pitch_by_default(tmp_path):
     frames = _frames()
     for as_zero in (False, True):
         with F0CsvWriter(tmp_path / "a.csv", overwrite=True, unvoiced_as_zero=as_zero) as writer:

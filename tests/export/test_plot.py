@@ -52,7 +52,7 @@ def test_pictures_of_silence_and_of_a_curve(tmp_path, num_samples, num_frames):
     assert (blue.sum() < 300) == (drawn == 20)
 
 
-def test_wrong_arrays_and_missing_matplotlib_are_told(tmp_path, monkeypatch):
+def test_wrong_arrays_and_missing_matplotlib_are_reported(tmp_path, monkeypatch):
     with pytest.raises(MajlError, match="one value per frame"):
         plot_pitch(tmp_path / "a.png", np.zeros(10), RATE, np.zeros(3), np.ones(2), np.ones(3))
     with pytest.raises(MajlError, match="no samples"):

@@ -182,7 +182,7 @@ def test_results_go_along_if_they_are_of_these_weights(hub, hub_client, tiny_mod
     assert ("models", "tester/other") not in hub.repositories
 
 
-def test_an_interrupted_upload_goes_on(hub, hub_client, tiny_model_folder):
+def test_an_interrupted_upload_resumes(hub, hub_client, tiny_model_folder):
     hub.fail("PUT /lfs/", times=1)  # in the middle of the weights
     hub.fail("POST /api/models/.*/commit/", times=1)  # at the very end
     report = push(hub_client, tiny_model_folder, "tester/broken-off")

@@ -78,7 +78,7 @@ def test_item_layout_and_exact_sum(folders):
     assert kinds == {"mir1k", "voices", "stems", "silence+music"}
 
 
-def test_num_frames_is_what_was_asked(folders):
+def test_num_frames_is_as_requested(folders):
     item = make([source(folders, "music")], num_frames=160)[0]
     # Frames past the segment's end are not known to be unvoiced.
     assert item["pitch_weight"].tolist() == [1.0] * 149 + [0.0] * 11
@@ -320,7 +320,7 @@ def test_to_channels():
     assert to_channels(mono, 2, pan_db=3.0).dtype == np.float32
 
 
-def test_fade_edges_only_where_asked():
+def test_fade_edges_only_where_requested():
     audio = np.ones((2, 1000), np.float32)
     np.testing.assert_array_equal(fade_edges(audio, 16000, start=False, end=False), audio)
     faded = fade_edges(audio, 16000, start=True, end=False)  # 5 ms are 80 samples

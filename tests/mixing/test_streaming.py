@@ -93,7 +93,7 @@ def test_nothing_is_kept_from_one_epoch_to_the_next(rows, tmp_path, plain):
     assert last[2] - first[2] < 15  # objects per item
 
 
-def test_a_given_length_goes_on_into_the_next_pass(built):
+def test_a_given_length_continues_into_the_next_pass(built):
     dataset = make(built, length=40)
     drawn = Counter(ids(dataset))
     assert len(dataset) == 40 and set(drawn.values()) == {2, 3} and len(drawn) == 15

@@ -97,7 +97,7 @@ def test_viterbi_emits_before_the_end_and_forgets():
     assert len(decoder.path.scores) < 300
 
 
-def test_silence_is_bounded_too():
+def test_silence_is_bounded():
     decoder = PitchDecoder(config())
     flat = np.full((MAX_PENDING + 1_000, GRID.num_bins), -8.0)
     emitted = len(decoder.push(flat))
@@ -114,7 +114,7 @@ def test_every_frame_has_a_pitch_and_probabilities():
             assert ((values >= 0) & (values <= 1)).all()
 
 
-def test_confidence_tells_sure_from_unsure():
+def test_confidence_separates_sure_from_unsure():
     f0_hz = np.full(50, 220.0)
     sure = decode(posterior_logits(f0_hz), config())
     unsure = decode(posterior_logits(f0_hz, others=((1.5, 0.8, np.arange(50)), (2.0, 0.8, np.arange(50)))), config())

@@ -27,7 +27,7 @@ def noise(shape, seed: int = 0) -> np.ndarray:
 
 
 def check(output: dict, audio: np.ndarray, rate: int) -> None:
-    """The promises that hold for every input."""
+    """What is true for every input."""
     assert output.keys() == KEYS and output["sampling_rate"] == rate
     for name in ("vocals", "accompaniment"):
         assert output[name].shape == audio.shape and output[name].dtype == np.float32
@@ -65,7 +65,7 @@ def test_files_in_every_form(separate, tmp_path):
         assert np.array_equal(output["f0_hz"], expected["f0_hz"])
 
 
-def test_lists_mix_what_they_like(separate):
+def test_lists_may_mix_kinds_of_input(separate):
     songs = [noise(5_000), noise((2, 300), 1), noise((1, 20_000), 2)]
     rates = [16_000, 44_100, 8_000]
     outputs = separate([{"array": song, "sampling_rate": rate} for song, rate in zip(songs, rates, strict=True)])

@@ -129,8 +129,8 @@ def test_a_solo_voice_is_not_refined():
     assert np.array_equal(separate_array(model, audio, model.config.sampling_rate, separate=False).vocals, audio)
 
 
-def test_pitch_tells_two_voices_apart():
-    """Two tones of many harmonics, alike but for their pitch: only f0 says which one is wanted."""
+def test_pitch_distinguishes_two_voices():
+    """Two tones of many harmonics that only differ in pitch: only f0 says which one is wanted."""
     torch.manual_seed(0)
     refiner = small_refiner(hidden_channels=8).train()
     optimizer = torch.optim.AdamW(refiner.parameters(), lr=5e-3)
@@ -161,7 +161,7 @@ def test_pitch_tells_two_voices_apart():
 
 
 def test_training_reads_the_pitch_of_items_without_a_label():
-    """Their vocals are refined, too; their pitch teaches nothing."""
+    """Their vocals are refined as well; their pitch has no loss."""
     model = small_model().train()
     mixture = torch.randn(2, model.config.num_channels, 8_000)
     weight = torch.ones(2, model.num_pitch_frames(8_000))

@@ -87,6 +87,6 @@ def test_a_forked_process_says_what_works(monkeypatch):
         assert "spawn" in (message := receiver.recv()) and "set_num_threads(1)" in message
         assert receiver.poll(30) and receiver.recv() == ""
         process.join(30)
-        check_fork()  # here it is no matter
+        check_fork()  # harmless here
     finally:
         torch.set_num_threads(threads)

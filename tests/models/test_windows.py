@@ -39,7 +39,7 @@ def test_cores_tile_the_stream(length, blocks):
         windows += cutter.push(piece, last=index == len(pieces) - 1)
     for number, window in enumerate(windows):
         cores.append(window.samples[:, window.start : window.stop])
-        # the margins hold the stream's own neighbours
+        # the margins contain the stream's own neighbours
         first = int(window.samples[0, 0])
         assert first == max(0, number * 8 - 3)
         assert torch.equal(window.samples[0], torch.arange(first, min(length, number * 8 + 8 + 3)))
@@ -103,7 +103,7 @@ def test_sources_sum_to_the_mixture(num_channels, model):
 
 
 def test_memory_does_not_grow(model):
-    """What the stream holds back is bounded by the windows, however long the song."""
+    """What the stream buffers is bounded by the windows, whatever the length of the song."""
 
     def blocks():
         for seed in range(40):

@@ -153,7 +153,7 @@ def test_other_settings_do_not_mix_with_what_is_there(corpus, pitch_teacher, tmp
     config = make_config(corpus, tmp_path / "out", vocals_teacher=None)
     first = run_pseudo_labels(config, pitch_teacher=pitch_teacher)
     other = config.model_copy(update={"min_row_confidence": 0.6})
-    with pytest.raises(MajlError, match=r"was made otherwise .min_row_confidence 0.5, now 0.6"):
+    with pytest.raises(MajlError, match=r"was made with another plan .min_row_confidence 0.5, now 0.6"):
         run_pseudo_labels(other, pitch_teacher=pitch_teacher)
     assert run_pseudo_labels(config, pitch_teacher=pitch_teacher) == first
     second = run_pseudo_labels(other, pitch_teacher=pitch_teacher, overwrite=True)

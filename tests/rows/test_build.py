@@ -30,7 +30,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and li
 
 
 def make_tracks(folder: Path) -> list[Track]:
-    """Six seconds of noise, a track each; the last one is for validation. Files that exist are left as they are."""
+    """Six seconds of noise, a track each; the last one is for validation. Existing files are left unchanged."""
     tracks = []
     for number in range(6):
         path = folder / f"{number}.wav"
@@ -82,7 +82,7 @@ def test_the_folder_loads(tracks, tmp_path):
 
 
 @pytest.mark.parametrize("shard_minutes", [0.001, 0.02, 0.05, 0.07, 100])
-def test_the_plan_holds_every_track_once_in_order(tracks, shard_minutes):
+def test_the_plan_contains_every_track_once_in_order(tracks, shard_minutes):
     tracks = [replace(t, duration_s=d) for t, d in zip(tracks, [1, 9, 0.1, 0.1, 3, 2], strict=True)]
     shards = plan_build(tracks, shard_minutes)
     assert [track for shard in shards for track in shard.items] == tracks
@@ -111,7 +111,7 @@ ENDS = {0: 0, 1: 0, 2: 0, 3: 1, 4: 2, 5: 2, 5.5: 3}
 
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=forks)])
 @pytest.mark.parametrize("seconds", ENDS)
-def test_a_build_that_was_stopped_or_killed_goes_on(tracks, tmp_path, seconds, killed):
+def test_a_build_that_was_stopped_or_killed_resumes(tracks, tmp_path, seconds, killed):
     whole, out = tmp_path / "whole", tmp_path / "out"
     build(tracks, whole)
 
@@ -255,7 +255,7 @@ def test_a_build_of_another_format_or_origin_is_refused(tracks, tmp_path):
         build(tracks, out, progress=_interrupt)
     unfinished = json.loads((out / "build.json").read_text())
     (out / "build.json").write_text(json.dumps({**unfinished, "format": 1}))
-    with pytest.raises(MajlError, match=r"was made otherwise \(format 1, now 2\)"):
+    with pytest.raises(MajlError, match=r"was made with another plan \(format 1, now 2\)"):
         build(tracks, out)
     (out / "build.json").write_text(json.dumps({**unfinished, "origin": "pseudo_labels"}))
     with pytest.raises(MajlError, match=r"of another origin \(pseudo_labels\)"):
@@ -333,7 +333,7 @@ def test_splits_can_be_assigned(tracks):
     assert [track.split for track in splits] == ["test", "test", "train", "unused", "train", "train"]
     with pytest.raises(CorpusError, match="'nobody', which is no song"):
         assign_splits(tracks, {"test": ["nobody"]})
-    with pytest.raises(CorpusError, match="c/1 is asked for by the splits 'test' and 'validation'"):
+    with pytest.raises(CorpusError, match="c/1 is claimed by the splits 'test' and 'validation'"):
         assign_splits(tracks, {"test": ["1"], "validation": ["s1"]})
     with pytest.raises(CorpusError, match="no split 'dev'"):
         assign_splits(tracks, {"dev": ["1"]})

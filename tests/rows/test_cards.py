@@ -69,7 +69,7 @@ def test_card_is_written_in_place_and_the_same_again(built):
     assert write_dataset_card(built, address="owner/name").read_text() == first
 
 
-def test_combined_card_tells_what_was_dropped_and_moved(tmp_path):
+def test_combined_card_states_what_was_dropped_and_moved(tmp_path):
     one = write_built(tmp_path / "one", [make_track("a/x", song="s"), make_track("a/y", song="t", singer="anna")])
     other = write_built(
         tmp_path / "two",

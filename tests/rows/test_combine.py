@@ -283,7 +283,7 @@ STOPS = {1: (0, 0), 7: (0, 0), 9: (1, 0), 17: (2, 0), 21: (3, 0), 29: (3, 2), 33
 @forks
 @pytest.mark.parametrize("seconds", STOPS)
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_killed_combination_goes_on(tmp_path, monkeypatch, seconds, overwrite):
+def test_a_killed_combination_resumes(tmp_path, monkeypatch, seconds, overwrite):
     folders, whole, out = three_corpora(tmp_path), tmp_path / "whole", tmp_path / "out"
     options = {"shard_minutes": 4 / 60}
     combine_corpora(folders, whole, **options)

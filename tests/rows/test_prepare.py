@@ -1,4 +1,4 @@
-"""Several corpora from one file: built, combined, checked; taken up again as a whole."""
+"""Several corpora from one file: built, combined, checked; resumed as a whole."""
 
 import json
 import shutil

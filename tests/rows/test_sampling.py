@@ -23,7 +23,7 @@ def weights(**config):
     return result
 
 
-def test_tempering_lies_between_equal_minutes_and_equal_shares_of_kinds_and_their_corpora():
+def test_tempering_is_between_equal_minutes_and_equal_shares_of_kinds_and_their_corpora():
     durations = np.array([row[2] for row in ROWS])
     assert weights(tempering=1) == pytest.approx(durations / durations.sum())
     assert weights(tempering=0) == pytest.approx([1 / 24, 3 / 24, 1 / 6, 1 / 3, 1 / 3])

@@ -1,4 +1,4 @@
-"""Swapped vocals and accompaniment are found by the pitch label, and what is right is left alone."""
+"""Swapped vocals and accompaniment are found by the pitch label; correct ones are accepted."""
 
 import os
 from dataclasses import replace
@@ -68,7 +68,7 @@ def test_the_voice_fits_and_the_band_does_not():
         assert find_swapped(vocals[None], accompaniment[None], MIR1K_RATE, label) is None
         message = find_swapped(accompaniment[None], np.stack([0.01 * vocals] * 2), MIR1K_RATE, label)
         assert message is not None and "are swapped" in message
-        # Frames that are not trusted, or may be octaves off, tell nothing.
+        # Frames that are not trusted, or may be octaves off, do not count.
         for other in (replace(label, octave_reliable=False), replace(label, confidence=np.ones(len(label)))):
             assert find_swapped(accompaniment[None], vocals[None], MIR1K_RATE, other) is None
     voices, bands = np.array(fits).T
@@ -88,13 +88,13 @@ def test_the_fit_of_pure_cases(sampling_rate, f0_hz):
     assert f0_hz < 200 or label_fit(tone_over_bass[None], sampling_rate, label) < -0.7  # the bass does not count
 
 
-def test_too_few_voiced_frames_tell_nothing():
+def test_too_few_voiced_frames_are_inconclusive():
     label = PitchLabel(np.where(np.arange(100) < 15, 200.0, 0.0), 0.01, 0.1)
     assert label_fit(np.ones((1, 16_000)), 16_000, label) is None
     assert find_swapped(np.ones((1, 16_000)), np.ones((1, 16_000)), 16_000, label) is None
 
 
-def test_a_build_refuses_the_clip_and_goes_on_with_the_others(swapped_corpus, tmp_path):
+def test_a_build_refuses_the_clip_and_does_the_others(swapped_corpus, tmp_path):
     tracks = load_mir1k(swapped_corpus)
     with pytest.raises(BadRecordings, match=r"mir1k/s_song_2: In mir1k/s_song_2 .* are swapped") as failure:
         build_corpus(tracks, tmp_path / "out")
@@ -115,7 +115,7 @@ def test_a_check_names_the_row(swapped_corpus):
 
 @pytest.mark.skipif("MAJL_MIR1K_ROWS" not in os.environ, reason="MAJL_MIR1K_ROWS is no folder with MIR-1K as rows")
 def test_every_clip_of_mir1k():
-    """No clip is refused as it is, each is when swapped: the figures beside `swapped.MIN_FIT`."""
+    """No clip is refused unchanged, each is when swapped: the figures beside `swapped.MIN_FIT`."""
     alarms, missed, differences = [], [], []
     for path in sorted((Path(os.environ["MAJL_MIR1K_ROWS"]) / "data").glob("*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(batch_size=1):

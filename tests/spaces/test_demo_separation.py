@@ -1,4 +1,4 @@
-"""A file in, stems and pitch out, without the web: lengths, sums, words of errors, and nothing left behind."""
+"""A file in, stems and pitch out, without the web: lengths, sums, error messages, and nothing left behind."""
 
 import json
 import threading
@@ -137,7 +137,7 @@ def test_long_songs_are_drawn_with_fewer_points(song):
     assert len(text) < 3_000_000
 
 
-def test_the_name_of_a_file_is_text_whatever_it_holds(song):
+def test_the_name_of_a_file_is_text_whatever_it_contains(song):
     evil = '<img src=x onerror="alert(1)">'
     named = downloads_room.replace(song[0], name=evil, warnings=(evil,))
     session = Session("owner", in_cookie=True, song=named)
@@ -155,7 +155,7 @@ def test_the_name_of_a_file_is_text_whatever_it_holds(song):
     ("content", "match"),
     [(b"no audio at all, only words", "“notes.mp3” is not audio that can be decoded"), (b"", "“notes.mp3” is empty")],
 )
-def test_bad_files_are_told_by_their_own_name(tiny_model, tmp_path, folder, content, match):
+def test_bad_files_are_reported_by_their_own_name(tiny_model, tmp_path, folder, content, match):
     path = tmp_path / "hidden" / "upload.mp3"
     path.parent.mkdir()
     path.write_bytes(content)
@@ -226,7 +226,7 @@ def test_a_full_disk_is_the_servers_fault(tiny_model, make_song, tmp_path, folde
         run(tiny_model, path, folder)
 
 
-def test_limits_are_told_and_read(monkeypatch):
+def test_limits_are_stated_and_read(monkeypatch):
     assert "up to 10 minutes and 100 MB" in Limits().describe()
     monkeypatch.setenv("MAJL_MAX_MINUTES", "2.5")
     assert Limits.from_environment().max_minutes == 2.5

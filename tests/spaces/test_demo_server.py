@@ -107,7 +107,7 @@ def test_another_sessions_files_are_refused(server, connect, fetch, song):
     assert fetch(bert, f"gradio_api/heartbeat/{anna.session_hash}").status_code == 403
 
 
-def test_results_lie_outside_what_gradio_serves(server, connect, fetch, song):
+def test_results_are_outside_what_gradio_serves(server, connect, fetch, song):
     anna = connect()
     separate(anna, song[0])
     (result,) = [s.song for s in server.demo.sessions._sessions.values() if s.owner == anna.cookies[COOKIE]]

@@ -226,7 +226,7 @@ def test_stages_of_one_file(recipe):
     assert second.arguments["max_steps"] == second.arguments["save_steps"] * 2 == 40
     assert first.weighting.strategy == "confidence" and second.weighting.strategy == "dwhs"
     assert stages["pseudo_labels"].date == "2026-01-01" and stages["pseudo_labels"].splits == ("train",)
-    for name, message in ((None, "which one to run is not said; its"), ("stage_3", "there is no stage 'stage_3'; its")):
+    for name, message in ((None, "no stage is chosen; its"), ("stage_3", "there is no stage 'stage_3'; its")):
         with pytest.raises(ConfigError, match=f"{message} stages are stage_1, pseudo_labels, merged, stage_2"):
             load_stage(recipe, name)
 

@@ -13,9 +13,9 @@ from majl_hf.training.run import checkpoint_to_resume
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory, tiny_model_folder):
+def started(tmp_path_factory, tiny_model_folder):
     """The settings of a run of four steps, and the folder where its first two were trained."""
-    folder = tmp_path_factory.mktemp("begun")
+    folder = tmp_path_factory.mktemp("started")
     write_singers(folder / "mir1k", num_clips=3)
     values = run_values(tiny_model_folder, folder / "run", mir1k_of(folder / "mir1k", "train"), max_steps=4)
     values["arguments"] |= {"save_steps": 2, "logging_steps": 1}
@@ -48,23 +48,23 @@ def _changed(config, key: str, value) -> TrainingConfig:
         ("data.sources.0.split_value", "validation", "train -> validation"),
     ],
 )
-def test_a_setting_that_a_run_cannot_change_is_refused_by_name(begun, key, value, shown):
-    config, folder = begun
+def test_a_setting_that_a_run_cannot_change_is_refused_by_name(started, key, value, shown):
+    config, folder = started
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(ConfigError, match=f"begun with other settings: {key}: {shown}.*Restore.*--fresh"):
+    with pytest.raises(ConfigError, match=f"started with other settings: {key}: {shown}.*Restore.*--fresh"):
         train(_changed(config, key, value))
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
-def test_all_differences_are_named_at_once(begun):
-    config, _ = begun
+def test_all_differences_are_named_at_once(started):
+    config, _ = started
     with pytest.raises(ConfigError, match=r"learning_rate: 0\.001 -> 0\.1, arguments\.seed: 42 -> 7\. Restore"):
         checkpoint_to_resume(config.with_arguments(learning_rate=0.1, seed=7))
 
 
-def test_settings_that_a_run_can_change_are_applied_and_recorded(begun, tmp_path, caplog):
-    config, folder = begun[0], tmp_path / "moved"
-    shutil.copytree(begun[1], folder)
+def test_settings_that_a_run_can_change_are_applied_and_recorded(started, tmp_path, caplog):
+    config, folder = started[0], tmp_path / "moved"
+    shutil.copytree(started[1], folder)
     config = config.with_arguments(output_dir=str(folder))
     _, changes = checkpoint_to_resume(config.with_arguments(weight_decay=0.0))  # as it is by default
     assert described(changes).startswith("arguments.max_steps: 2 -> 4, arguments.output_dir: ")
@@ -92,8 +92,8 @@ def test_a_finished_run_is_known_by_the_settings_that_matter(tmp_path, tiny_mode
     assert not is_finished(_changed(config, "early_stopping_evaluations", 2))
 
 
-def test_scores_stay_comparable_where_the_best_checkpoint_is_kept(begun):
-    config, _ = begun
+def test_scores_stay_comparable_where_the_best_checkpoint_is_kept(started):
+    config, _ = started
     other = _changed(config, "validation.max_clip_s", 1.0)
     assert set(checkpoint_to_resume(other)[1]) >= {"validation.max_clip_s"}
     with pytest.raises(ConfigError, match=r"validation\.max_clip_s: 60\.0 -> 1\.0"):
@@ -101,8 +101,8 @@ def test_scores_stay_comparable_where_the_best_checkpoint_is_kept(begun):
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"settings": {"model": 1}, "changes": []}'])
-def test_a_record_that_cannot_be_read(begun, text, tmp_path):
-    config, folder = begun
+def test_a_record_that_cannot_be_read(started, text, tmp_path):
+    config, folder = started
     path = folder / "settings.json"
     kept = path.read_text()
     try:

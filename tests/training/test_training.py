@@ -124,7 +124,7 @@ def test_the_average_is_judged_and_kept(config_file, tmp_path):
     assert torch.equal(kept[name], trainer.average.module.state_dict()[name])
 
 
-def test_a_run_ends_when_nothing_gets_better(config_file, tmp_path):
+def test_a_run_ends_when_nothing_improves(config_file, tmp_path):
     steps = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 8, "load_best_model_at_end": True}
     config = configured(config_file, tmp_path, **steps)
     rates = {"separator": 1e-12, "pitch_estimator": 1e-12}
@@ -134,7 +134,7 @@ def test_a_run_ends_when_nothing_gets_better(config_file, tmp_path):
     assert trainer.state.best_model_checkpoint.endswith("checkpoint-1")
 
 
-def test_a_score_of_ones_own(config_file, tmp_path):
+def test_a_custom_score(config_file, tmp_path):
     config = configured(config_file, tmp_path)
     own = {"mir1k_sdr_db": 2.0, "mir1k_rpa": 5.0}
     validation = config.validation.model_copy(update={"score": own})
@@ -224,7 +224,7 @@ def test_mistakes_in_the_file_are_named(config_file, tmp_path, change, message):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_configurations_that_come_along_are_valid(path, monkeypatch, tmp_path):
+def test_shipped_configurations_are_valid(path, monkeypatch, tmp_path):
     """Without the corpora: every section is read, and the arguments fit each other."""
     for name in ("MAJL_DATA", "MAJL_MUSIC"):
         monkeypatch.setenv(name, str(tmp_path))
@@ -294,7 +294,7 @@ def test_the_script_trains_and_the_result_loads(config_file, tmp_path, load_scri
 
 
 def test_items_are_read_in_order(config_file, tmp_path):
-    """So that a resumed run goes on with the items that come next."""
+    """So that a resumed run continues with the next items."""
     trainer = make_trainer(configured(config_file, tmp_path))
     assert isinstance(trainer, DwhsTrainer)
     batches = [batch["ids"] for batch in trainer.get_train_dataloader()]
@@ -324,7 +324,7 @@ def test_a_refiner_is_added_to_a_trained_model(tmp_path, config_file):
             assert torch.equal(weight, model.state_dict()[name])
     assert trained.refiner.head.weight.any()
 
-    values["model"] = trainer.args.output_dir  # and from there it goes on
+    values["model"] = trainer.args.output_dir  # and training continues from there
     values["model_config_overrides"] = {"refiner_config": {"num_bins": 64}}
     path.write_text(yaml.safe_dump(values))
     again = make_trainer(load_stage(path)).model

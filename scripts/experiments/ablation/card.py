@@ -14,19 +14,19 @@ _UNITS = {"sdr_db": ("SDR, dB", 1.0), "rpa": ("RPA, %", 100.0), "oa": ("OA, %", 
 _POINTS = {"sdr_db": "dB", "rpa": "points", "oa": "points"}
 _HEAD = """# Ablations of MAJL
 
-Made by `scripts/experiments/ablate.py` from the files `results/ablation_*.json` beside it, which also hold the scores
-of every clip and seed; `scripts/experiments/ablate.py CONFIG --report-only` writes it again. Each section is one
-starting point: all its rows have the same optimiser steps, items and seeds, start from the same weights and are scored
-on the same whole clips. Rows of several stages split the steps among them; a row of 0 steps is the start as it is.
-Pseudo labels cost time beside the steps, which is stated.
+Made by `scripts/experiments/ablate.py` from the files `results/ablation_*.json` beside it, which also contain the
+scores of every clip and seed; `scripts/experiments/ablate.py CONFIG --report-only` writes it again. Each section has
+one starting point: all its variants have the same optimiser steps, items and seeds, start from the same weights and are
+scored on the same whole clips. Variants with several stages divide the steps among them; a variant with 0 steps is the
+starting point itself. Pseudo labels cost additional time, which is stated.
 
 SDR is that of the vocals over the whole clip, RPA and OA are `mir_eval`'s. The decoder and its voicing threshold are
-the same for all rows and calibrated for none.
+the same for all variants and calibrated for none.
 """
 
 
 def read_all(folder: Path) -> list[dict]:
-    """The content of all results files of a folder, in a fixed order.
+    """The content of all results files of a folder, in fixed order.
 
     Raises:
         MajlError: there are none, or one cannot be read.
@@ -59,7 +59,7 @@ def section(results: Mapping) -> str:
     lines += [*_facts(results), ""]
     for split, content in reversed(results["splits"].items()):
         lines += [f"### {split.capitalize()}", "", *_split(results, content), ""]
-    lines += ["### What each row spent", "", *_costs(results)]
+    lines += ["### Cost of each variant", "", *_costs(results)]
     return "\n".join(lines) + "\n"
 
 
@@ -95,7 +95,7 @@ def _split(results: Mapping, content: Mapping) -> list[str]:
         f"{content['minutes']:.1f} min.",
         "",
         *table(
-            ["row", "seeds:", *(f"{name}:" for name, _ in _UNITS.values())],
+            ["variant", "seeds:", *(f"{name}:" for name, _ in _UNITS.values())],
             [[titles[cell], len(f["seeds"]), *_figures(f["metrics"], ".2f")] for cell, f in cells.items()],
         ),
     ]
@@ -103,7 +103,7 @@ def _split(results: Mapping, content: Mapping) -> list[str]:
         rows = [(titles[cell], f["differences"].get(reference)) for cell, f in cells.items()]
         if rows := [[title, *_figures(difference, "+.2f")] for title, difference in rows if difference]:
             lines += ["", f"Differences to {titles[reference]}, paired over seeds and clips:", ""]
-            lines += table(["row", "SDR, dB:", "RPA, points:", "OA, points:"], rows)
+            lines += table(["variant", "SDR, dB:", "RPA, points:", "OA, points:"], rows)
     if content["verdict"] is not None:
         lines += ["", _verdict(content["verdict"], titles[results["main"]], titles[first])]
     return lines
@@ -124,7 +124,7 @@ def _verdict(verdict: Mapping, main: str, reference: str) -> str:
         scale, unit, name = _UNITS[metric][1], _POINTS[metric], _UNITS[metric][0].partition(",")[0]
         sure = ", also at the interval's lower end" if facts["is_sure"] else ""
         words.append(
-            f"{name} {scale * facts['difference']:+.2f} {unit} where {scale * facts['margin']:+.2f} are asked for "
+            f"{name} {scale * facts['difference']:+.2f} {unit} where {scale * facts['margin']:+.2f} are required "
             f"({'met' if facts['met'] else 'not met'}{sure})"
         )
     seeds = f"{len(verdict['seeds'])} {'seed' if len(verdict['seeds']) == 1 else 'seeds'}"
@@ -139,7 +139,7 @@ def _costs(results: Mapping) -> list[str]:
         minutes = ["" if facts[name] is None else f"{facts[name] / 60:.1f}" for name in ("training_s", "labelling_s")]
         revisions = [f"`{name[:8]}{'-dirty' * name.endswith('-dirty')}`" for name in facts["revisions"]]
         rows.append([facts["title"], steps, facts["items"], *minutes, ", ".join(revisions)])
-    columns = ["row", "steps:", "items:", "training, min:", "pseudo labels, min:", "code"]
+    columns = ["variant", "steps:", "items:", "training, min:", "pseudo labels, min:", "code"]
     return [
         *table(columns, rows),
         "",

@@ -47,7 +47,7 @@ class SoundFileDecoder:
     short, FFmpeg decodes the rest.
 
     Raises:
-        soundfile.LibsndfileError, ValueError: not a format that libsndfile reads, or that it reads well.
+        soundfile.LibsndfileError, ValueError: not a format that libsndfile reads, or not one that it reads reliably.
         AudioError: no samples.
     """
 
@@ -145,7 +145,7 @@ class SoundFileDecoder:
 class AvDecoder:
     """An audio stream of mp3, ogg, opus, m4a, mp4 and everything else that FFmpeg (inside PyAV) reads.
 
-    Samples lie where their time stamps say, counted from the start of the file, which is that of its earliest audio or
+    Samples are placed at their time stamps, counted from the start of the file, which is that of its earliest audio or
     video stream: gaps become silence, and so do damaged packets. The first frame is decoded on opening: for some AAC
     files only it has the true sampling rate, and a file without a single good frame is not audio.
 
@@ -199,7 +199,7 @@ class AvDecoder:
             if max(decoded_s, self._others_end_s - self._start_s) < self.duration_s - slack_s:
                 self.warnings.append(_cut_short(decoded_s, self.duration_s))
         if self.container == "ogg" and _lacks_the_last_page(self._source.file):
-            self.warnings.append(f"ends after {decoded_s:.1f} s without the mark of an end: it may be cut short")
+            self.warnings.append(f"ends after {decoded_s:.1f} s without an end marker: it may be cut short")
 
     def close(self) -> None:
         self._container.close()
@@ -227,7 +227,7 @@ class AvDecoder:
         return start_s - self._start_s + length_s
 
     def _decode(self) -> Iterator[Frame]:
-        """All frames. Damaged packets are counted, and become silence where no clock will show their length."""
+        """All frames. Damaged packets are counted; without time stamps they become silence of their length."""
         has_clock, missing_s = self.container in _WITH_A_CLOCK, 0.0
         packets = self._container.demux([self._stream, *self._others])
         while True:

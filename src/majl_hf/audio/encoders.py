@@ -32,7 +32,7 @@ class Encoding:
         sample_format: What FFmpeg's encoder takes, as FFmpeg names it.
         bits: Of an integer sample; None for float samples and lossy codecs.
         sampling_rates: Hz, ascending; empty if the container stores any rate.
-        bit_rates: Least and most kbit/s that may be asked for, of a lossy codec.
+        bit_rates: Lowest and highest kbit/s of a lossy codec.
         bit_rate: Default for stereo in kbit/s; half of it for mono.
         max_bit_rate: From sampling rate and number of channels to the most kbit/s that the codec allows there.
         options: Of FFmpeg's container; "{rate}" stands for the sampling rate.
@@ -123,7 +123,7 @@ def check_encoding(name: str, bit_rate: int | None = None) -> None:
 
 
 class SoundFileEncoder:
-    """wav through libsndfile, as RF64 if asked.
+    """wav through libsndfile, as RF64 on request.
 
     Raises:
         soundfile.LibsndfileError, ValueError, TypeError: what the format cannot store.
@@ -212,7 +212,7 @@ def _picture_block(content: bytes, picture) -> bytes:
     """A picture as flac stores it, and ogg within a tag."""
     stream = picture.streams.video[0]
     media_type = b"image/png" if stream.codec_context.name == "png" else b"image/jpeg"
-    numbers = (stream.width, stream.height, 24, 0, len(content))  # 24 bits a pixel, no palette
+    numbers = (stream.width, stream.height, 24, 0, len(content))  # 24 bits per pixel, no palette
     return b"".join(
         (
             struct.pack(">II", _FRONT_COVER, len(media_type)),

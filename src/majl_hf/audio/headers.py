@@ -2,7 +2,7 @@
 
 The length is written into the header when a file is finished. A recorder that crashed leaves 0 there, a program that
 writes into a pipe the largest number, one that writes more than 4 GiB the remainder, and half a download has a header
-that states too much. libsndfile believes most of this, so it is given such a file behind a header that is true.
+that states too much. libsndfile believes most of this, so it is given such a file behind a corrected header.
 """
 
 import string
@@ -24,12 +24,12 @@ _SHORTEST_REST = 4096
 
 @dataclass(frozen=True)
 class Header:
-    """What is stated and what is there.
+    """The stated and the available length.
 
     Args:
         stated: Bytes of samples by the header; None if it states no length.
         available: Bytes of samples that the file contains.
-        true_file: The samples behind a header that is true; None if the file's own header is.
+        true_file: The samples behind a correct header; None if the file's own header is correct.
     """
 
     stated: int | None

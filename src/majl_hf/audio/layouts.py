@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import AudioError
 
-# The layout of so many channels where a file names none, in the order of flac and wav.
+# The layout of each number of channels if a file names none, in the order of flac and wav.
 USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _MINUS_3_DB = 0.5**0.5
 _SHARES = {  # of each channel in left and right
@@ -32,10 +32,10 @@ class Mixdown:
 
     Args:
         num_channels: Of the signal.
-        channels: Their names, as of `channels_of`; if there are none, the usual layout of so many channels is assumed.
+        channels: Their names, as of `channels_of`; if there are none, the usual layout for this number is assumed.
 
     Attributes:
-        note (str): What is mixed, for people.
+        note (str): What is mixed, in words.
 
     Raises:
         AudioError: There is no standard mix of these channels.

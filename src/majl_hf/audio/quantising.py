@@ -10,8 +10,8 @@ class Quantiser:
     other rounded stem, the two still add up to the rounded mixture, bit for bit, after being written and read.
 
     16 bits are dithered: triangular noise of up to one step, from a seeded generator and independent of the block
-    sizes, makes the rounding error independent of the signal. Samples that lie on a step, those of a 16-bit recording
-    and digital silence, stay as they are.
+    sizes, makes the rounding error independent of the signal. Samples that are already on a step, those of a 16-bit
+    recording and digital silence, are unchanged.
 
     Args:
         bits: 16 or 24.

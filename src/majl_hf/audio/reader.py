@@ -25,7 +25,7 @@ COMMON_FORMATS = "wav, flac, mp3, ogg, opus, m4a, mp4 and many others"
 class AudioReader:
     """An audio file, decoded block by block.
 
-    Sample n lies n / sampling_rate seconds after the start of the file, also behind a gap between time stamps and in a
+    Sample n is at n / sampling_rate seconds after the start of the file, also behind a gap between time stamps and in a
     video whose sound starts late; the time between is silence.
 
     Args:

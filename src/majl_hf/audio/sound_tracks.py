@@ -10,7 +10,7 @@ from ..errors import AudioError
 def choose_track(
     tracks: Sequence[av.AudioStream], wanted: int | str | None, name: str
 ) -> tuple[av.AudioStream, list[str]]:
-    """The wanted one of a file's audio streams.
+    """Choose one of a file's audio streams.
 
     Args:
         wanted: Its number, from 0, or its language as the file names it ("ger"), of which the first is taken. None: the
@@ -18,7 +18,7 @@ def choose_track(
         name: Of the file, for messages.
 
     Returns:
-        The track, and a note that names the others if there are any and none was asked for.
+        The track, and a note that names the others if there are any and none was requested.
 
     Raises:
         AudioError: there is no such track; the message lists those that there are.

@@ -90,17 +90,17 @@ def num_bytes(file: BinaryIO) -> int:
 
 
 def local_path(text: str) -> str:
-    """A path as it is, or the path of a `file:` address.
+    """A path as it is, or the path of a `file:` URL.
 
     Raises:
-        AudioError: another address, or a file of another computer.
+        AudioError: another URL, or a file of another computer.
     """
     match = _ADDRESS.match(text)
     if match is None or os.path.lexists(text):
         return text
     if match[1] is None:
         raise AudioError(
-            f"{text} is an address; files are needed. Download it first, for example with yt-dlp, and give the file."
+            f"{text} is a URL; files are needed. Download it first, for example with yt-dlp, and pass the file."
         )
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
@@ -132,9 +132,9 @@ def _open_path(path: str | bytes) -> Source:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise AudioError(f"{name} is a folder; an audio file is needed. Give the files in it.")
+            raise AudioError(f"{name} is a folder; an audio file is needed. Pass the files in it.")
         if not stat.S_ISREG(mode):  # decoders have to seek, and opening a pipe could block forever
-            raise AudioError(f"{name} is not a regular file; save the audio to a file first and give that.")
+            raise AudioError(f"{name} is not a regular file; save the audio to a file first and pass that.")
         file = open(path, "rb")  # noqa: SIM115 (closed with the source)
     except AudioError:
         raise

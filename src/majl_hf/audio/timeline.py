@@ -2,7 +2,7 @@
 
 A container gives every frame a time stamp. Between two frames there is a gap where an encoder sent nothing because it
 was quiet (Opus DTX), where packets were lost, or where an edit list says so; there is an overlap where packets were
-sent twice. Laid out, sample n lies n / sampling_rate seconds after the file's start, whatever was missing before it.
+sent twice. Laid out, sample n is at n / sampling_rate seconds after the file's start, whatever was missing before it.
 """
 
 from collections import deque
@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 
 @dataclass
 class _Places:
-    """How many places of the file were changed, by how many samples together, and the first of them."""
+    """How many places of the file were changed, by how many samples in total, and the first of them."""
 
     count: int = 0
     length: int = 0
@@ -142,7 +142,7 @@ class Timeline:
     def _differences(self, frame: Frame, frames: Iterator[Frame]) -> tuple[list[int], int]:
         """By how many samples this frame and those of the next second are late (above 0) or early.
 
-        The second value is the length of what lies between the starts of the first and of the last one. Empty if they
+        The second value is the distance between the starts of the first and of the last one. Empty if they
         are not all late or all early; reads ahead only until this is known.
         """
         differences, span = [frame.start - self._origin - self.num_samples], 0

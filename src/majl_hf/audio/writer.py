@@ -33,7 +33,7 @@ class AudioWriter(AtomicWriter):
         tags: Title, artist and so on, and a cover, which wav cannot store.
 
     Attributes:
-        notes (list of str): What is stored differently than asked: another sampling rate, a lower bit rate.
+        notes (list of str): What is stored differently than requested: another sampling rate, a lower bit rate.
 
     Raises:
         AudioError: unknown encoding, rate or channels that the format cannot store, a target that exists or cannot be

@@ -26,9 +26,9 @@ VoicingPolicy = StrEnum("VoicingPolicy", ("threshold", "hysteresis", "always"))
 Inputs = Annotated[
     list[str], typer.Argument(help="Files, folders or globs; - is stdin.", metavar="INPUT", show_default=False)
 ]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders to their leaves.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also search subfolders.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; auto uses a GPU if there is one.")]
 Policy = Annotated[
     VoicingPolicy | None,
     typer.Option("--voicing-policy", help="How voicing becomes a decision.", show_default="the model's"),
@@ -52,7 +52,7 @@ class ProcessingOptions:
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the results; made if missing. - writes one result to stdout.",
+            help="Folder for the results; created if missing. - writes one result to stdout.",
             metavar="DIR",
             file_okay=False,
         ),
@@ -60,7 +60,7 @@ class ProcessingOptions:
     recursive: Recursive = False
     overwrite: Overwrite = False
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON on stdout: one object a file (a line each), and a summary.")
+        bool, typer.Option("--json", help="JSON on stdout: one object per file and line, and a summary.")
     ] = False
     model: Annotated[
         str,
@@ -149,7 +149,7 @@ def processing_command(verb: Callable) -> Callable:
 
 
 def shown(path) -> str:
-    """A path for people: bytes that are no text are replaced."""
+    """A printable path: bytes that are not text are replaced."""
     return os.fsencode(path).decode("utf-8", errors="replace")
 
 
@@ -167,5 +167,5 @@ def extra(name: str, doing: str) -> Iterator[None]:
 
 
 def print_json(value) -> None:
-    """One JSON value on stdout, a line in ASCII, so that names that are no valid text survive."""
+    """One JSON value on stdout, a line in ASCII, so that names that are not valid text survive."""
     print(json.dumps(value), flush=True)

@@ -33,7 +33,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Found:
-    """What the inputs of a command lead to.
+    """What the inputs of a command resolve to.
 
     Args:
         files: Pairs of a file and its folder relative to the folder that was given (`.` for files), each file once.
@@ -51,7 +51,7 @@ def find_inputs(inputs: Sequence[str], recursive: bool = False, skip_own_outputs
 
     Args:
         inputs: As given. A name that exists is taken as it is, whatever its characters; otherwise it is a glob.
-        recursive: Whether folders are searched to their leaves.
+        recursive: Whether subfolders are searched as well.
         skip_own_outputs: Leave out files in folders that this command has written.
     """
     files: dict[str, tuple[Path, Path]] = {}
@@ -106,15 +106,15 @@ def plan_jobs(
 
 
 def check_output_dir(path: Path) -> None:
-    """Make the folder for the results, or fail before anything is computed."""
+    """Create the folder for the results, or fail before anything is computed."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MajlError(
-            f"The output folder {path} cannot be made: {error.strerror}; choose another --output."
+            f"The output folder {path} cannot be created: {error.strerror}; choose another --output."
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise MajlError(f"The output folder {path} may not be written; choose another --output.")
+        raise MajlError(f"The output folder {path} is not writable; choose another --output.")
 
 
 def _reason_against(output: Path, sources: set, claimed: dict[str, Path], overwrite: bool) -> str | None:
@@ -131,7 +131,7 @@ def _reason_against(output: Path, sources: set, claimed: dict[str, Path], overwr
 
 
 def _reason_against_name(output: Path, output_dir: Path) -> str | None:
-    """Why the file system does not take the name of a result; its folder need not exist."""
+    """Why the file system does not accept the name of a result; its folder need not exist."""
     for path in (output_dir / output.name, output):
         try:
             path.lstat()
@@ -148,7 +148,7 @@ def _reason_against_name(output: Path, output_dir: Path) -> str | None:
 
 
 def _reason_for_none(text: str) -> str:
-    """Why an input that is no file leads to none."""
+    """Why an input that is not a file yields none."""
     if not glob.has_magic(text):
         return "does not exist; check the path"
     if glob.glob(text, recursive=True, include_hidden=True):

@@ -1,4 +1,4 @@
-"""What a command says: results and JSON on stdout; progress, warnings and failures on stderr."""
+"""What a command reports: results and JSON on stdout; progress, warnings and failures on stderr."""
 
 import sys
 import time
@@ -27,9 +27,9 @@ class Outcomes:
 
     Args:
         verb: For the summary.
-        as_json: One JSON object a file and one for the summary on stdout, and nothing else there.
+        as_json: One JSON object per file and one for the summary on stdout, and nothing else there.
         keep_stdout_clear: Print results on stderr too.
-        names: What temporary files are called, by their paths.
+        names: Names to print for temporary files, by their paths.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Outcomes:
         self._progress.start()
 
     def advance(self, seconds: float) -> None:
-        """That much more audio is done."""
+        """Report this much more audio as done."""
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0], seconds)
 
@@ -110,7 +110,7 @@ class Outcomes:
         for source, reason in self.failures:
             self.note(shown(f"failed: {source}: {reason.removeprefix(f'{source} ')}"))
         if stopped:
-            self.note("stopped: the file that was being worked on has left nothing behind")
+            self.note("stopped: nothing was kept of the unfinished file")
         if self.as_json:
             print_json(
                 {

@@ -37,7 +37,7 @@ def piped(options: ProcessingOptions, endings: Mapping[str, str]) -> Iterator[Pi
     """Read stdin to its end into a temporary file, if `-` is an input; all temporary files are removed at the end.
 
     Raises:
-        MajlError: stdin or stdout cannot serve, or not exactly one result is wanted on stdout.
+        MajlError: stdin or stdout cannot be used, or not exactly one result is wanted on stdout.
     """
     to_stdout = str(options.output_dir) == PIPE
     if not to_stdout and PIPE not in options.inputs:
@@ -58,7 +58,7 @@ def piped(options: ProcessingOptions, endings: Mapping[str, str]) -> Iterator[Pi
 
 
 def copy_to_stdout(path: Path, signals: StopSignals) -> None:
-    """Copy a file to stdout, with a look at the signals between two blocks.
+    """Copy a file to stdout, checking for signals between two blocks.
 
     Raises:
         MajlError: the reader of stdout has stopped reading.

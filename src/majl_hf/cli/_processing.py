@@ -133,7 +133,7 @@ def _process_file(
 
 
 def _watched(blocks: Iterator[np.ndarray], signals: StopSignals) -> Iterator[np.ndarray]:
-    """The blocks, with a look at the signals before each."""
+    """The blocks, checking for signals before each."""
     for block in blocks:
         signals.check()
         yield block

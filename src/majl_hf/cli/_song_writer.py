@@ -24,10 +24,10 @@ class AudioFormat:
 
 
 class SongWriter:
-    """The files of one song, which appear together or not at all.
+    """The files of one song; either all of them appear or none.
 
     Integer encodings round. So that the written stems still add up to the rounded mixture, exactly and not to within a
-    step, the vocals are rounded here and the accompaniment is what they leave of the rounded mixture.
+    step, the vocals are rounded here and the accompaniment is the rounded mixture minus these.
 
     Args:
         job: The song, whose tags the stems get, and where the results go.
@@ -35,7 +35,7 @@ class SongWriter:
         overwrite, unvoiced_as_zero: As of the writers.
 
     Attributes:
-        warnings (list of str): What is not stored as it is; complete after `commit`.
+        warnings (list of str): What is stored differently; complete after `commit`.
     """
 
     def __init__(

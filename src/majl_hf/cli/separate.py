@@ -38,7 +38,7 @@ def run(
             show_default="256, 256 or 160; half of it for mono",
         ),
     ] = None,
-    stem: Annotated[Stem | None, typer.Option("--stem", help="Write this stem alone; needed with -o -.")] = None,
+    stem: Annotated[Stem | None, typer.Option("--stem", help="Write only this stem; needed with -o -.")] = None,
     vocals: Annotated[bool, typer.Option("--vocals/--no-vocals", help="Write NAME.vocals.wav.")] = True,
     accompaniment: Annotated[
         bool, typer.Option("--accompaniment/--no-accompaniment", help="Write NAME.accompaniment.wav.")
@@ -54,8 +54,8 @@ def run(
 
     Reads wav, flac, mp3, ogg, opus, m4a, the audio of mp4 and more.
 
-    Results of folders keep their subfolders. The files of a song appear
-    together or not at all.
+    Results of folders keep their subfolders. Of the files of a song,
+    either all appear or none.
     """
     wanted = {"vocals": vocals, "accompaniment": accompaniment, "f0": f0}
     if stem is not None:

@@ -18,7 +18,7 @@ NAME = "train"
 
 File = Annotated[Path, typer.Argument(help="YAML file of a run or of its stages.", metavar="FILE")]
 Stage = Annotated[str | None, typer.Option("--stage", help="Run this stage alone, in this process.", metavar="NAME")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what was trained and start anew.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what was trained and start over.")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", min=1, help="Instead of the file's number of steps.")]
 
 
@@ -37,14 +37,14 @@ def run(
     Each runs in a process of its own; on several GPUs, or where `accelerate config` was run, in those that
     `accelerate launch` starts.
 
-    A stage that was run to its end with the same settings is passed over, one that was stopped resumes from its last
-    checkpoint. What was made from a stage that changes is made again.
+    A finished stage whose settings are unchanged is skipped, one that was stopped resumes from its last checkpoint.
+    Everything made from a stage that has changed is made again.
 
-    A stage resumes with other settings of logging, saving, evaluation, workers and threads, and with more steps; other
-    changed settings are refused and named.
+    A stage can resume with other settings of logging, saving, evaluation, workers and threads, and with more steps;
+    other changes are refused and named.
 
-    --launch "--multi_gpu --num_processes 4" trains on four GPUs. On several machines, which need one file system, give
-    each the command of each stage: accelerate launch ARGUMENTS -m majl_hf.cli train FILE --stage NAME
+    --launch "--multi_gpu --num_processes 4" trains on four GPUs. On several machines, which need a shared file system,
+    run the command of each stage on each: accelerate launch ARGUMENTS -m majl_hf.cli train FILE --stage NAME
     """
     is_launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "RANK" in os.environ
     if is_launched or (stage is not None and launch is None):
@@ -116,7 +116,7 @@ def _run_all(file: Path, stages: dict, fresh: bool, max_steps: int | None, launc
             advice = "run the same command again to resume"
             typer.echo(f"error: stage {name} ended with exit code {code}; {advice}", err=True)
             return code
-        if is_label and _plan(stage) != before:  # they find out themselves what has changed
+        if is_label and _plan(stage) != before:  # they detect changes themselves
             discard(later)
     return 0
 

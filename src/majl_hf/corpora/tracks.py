@@ -93,7 +93,7 @@ class AudioPart(Part):
         """Read the header of `path`.
 
         Raises:
-            CorpusError: not readable as audio, empty, or without the asked channel.
+            CorpusError: not readable as audio, empty, or without the requested channel.
         """
         try:
             info = soundfile.info(str(path))
@@ -298,7 +298,7 @@ class Track:
 
     @property
     def recipe(self) -> str:
-        """What training makes of it; see `mixing.items`."""
+        """How training uses it; see `mixing.items`."""
         return self.label_kind
 
     @property

@@ -20,7 +20,7 @@ Traps
 
 Licence
     That of the songs, from `#LICENSE` or the first Creative Commons URL in `license.txt` beside the song, where the
-    licence of the music comes before those of pictures and text.
+    licence of the music takes precedence over those of pictures and text.
 """
 
 from __future__ import annotations

@@ -46,13 +46,13 @@ class MajlConfig(PreTrainedConfig):
 
     Args:
         separator_config (`SpleeterConfig`, `str`, `dict`, *optional*): Config of the separator, of any registered type
-            that keeps the separator contract; or the name of a preset, say `"resunet-small"`.
+            that keeps the separator contract; or the name of a preset, such as `"resunet-small"`.
         pitch_estimator_config (`FcpeConfig`, `str`, `dict`, *optional*): Config of the pitch estimator, likewise.
         refiner_config (`RefinerConfig`, `dict`, *optional*): Config of a refiner, which corrects the separator's vocals
             by the pitch found in them, see `refiner_majl.py`; its rate is the separator's. `None` for no refiner.
         window_s (`float`): Seconds of audio that one window contributes to the output.
         margin_s (`float`): Seconds computed and discarded at each side of a window, at least; more where a part's
-            declared context asks for it.
+            declared context requires it.
         pitch_decoder (`str`): `"viterbi"` or `"local_mean"`, see `decoding_majl.py`.
         viterbi_step_cost (`float`): Viterbi's cost of a step of one semitone from frame to frame, in nats.
         viterbi_jump_cost (`float`): Viterbi's cost of a jump of any size, in nats.
@@ -67,7 +67,7 @@ class MajlConfig(PreTrainedConfig):
             plain joint training, 0 trains the parts side by side.
         separator_gradient_rule (`str`): How the two losses' gradients meet there. `"sum"` adds them. `"norm"` first
             gives the pitch loss's the norm of the separation loss's, so that the factor is a share whatever the losses'
-            sizes. `"project"` takes from each what points against the other (PCGrad: Yu et al., NeurIPS 2020), here at
+            sizes. `"project"` removes from each what opposes the other (PCGrad: Yu et al., NeurIPS 2020), here at
             the estimated vocals instead of at the shared parameters, which costs nothing (as Sener and Koltun do for
             MGDA, NeurIPS 2018).
     """
@@ -122,7 +122,7 @@ class MajlConfig(PreTrainedConfig):
             value = RefinerConfig(**{"sampling_rate": rate, **value, "model_type": RefinerConfig.model_type})
         if value.sampling_rate != rate:
             raise ValueError(
-                f"The refiner works at {value.sampling_rate} Hz and the separator at {rate} Hz; they share one rate."
+                f"The refiner works at {value.sampling_rate} Hz and the separator at {rate} Hz; they need one rate."
             )
         return value
 

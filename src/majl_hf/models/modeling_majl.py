@@ -58,7 +58,7 @@ def nearest_pitch_frames(config: MajlConfig, num_samples: int, offset: int = 0) 
 
 class _TwoTasks(torch.autograd.Function):
     """The estimated vocals twice, for the separation loss and for the pitch estimator; where the two gradients meet
-    again on their way into the separator, a rule makes one of them. See `MajlConfig.separator_gradient_rule`."""
+    again on their way into the separator, a rule combines them. See `MajlConfig.separator_gradient_rule`."""
 
     @staticmethod
     def forward(ctx, vocals, rule, scale):
@@ -121,7 +121,7 @@ class MajlModel(PreTrainedModel):
         pitch_estimator: PreTrainedModel | None = None,
         **config_arguments,
     ):
-        """Join a trained separator and a trained pitch estimator; the parts are used as they are, not copied.
+        """Join a trained separator and a trained pitch estimator; the parts are used directly, not copied.
 
         A model of one part only is for `separate_stream`, with `read_pitch=False` or `separate=False`.
 
@@ -166,7 +166,7 @@ class MajlModel(PreTrainedModel):
         return run_part(self.refiner, mixture, vocals, *pitch)
 
     def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
-        """Logits of a training batch. Items without a pitch label teach nothing there: the pitch estimator, which is
+        """Logits of a training batch. Items without a pitch label have no part in it: the pitch estimator, which is
         half of the work, leaves them out and their logits are zero; for a refiner they are read, without gradients."""
         if pitch_weight is None:
             return self.estimate_pitch(vocals)
@@ -234,9 +234,9 @@ class MajlModel(PreTrainedModel):
             mixture (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`):
                 Waveform at `config.sampling_rate`, full scale at 1; half precision is used as float32.
             vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`, *optional*):
-                Reference vocals; asks for the separation loss.
+                Reference vocals, for the separation loss.
             f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
-                Reference f0 in Hz, 0 where unvoiced; asks for the pitch loss.
+                Reference f0 in Hz, 0 where unvoiced, for the pitch loss.
             vocals_weight (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_frames)`, *optional*):
                 Weight of each item's reference vocals, or of each pitch frame's; 1 where not given.
             pitch_weight (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):

@@ -53,7 +53,7 @@ class MajlPipeline(Pipeline):
         # Songs differ in length, so the batch is made of the windows of one song and not of songs.
         kwargs["windows_per_batch"] = batch_size or self._batch_size or 1
         if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes | bytearray | memoryview):
-            inputs = list(inputs)  # a column of `datasets` is a sequence, too
+            inputs = list(inputs)  # a column of `datasets` is also a sequence
             if not inputs:
                 return []
         return super().__call__(inputs, batch_size=1, num_workers=0, **kwargs)
@@ -108,7 +108,7 @@ class MajlPipeline(Pipeline):
 
 
 def as_file_or_array(inputs):
-    """What `datasets` returns for an audio column as an audio file or as a dict of array and rate; others as they are.
+    """What `datasets` returns for an audio column as an audio file or as a dict of array and rate; others unchanged.
 
     Raises:
         ValueError: samples without a sampling rate.

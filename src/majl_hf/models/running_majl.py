@@ -14,7 +14,7 @@ _threaded_process: int | None = None  # the first with a model and threads, of t
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Context in which a model and all its modules are in evaluation mode; afterwards each has its own mode again."""
+    """Context in which a model and all its modules are in evaluation mode; afterwards each is in its former mode."""
     in_training = [module for module in model.modules() if module.training]
     for module in in_training:
         module.training = False
@@ -28,8 +28,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def run_part(part: nn.Module, *inputs: torch.Tensor):
     """The output of a part in the precision of its first input, at least float32, whatever type its weights have.
 
-    Weights of another type are converted for this call: waveforms and spectra need the precision, and STFTs of half
-    precision do not exist everywhere.
+    Weights of another type are converted for this call: waveforms and spectra need the precision, and half-precision
+    STFTs do not exist everywhere.
     """
     dtype = at_least_float32(inputs[0]).dtype
     stored = itertools.chain(part.named_parameters(), part.named_buffers())
@@ -39,7 +39,7 @@ def run_part(part: nn.Module, *inputs: torch.Tensor):
 
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of half precision as float32, others as they are."""
+    """A tensor of half precision as float32, others unchanged."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 

@@ -22,7 +22,7 @@ def float_samples(audio) -> np.ndarray:
     try:
         array = np.asarray(audio)
     except ValueError as error:
-        raise ValueError(f"Samples that are no array were given ({error}); channels need equal lengths.") from error
+        raise ValueError(f"Samples that form no array were given ({error}); channels need equal lengths.") from error
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)
     if array.dtype.kind not in "iu" or array.dtype.itemsize > 4:
@@ -39,7 +39,7 @@ def check_sampling_rate(sampling_rate) -> int:
     """The rate as an int, from a number or its text.
 
     Raises:
-        ValueError: it is no whole number of Hz, or not a plausible one.
+        ValueError: it is not a whole number of Hz, or not a plausible one.
     """
     try:
         rate = float(sampling_rate)

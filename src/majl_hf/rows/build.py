@@ -51,7 +51,7 @@ def assign_splits(
     also match one of the ids `unreadable`, of recordings that have no track.
 
     Raises:
-        CorpusError: an unknown split, a glob that matches nothing, a track that two splits ask for.
+        CorpusError: an unknown split, a glob that matches nothing, a track that two splits claim.
     """
     tracks = list(tracks)
     if not splits:
@@ -63,10 +63,10 @@ def assign_splits(
         for pattern in globs:
             matched = [track for track in tracks if _matches(track, pattern)]
             if not matched and not any(fnmatch(id.partition("/")[2], pattern) for id in unreadable):
-                raise CorpusError(f"The split {split!r} asks for {pattern!r}, which is no song, singer or name here.")
+                raise CorpusError(f"The split {split!r} names {pattern!r}, which is no song, singer or name here.")
             for track in matched:
                 if assigned.setdefault(track.id, split) != split:
-                    raise CorpusError(f"{track.id} is asked for by the splits {assigned[track.id]!r} and {split!r}.")
+                    raise CorpusError(f"{track.id} is claimed by the splits {assigned[track.id]!r} and {split!r}.")
     return [dataclasses.replace(track, split=assigned.get(track.id, "train")) for track in tracks]
 
 
@@ -136,10 +136,10 @@ def build_corpus(
 
     Args:
         tracks: of one or more corpora; their `split` decides where they go, "train" where it is empty.
-        shard_minutes: of audio, about, a shard.
+        shard_minutes: minutes of audio per shard, approximately.
         skip_bad: leave out recordings that cannot become rows instead of failing.
         overwrite: allow another plan in a folder that has a build; shards that both have in common are kept.
-        splits_by: what the splits keep apart, of "song" and "singer"; `check` holds them to it.
+        splits_by: what the splits keep apart, of "song" and "singer"; `check` verifies this.
         progress: called often with the seconds of audio that are done and the total. What it raises stops the build.
         unreadable: id -> reason of recordings that have no track, since they could not be read.
 
@@ -171,5 +171,5 @@ def encode(track: Track) -> Made:
         return Made(track_to_row(track))
     except MajlError as error:
         return Made(None, str(error))
-    except Exception as error:  # whatever a decoder thinks of: one bad file must not stop the others
+    except Exception as error:  # whatever a decoder raises: one bad file must not stop the others
         return Made(None, f"{track.id} cannot be read ({type(error).__name__}: {error}).")

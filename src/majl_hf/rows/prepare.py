@@ -24,9 +24,9 @@ class BuildJob(Section):
         corpus: name in `corpora.CORPORA`, which says how the folder is read.
         folder: where it is.
         out: folder of the result; in a file of several corpora it is below that of all.
-        name: what it is called in the rows and in the folder of the result; the corpus's own name where left out.
+        name: what it is called in the rows and in the folder of the result; default: the corpus's own name.
         options: for its reader.
-        splits: split -> globs on song, singer or name; what none matches is "train". Left out, the corpus's own.
+        splits: split -> globs on song, singer or name; what none matches is "train". Default: the corpus's own.
         splits_by: what the splits keep apart.
     """
 
@@ -96,7 +96,7 @@ class PrepareConfig(Section):
         return Path(self.out).expanduser() / "combined"
 
     def is_combined(self) -> bool:
-        """Whether the combined corpus is there and was made from the corpora as they are, in the way asked for."""
+        """Whether the combined corpus exists and was made from the present corpora with the same settings."""
         try:
             noted = self._note.read_text(encoding="utf-8")
         except OSError:
@@ -104,7 +104,7 @@ class PrepareConfig(Section):
         return noted == self._combined_from() and (self.combined / COMBINE_FILE).is_file()
 
     def note_combined(self) -> None:
-        """Remember what the combined corpus was made from."""
+        """Record what the combined corpus was made from."""
         self._note.write_text(self._combined_from(), encoding="utf-8")
 
     @property

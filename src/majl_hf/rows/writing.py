@@ -5,11 +5,11 @@
     OUT/README.md                           dataset card, written when all files are there
 
 Conventions
-    A plan depends on what goes in and on the target size only: items keep their order, a split is cut into files of
+    A plan only depends on what goes in and on the target size: items keep their order, a split is cut into files of
     about equal duration. A file is written under a hidden name beside its place and renamed when complete, and its
-    footer has the digest of all that its content depends on. So a file that is there is whole: the same command after a
-    kill redoes only what is missing, with any number of processes, and ends with the same bytes as an uninterrupted
-    one. The plan is marked as finished at the very end.
+    footer has the digest of all that its content depends on. So every existing file is complete: after a kill,
+    the same command redoes only what is missing, with any number of processes, and ends with the same bytes as an
+    uninterrupted one. The plan is marked as finished at the very end.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Plan:
 
     Args:
         origin: what makes the corpus; one of another origin is never overwritten.
-        splits_by: corpus -> what its splits keep apart, of "song" and "singer"; `check` holds them to it.
+        splits_by: corpus -> what its splits keep apart, of "song" and "singer"; `check` verifies this.
         facts: what else the plan says, for JSON.
     """
 
@@ -87,7 +87,7 @@ class Plan:
         return sum(len(shard.items) for shard in self.shards)
 
     def as_dict(self) -> dict:
-        """As it is read from its file."""
+        """The form in which it is written and read."""
         plan = {
             "format": FORMAT,
             "origin": self.origin,
@@ -105,7 +105,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Team:
-    """Processes that write one corpus together and see one file system; `wait` returns when all have called it."""
+    """Processes that write one corpus together on one file system; `wait` returns when all have called it."""
 
     rank: int = 0
     size: int = 1
@@ -139,7 +139,7 @@ class Written:
 
     @property
     def duration_s(self) -> float:
-        """Of the rows."""
+        """Duration of all rows."""
         left_out = self.left_out
         return sum(item.duration_s for s in self.plan.shards for item in s.items if item.id not in left_out)
 
@@ -149,12 +149,12 @@ class Written:
 
 
 Produce = Callable[[Plan, Sequence[Any], Callable[[], None]], Iterator[Made]]
-"""Yields what each of some items of a plan becomes, in order. The function that it is given too is to be called while
-it waits, and reports progress."""
+"""Yields what each of the given items of a plan becomes, in order; calls the given function while it waits, to report
+progress."""
 
 
 def digest(*facts) -> str:
-    """Of anything that JSON can say."""
+    """Digest of facts that JSON can represent."""
     return hashlib.sha256(json.dumps([FORMAT, facts], sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -209,7 +209,7 @@ def write_corpus(
         produce: makes the rows; see `Produce`.
         overwrite: allow another plan in a folder that has one; files that both have in common are kept.
         skip_bad: leave out items that cannot become rows instead of failing.
-        wait: for another process that is at the folder, instead of failing.
+        wait: for another process that is using the folder, instead of failing.
         progress: called often with the seconds of audio that are done and the total. What it raises stops the work.
         conclude: called once with the plan and the footers of its files, before the card is written.
         unreadable: id -> reason of recordings that could not be read and are not in the plan; they are reported with
@@ -246,7 +246,7 @@ def write_corpus(
         team.wait()
         footers |= {shard.file: read_footer(out / shard.file) for shard in todo}
         if lost := [file for file, footer in footers.items() if footer is None]:
-            raise CorpusError(f"{out / lost[0]} has gone or is damaged; build again.")
+            raise CorpusError(f"{out / lost[0]} is missing or damaged; build again.")
         written = Written(out, plan, list(footers.values()), num_kept, unreadable)
         if team.rank == 0:
             if conclude is not None:
@@ -293,7 +293,7 @@ def alone_in(out: Path, wait: bool = False) -> Iterator[None]:
     """Make a folder and lock it against a second build; see `system.files.locked`.
 
     Raises:
-        MajlError: another process is at it.
+        MajlError: another process is building it.
     """
     with locked(out, wait) as free:
         if not free:
@@ -319,7 +319,7 @@ def _settle(out: Path, plan_file: str, make_plan: Callable[[Mapping | None], Pla
         raise MajlError(f"{out} is a corpus of another origin ({earlier['origin']}). Choose another folder.")
     if earlier is not None and not overwrite and not _same(earlier, facts):
         raise MajlError(
-            f"{out} was made otherwise ({_difference(earlier, facts)}). "
+            f"{out} was made with another plan ({_difference(earlier, facts)}). "
             "Overwrite it (--overwrite keeps what is unchanged) or choose another folder."
         )
     planned = {Path(shard.file).name for shard in plan.shards}
@@ -402,7 +402,7 @@ def _write_shards(
                         outcomes.append(outcome)
                     if reason is not None:
                         left_out[item.id] = reason
-                    elif skip_bad or not left_out:  # else this file is given up, and only searched for more
+                    elif skip_bad or not left_out:  # else this file is given up and only checked
                         writer.write(row)
                     done_s += item.duration_s
                     tick()
@@ -415,7 +415,7 @@ def _write_shards(
 
 
 class ShardWriter(AtomicWriter):
-    """A Parquet file that appears whole or not at all; every row, or table of rows, becomes a row group.
+    """A Parquet file, written atomically; every row, or table of rows, becomes a row group.
 
     Nothing is compressed: the audio is FLAC. Pages carry checksums, which `check_dataset` verifies.
 
@@ -449,7 +449,7 @@ class ShardWriter(AtomicWriter):
 
     def discard(self) -> None:
         if not self._done:
-            with contextlib.suppress(Exception):  # its destructor would try again, and complain
+            with contextlib.suppress(Exception):  # its destructor would try again and complain
                 self._parquet.close()
         super().discard()
 

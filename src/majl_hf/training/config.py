@@ -28,7 +28,7 @@ class ValidationConfig(Section):
 
     Args:
         corpora: clips of validation singers and songs; of rows without vocals only the pitch is judged.
-        max_clips: clips of each corpus, evenly spread over it; all where left out.
+        max_clips: clips of each corpus, evenly spread over it; default: all.
         max_clip_s: seconds of each clip, those in which the reference vocals are loudest, else from its start.
         score: `eval_score` as a sum: metric by name (such as `mir1k_sdr_db`, see `validation.Validation`) to the factor
             that it counts with; left out, the mean SDR in dB of the corpora plus ten times their mean overall accuracy.
@@ -75,8 +75,8 @@ class BalancingConfig(_Options):
     """Weights of the two losses.
 
     Args:
-        strategy: one of `balancing.BALANCES`. `pitch_weight` of it is the model's `pitch_loss_weight`.
-        options: what that strategy takes beside it.
+        strategy: one of `balancing.BALANCES`. Its `pitch_weight` is the model's `pitch_loss_weight`.
+        options: what that strategy takes besides.
     """
 
     strategy: Literal[tuple(BALANCES)] = "fixed"
@@ -101,8 +101,8 @@ class TrainingConfig(Section):
         learning_rates: learning rate by the beginning of a parameter's name, the longest match wins; 0 freezes.
         weighting, balancing: weights of frames and of the two losses.
         average_decay: keep a moving average of the weights, which is judged and saved; left out, none is kept.
-        early_stopping_evaluations: end after so many evaluations without a better score; left out, never.
-        threads: CPU threads a process computes with; left out, the machine's cores over its processes. `accelerate
+        early_stopping_evaluations: end after that many evaluations without a better score; left out, never.
+        threads: CPU threads per process; left out, the machine's cores divided by its processes. `accelerate
             launch` alone would leave one.
         arguments: fields of `transformers.TrainingArguments`, `output_dir` and `max_steps` among them.
     """

@@ -1,7 +1,7 @@
-"""What a run's folder says about the settings that it was trained with, compared with those that are given.
+"""The settings recorded in a run's folder, compared with those that are given.
 
-RUN/settings.json   the settings that are in force, and which were changed at which step; written when a run begins
-RUN/finished.json   the settings of a run that came to its end
+RUN/settings.json   the current settings, and which were changed at which step; written when a run begins
+RUN/finished.json   the settings of a finished run
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def begin(config: TrainingConfig, step: int = 0, changes: Changes | None = None)
 
 
 def finish(config: Section) -> None:
-    """Record that a stage came to its end."""
+    """Record that a stage is finished."""
     write_atomically(Path(config.out) / FINISHED_NAME, config.model_dump_json(indent=1))
 
 
 def is_finished(config: Section) -> bool:
-    """Whether this very stage came to its end; settings without influence on the weights are not compared."""
+    """Whether this stage was finished with these settings, as far as they influence the weights."""
     try:
         text = (Path(config.out) / FINISHED_NAME).read_text(encoding="utf-8")
     except OSError:
@@ -78,7 +78,7 @@ def changes_since(config: TrainingConfig) -> Changes:
     """The settings that differ from those in the run's folder, empty where the folder has no record.
 
     Raises:
-        ConfigError: the record cannot be read, or a setting differs that a run cannot change on its way.
+        ConfigError: the record cannot be read, or a setting differs that cannot change during a run.
     """
     out = Path(config.out)
     try:
@@ -91,13 +91,13 @@ def changes_since(config: TrainingConfig) -> Changes:
         changes = _changes(recorded, config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"The settings recorded in {out} cannot be read ({error}). Give --fresh to delete it and start anew."
+            f"The settings recorded in {out} cannot be read ({error}). Give --fresh to delete it and start over."
         ) from error
     fixed = {key: values for key, values in changes.items() if not _may_change(key, *values, config)}
     if fixed:
         raise ConfigError(
-            f"{out} was begun with other settings: {described(fixed)}. Restore them to resume, give --fresh to delete "
-            "the folder and start anew, or choose another output_dir."
+            f"{out} was started with other settings: {described(fixed)}. Restore them to resume, give --fresh to "
+            "delete the folder and start over, or choose another output_dir."
         )
     return changes
 
@@ -108,7 +108,7 @@ def described(changes: Changes) -> str:
 
 
 def _changes(recorded: Mapping, config: TrainingConfig) -> Changes:
-    """Of settings as JSON; ValueError where they are not those of a run."""
+    """The changes from settings as JSON; ValueError where they are not those of a run."""
     try:
         before = dict(_flat(TrainingConfig.model_validate(recorded).model_dump(mode="json")))
     except ValidationError as error:
@@ -143,7 +143,7 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _default(key: str) -> Any:
-    """What a setting is that is not set: of `arguments`, what `TrainingArguments` takes."""
+    """The value of a setting that is not set; in `arguments`, the default of `TrainingArguments`."""
     section, _, name = key.partition(".")
     if section != "arguments" or name not in TrainingArguments.__dataclass_fields__:
         return None

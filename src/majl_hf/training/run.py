@@ -135,8 +135,8 @@ def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
     """Run training to its end and save the model in the run's folder.
 
     Args:
-        resume: Continue from the last checkpoint of the run's folder, if there is one. Settings that a run can change
-            on its way are applied, and recorded in the folder.
+        resume: Continue from the last checkpoint of the run's folder, if there is one. Settings that can change
+            during a run are applied, and recorded in the folder.
 
     Raises:
         ConfigError: As of `checkpoint_to_resume` and `make_trainer`.
@@ -154,10 +154,10 @@ def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
 
 
 def checkpoint_to_resume(config: TrainingConfig) -> tuple[str | None, records.Changes]:
-    """The last checkpoint of the run's folder, if there is one, and the settings that have changed since it was begun.
+    """The last checkpoint of the run's folder, if there is one, and the settings that have changed since it started.
 
     Raises:
-        ConfigError: a setting has changed that a run cannot change on its way, see `records.changes_since`.
+        ConfigError: a setting has changed that cannot change during a run, see `records.changes_since`.
     """
     checkpoint = last_checkpoint(config.out)
     if checkpoint is None:
@@ -171,7 +171,7 @@ def step_of(checkpoint: str | None) -> int:
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
-    """The newest checkpoint of a run that was written to its end, or None; one that a kill cut short is passed over."""
+    """The newest checkpoint of a run that was written to its end, or None; one that a kill cut short is skipped."""
     checkpoints = Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
     for checkpoint in sorted(checkpoints, key=lambda path: -step_of(path.name)):
         try:

@@ -49,7 +49,7 @@ def parameter_groups(
         if not any(name.startswith(prefix) for name in names):
             children = sorted({".".join(name.split(".")[:2]) for name in names})
             raise ConfigError(
-                f"learning_rates names {prefix!r}, but no parameter begins so. The model has {', '.join(children)}."
+                f"learning_rates names {prefix!r}, which matches no parameter. The model has {', '.join(children)}."
             )
     groups: dict[tuple[float, float], list] = {}
     for name, parameter in model.named_parameters():
@@ -101,8 +101,8 @@ class _Step:
 
 class _Follow(TrainerCallback):
     """What the trainer keeps beside the model follows each step. A resumed stream continues with the item after the
-    last one that was used, which is counted from the steps; a resumed run logs, saves and evaluates as it is told now,
-    and not as it was when it began."""
+    last one that was used, which is counted from the steps; a resumed run logs, saves and evaluates as configured now,
+    and not as when it started."""
 
     def __init__(self, trainer: DwhsTrainer):
         self.trainer = trainer
@@ -324,11 +324,11 @@ class DwhsTrainer(Trainer):
     def _load_kept(self, name: str, checkpoint: str) -> None:
         path = Path(checkpoint) / name
         if not path.is_file():
-            raise ConfigError(f"{path} is missing: the run was begun with other settings. Start it anew with --fresh.")
+            raise ConfigError(f"{path} is missing: the run was started with other settings. Start over with --fresh.")
         self._kept[name].load_state_dict(load_file(path))
 
     def use_average(self) -> None:
-        """End of training: the model becomes the average of its weights, the best checkpoint's where that was asked."""
+        """End of training: the model becomes the average of its weights, the best checkpoint's if requested."""
         if self.average is None:
             return
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
