@@ -61,13 +61,15 @@ class LowBand:
         kernel = nn.functional.pad(kernel, (padding, padding + self.step - 1))
         phases = kernel.view(-1, self.step)
         phases = phases / phases.sum(dim=0)  # so that a constant is interpolated as one
-        self.decimation, self.interpolation, self.reach = phases.flatten() / self.step, phases.flip(0), reach
+        self.decimation, self.interpolation, self.reach = phases.T / self.step, phases.flip(0), reach
         self.filter = _low_pass(low_rate, STOP_HZ, PASS_HZ)
         self.margin = self.step * (2 * reach + len(self.filter) // 2)
 
     def find(self, samples: torch.Tensor) -> torch.Tensor:
         """A frame with its margins to its low band at the low rate, `(num_channels, any)`."""
-        low = samples.unfold(1, len(self.decimation), self.step) @ self.decimation
+        folded = samples.reshape(len(samples), -1, self.step) @ self.decimation
+        num_low = folded.shape[1] - 2 * self.reach
+        low = sum(folded[:, row : row + num_low, row] for row in range(folded.shape[2]))
         return low.unfold(1, len(self.filter), 1) @ self.filter
 
     def interpolated(self, low: torch.Tensor) -> torch.Tensor:
