@@ -39,7 +39,7 @@ SIDE_RATIO = 4.0  # of powers, above which the voice is read from the channels' 
 
 
 class LowBand:
-    """What lies below the voice, found with symmetric FIR filters, which move nothing in time: decimated, filtered, and
+    """The band below the voice, found with symmetric FIR filters, which do not shift time: decimated, filtered, and
     interpolated where it is needed.
 
     Args:

@@ -7,7 +7,7 @@ A refiner comes behind both, where there is one: mixture, vocals, logits -> its 
 
 Memory does not grow with the length of the song. The pieces keep the input's rate, channels and length, and
 `vocals + accompaniment` is the mixture to one float32 ulp of its peak. Where the model's rate is lower than the
-input's, what lies above the model's band is accompaniment.
+input's, frequencies above the model's band stay in the accompaniment.
 """
 
 import itertools
@@ -202,14 +202,14 @@ def _checked(blocks: Iterable[np.ndarray], sampling_rate: int) -> Iterator[np.nd
         if not finite.all():
             first = int(np.argmin(finite.all(axis=0)))
             raise ValueError(
-                f"The audio holds {block.size - int(finite.sum())} samples that are NaN or infinite, the first at "
+                f"The audio contains {block.size - int(finite.sum())} samples that are NaN or infinite, the first at "
                 f"{(position + first) / sampling_rate:.3f} s. Repair or cut the recording there."
             )
         position += block.shape[1]
         if block.shape[1]:
             yield block
     if position == 0:
-        raise ValueError("The audio holds no samples; at least one is needed.")
+        raise ValueError("The audio contains no samples; at least one is needed.")
 
 
 @torch.inference_mode()
