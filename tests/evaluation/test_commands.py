@@ -63,6 +63,8 @@ def test_a_folder_that_is_not_there_is_an_error_without_traceback(tmp_path):
         (["evaluate", "--system", "mixture", "--mir1k", "x", "--split-column", "y"], "must be given together"),
         (["evaluate", "--system", "mixture", "--mir1k", "x", "--name", "y"], "exactly one --model"),
         (["evaluate", "--system", "absent", "--mir1k", "x"], "no system 'absent'"),
+        (["evaluate", "--model", "absent", "--mir1k", "x"], "no model 'absent'"),
+        (["evaluate", "--model", "absent/absent", "--mir1k", "x"], "'absent/absent' cannot be loaded: "),
         (["calibrate", "folder"], "either --mir1k or --rows"),
         (["calibrate", "folder", "--mir1k", "x"], "has no config.json"),
     ],
