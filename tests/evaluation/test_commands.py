@@ -6,7 +6,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from majl_hf import MajlConfig
+from majl_hf import MajlConfig, evaluation
 from majl_hf.cli import app
 from majl_hf.evaluation.calibration import CALIBRATED
 from majl_hf.mixing.config import FOLDERS
@@ -52,6 +52,16 @@ def test_a_folder_that_is_not_there_is_an_error_without_traceback(tmp_path):
     assert result.exit_code == 2
     assert "does not exist" in result.stderr
     assert not (tmp_path / "r.json").exists()
+
+
+def test_a_broken_results_file_is_refused_before_scoring(stems_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("scored"))
+    output = tmp_path / "results.json"
+    for content in (b"{", b"\xff", b"[]"):
+        output.write_bytes(content)
+        result = majl("evaluate", "--system", "mixture", "--stems", stems_folder, "-o", output)
+        assert result.exit_code == 2 and "results" in result.stderr
+        assert output.read_bytes() == content
 
 
 @pytest.mark.parametrize(

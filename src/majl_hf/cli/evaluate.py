@@ -86,10 +86,12 @@ def run(
         from rich.console import Console
 
         from ..evaluation import MajlSystem, build_system, evaluate
-        from ..evaluation.results import make_run, merge_run, run_key
+        from ..evaluation.results import make_run, merge_run, read_results, run_key
         from ..mixing.config import FOLDERS, RowsCorpus
         from ._progress import minutes_of_audio, summed
 
+        if output.exists():
+            read_results(output)  # refuse a broken file now and not after scoring
         corpora = []
         if mir1k is not None:
             corpora.append(FOLDERS["mir1k"](folder=str(mir1k), split_column=split_column, split_value=split))
