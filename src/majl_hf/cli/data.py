@@ -36,7 +36,7 @@ OutDir = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object per dataset, one per line.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used.")]
 Rebuild = Annotated[
-    bool, typer.Option("--overwrite", help="If the folder was built with other settings, redo what they change.")
+    bool, typer.Option("--overwrite", help="If the folder is of other recordings or settings, redo what differs.")
 ]
 ShardMinutes = Annotated[
     float, typer.Option("--shard-minutes", min=0.01, help="Length of the audio in a file, roughly.", metavar="MINUTES")
