@@ -39,7 +39,9 @@ def workplace(tmp_path, monkeypatch, tiny_model_folder) -> Path:
     write_mir1k(tmp_path / "corpora/mir1k", {"amy_1_01": steady_clip(), "ben_2_01": steady_clip()})
     for name, audio in zip(("accompaniment", "vocals"), steady_clip(), strict=True):
         write(tmp_path / "songs" / "one" / f"{name}.wav", audio, MIR1K_RATE)
-    shutil.copy(tmp_path / "song.wav", tmp_path / "songs")
+    (tmp_path / "songs_validation").mkdir()
+    for name in ("songs", "songs_validation"):
+        shutil.copy(tmp_path / "song.wav", tmp_path / name)
     write_built(tmp_path / "runs/data/combined", [make_track("own/x"), make_track("mir1k/x")])
     for name in ("runs/majl-base", "runs/pretrained/spleeter-2stems"):
         MajlModel.from_pretrained(tiny_model_folder).save_pretrained(tmp_path / name)

@@ -42,6 +42,9 @@ INDIRECT = {"accelerate", "tensorboard", "jinja2"}
 # torchaudio is optional, `_import_hooks.py` makes it importable; pydantic_core is the other half of pydantic.
 OWN_RULE = {"torchaudio", "pydantic-core"}
 
+# The map of the rooms says where these may be imported; pydantic_core as above.
+EVERYWHERE = {"numpy", "torch", "transformers", "pydantic-core"}
+
 
 def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -132,8 +135,21 @@ def test_declared_packages_are_imported():
         assert not unused, f"{unused} of {extra or 'the core'} is never imported"
 
 
+def test_the_map_of_the_rooms_names_each_and_its_packages():
+    mapped: set[Path] = set()
+    text = (ROOT / "docs" / "rooms.md").read_text(encoding="utf-8")
+    for names, packages in re.findall(r"^\| (`.*?`) \| .* \| (.*?)\|$", text, re.MULTILINE):
+        rooms = [PACKAGE / name for name in re.findall(r"`(.*?)`", names)]
+        files = [file for room in rooms for file in ([room] if room.is_file() else room.rglob("*.py"))]
+        imported = distributions(set().union(*(imported_modules(file, inside_functions=True) for file in files)))
+        listed = {normalised(package) for package in re.findall(r"[\w-]+", packages)}
+        assert imported - EVERYWHERE == listed - EVERYWHERE, f"packages of {names} in docs/rooms.md"
+        mapped |= set(rooms)
+    assert mapped == {path for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "__pycache__")}
+
+
 def test_the_reach_of_an_import_is_followed():
-    # Makes sure that the two tests above find something.
+    # Makes sure that the tests above find something.
     assert PACKAGE / "models" / "modeling_majl.py" in reached_files("majl_hf.models.pipeline_majl")
     assert "soxr" in distributions(set().union(*(imported_modules(path) for path in reached_files("majl_hf.audio"))))
 

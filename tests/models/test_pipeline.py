@@ -9,6 +9,7 @@ import torch
 from datasets import Audio, Dataset
 from transformers import pipeline
 
+import majl_hf
 from majl_hf import MajlModel, MajlPipeline
 from majl_hf.audio import AudioError
 
@@ -204,3 +205,14 @@ def test_bad_input_is_named(separate, inputs, error, message):
 def test_unknown_arguments_are_refused(separate):
     with pytest.raises(TypeError, match="volume"):
         separate({"array": noise(100), "sampling_rate": 16_000}, volume=11)
+
+
+def test_a_batch_size_below_1_is_refused(separate, tiny_model_folder):
+    audio = {"array": noise(100), "sampling_rate": 16_000}
+    for call in (
+        lambda: separate(audio, batch_size=0),
+        lambda: pipeline("majl-separation-pitch", model=tiny_model_folder, batch_size=0)(audio),
+        lambda: majl_hf.separate(audio, model=separate.model, batch_size=0),
+    ):
+        with pytest.raises(ValueError, match="batch_size is 0; at least 1 is needed"):
+            call()

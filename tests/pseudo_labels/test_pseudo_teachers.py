@@ -78,6 +78,9 @@ def test_what_is_no_teacher_is_refused(parts, tmp_path):
         load_pitch_teacher("nobody")
     with pytest.raises(ConfigError, match=r"without config\.json"):
         load_vocals_teacher(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "majl"}')
+    with pytest.raises(ConfigError, match=r"The vocals_teacher .* cannot be loaded: .*model\.safetensors"):
+        load_vocals_teacher(str(tmp_path))
     with pytest.raises(ConfigError, match=r"not a pitch estimator \(its config has no bin_cents\)"):
         load_pitch_teacher(parts["separator"])
     with pytest.raises(ConfigError, match="not a separator"):

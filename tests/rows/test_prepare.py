@@ -66,6 +66,10 @@ def test_one_command_builds_combines_checks_and_resumes(config, tmp_path):
     after = files()
     assert all(after[path] == before[path] for path in before if path.is_relative_to(out / "songs"))
 
+    config.write_text(config.read_text().replace(", options: {licence: CC0-1.0}}", "}"))
+    result = prepare()
+    assert result.exit_code == 1 and "options: {licence: ...} in the file of `majl data prepare`" in result.stderr
+
 
 @pytest.mark.parametrize(
     ("change", "message"),

@@ -214,6 +214,10 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
         (lambda text: text + "balancing: {strategy: fixed, options: {window: 1}}", "window"),
         (lambda text: text.replace("window_s", "window_seconds"), r"window_seconds.*MajlConfig does not have"),
         (lambda text: text.replace("window_s: 2.0", "separator_gradient_rule: mean"), "'mean'.*'project'"),
+        (
+            lambda text: text.replace("  corpora:\n", "  corpora:\n  - {kind: stems, folder: other/mir1k}\n"),
+            r"validation\.corpora: the folders other/mir1k, .*/mir1k have the same name",
+        ),
     ],
 )
 def test_mistakes_in_the_file_are_named(config_file, tmp_path, change, message):

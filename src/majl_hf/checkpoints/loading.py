@@ -12,7 +12,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def load_model(
-    name: str = "majl-base",
+    name: str | os.PathLike = "majl-base",
     device: str = "auto",
     threads: int | None = None,
     voicing_policy: str | None = None,
@@ -36,7 +36,7 @@ def load_model(
     from . import SHIPPED
     from .hub_errors import explain
 
-    name, revision = split_revision(name)
+    name, revision = split_revision(os.fspath(name))
     if name not in SHIPPED and "/" not in name and not os.path.isdir(name):  # cannot be a Hub id
         raise MajlError(
             f"There is no model {name!r}; give a shipped name ({', '.join(SHIPPED) or 'none is installed'}), a folder "

@@ -10,13 +10,16 @@ from . import _common as c
 from ._interrupt import StopSignals
 
 NAME = "calibrate"
+SPLIT_COLUMN = "singer_split"
 
 
 @c.command
 def run(
     model: Annotated[Path, typer.Argument(help="Folder of the model.", metavar="FOLDER", show_default=False)],
     mir1k: Annotated[Path | None, typer.Option("--mir1k", help="MIR-1K.", metavar="DIR")] = None,
-    split_column: Annotated[str, typer.Option("--split-column", help="Of MIR-1K's clips.csv.")] = "singer_split",
+    split_column: Annotated[
+        str | None, typer.Option("--split-column", help="Of MIR-1K's clips.csv.", show_default=SPLIT_COLUMN)
+    ] = None,
     rows: Annotated[str | None, typer.Option("--rows", help="Instead, a built corpus with pitch labels.")] = None,
     split: Annotated[str, typer.Option("--split", help="Of MIR-1K or of --rows.")] = "validation",
     keep_path: Annotated[bool, typer.Option("--keep-path", help="Keep Viterbi's costs.")] = False,
@@ -29,6 +32,8 @@ def run(
     """
     if (mir1k is None) == (rows is None):
         raise typer.BadParameter("give either --mir1k or --rows")
+    if rows is not None and split_column is not None:
+        raise typer.BadParameter("--split-column needs --mir1k; the rows of a built corpus have their split already")
     if not (model / "config.json").is_file():
         raise MajlError(f"{model} is not the folder of a model: it has no config.json. Give that of a trained model.")
     with c.extra("evaluate", "Calibrating"), StopSignals() as signals:
@@ -41,7 +46,7 @@ def run(
         if rows is not None:
             corpus = RowsCorpus(folder=rows, split=split)
         else:
-            corpus = FOLDERS["mir1k"](folder=str(mir1k), split_column=split_column, split_value=split)
+            corpus = FOLDERS["mir1k"](folder=str(mir1k), split_column=split_column or SPLIT_COLUMN, split_value=split)
         with minutes_of_audio(c.shown(corpus.folder), signals) as progress:
             loaded = load_model(str(model), "cpu")
             report = calibrate(loaded, iter_validation_clips(corpus), keep_path=keep_path, progress=summed(progress))

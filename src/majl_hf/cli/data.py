@@ -35,7 +35,12 @@ Processes = Annotated[
 OutDir = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.", metavar="DIR", file_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout: one object per dataset, one per line.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used.")]
-Rebuild = Annotated[bool, typer.Option("--overwrite", help="Redo what differs in a folder built with other settings.")]
+Rebuild = Annotated[
+    bool, typer.Option("--overwrite", help="If the folder is of other recordings or settings, redo what differs.")
+]
+ShardMinutes = Annotated[
+    float, typer.Option("--shard-minutes", min=0.01, help="Length of the audio in a file, roughly.", metavar="MINUTES")
+]
 
 
 @app.command("list")
@@ -80,7 +85,7 @@ def build(
         ),
     ] = None,
     processes: Processes = None,
-    shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio per file, roughly.")] = 10.0,
+    shard_minutes: ShardMinutes = 10.0,
     skip_bad: SkipBad = False,
     overwrite: Rebuild = False,
     as_json: AsJson = False,
@@ -177,7 +182,7 @@ def combine(
         OnConflict, typer.Option("--on-conflict", help="Rows of train that are also in validation or test.")
     ] = OnConflict.move,
     processes: Processes = None,
-    shard_minutes: Annotated[float, typer.Option("--shard-minutes", min=0.01, help="Audio per file, roughly.")] = 10.0,
+    shard_minutes: ShardMinutes = 10.0,
     overwrite: c.Overwrite = False,
     as_json: AsJson = False,
 ) -> int:

@@ -64,27 +64,37 @@ def run(
 
     Test splits are for the final report: choose and tune on validation.
     """
-    if not (model or system):
-        raise typer.BadParameter("nothing to measure: give --model or --system")
-    if mir1k is None and stems is None and stem_file is None and rows is None:
-        raise typer.BadParameter("nothing to measure on: give --mir1k, --stems, --stem-file or --rows")
-    if (split_column is not None and split is None) or (split is not None and split_column is None and rows is None):
-        raise typer.BadParameter("--split-column and --split must be given together")
-    if name is not None and len(model or ()) != 1:
-        raise typer.BadParameter("--name needs exactly one --model")
+    voicing = voicing_policy is not None or voicing_threshold is not None
+    wrong = {
+        "nothing to measure: give --model or --system": not (model or system),
+        "nothing to measure on: give --mir1k, --stems, --stem-file or --rows": (
+            mir1k is None and stems is None and stem_file is None and rows is None
+        ),
+        "--name needs exactly one --model": name is not None and len(model or ()) != 1,
+        "--voicing-policy and --voicing-threshold need a --model; other systems have their own": voicing and not model,
+        "--split-column needs --mir1k": split_column is not None and mir1k is None,
+        "--split needs --mir1k or --rows": split is not None and mir1k is None and rows is None,
+        "with --mir1k, --split-column and --split must be given together; to measure all of MIR-1K and one split of "
+        "--rows, run the command twice": mir1k is not None and (split_column is None) != (split is None),
+        "--songs needs --stems": bool(songs) and stems is None,
+    }
+    for message, is_wrong in wrong.items():
+        if is_wrong:
+            raise typer.BadParameter(message)
     with c.extra("evaluate", "Evaluating"), StopSignals() as signals:
         import torch
         from rich.console import Console
 
         from ..evaluation import MajlSystem, build_system, evaluate
-        from ..evaluation.results import make_run, merge_run, run_key
+        from ..evaluation.results import make_run, merge_run, read_results, run_key
         from ..mixing.config import FOLDERS, RowsCorpus
         from ._progress import minutes_of_audio, summed
 
+        if output.exists():
+            read_results(output)  # refuse a broken file now and not after scoring
         corpora = []
         if mir1k is not None:
-            value = split if split_column else None
-            corpora.append(FOLDERS["mir1k"](folder=str(mir1k), split_column=split_column, split_value=value))
+            corpora.append(FOLDERS["mir1k"](folder=str(mir1k), split_column=split_column, split_value=split))
         if rows is not None:
             corpora.append(RowsCorpus(folder=rows, split=split or "validation"))
         if stems is not None:

@@ -18,7 +18,7 @@ PRINT_S = 10.0  # between two lines of progress
 def run(
     file: Annotated[Path, typer.Argument(help="YAML file with stages of kind label.", metavar="FILE")],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Redo what differs in a folder made with other settings.")
+        bool, typer.Option("--overwrite", help="If the folder is of other recordings or settings, redo what differs.")
     ] = False,
 ) -> int:
     """Label rows that lack pitch or vocals.

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from ..errors import EvaluationError
+from ..foreign_parts import swift_detector
 from .systems import CascadeSystem, MixtureSystem, OracleMaskSystem, PitchTrack, TrueVocalsSystem
 
 SPLEETER_RATE, SPLEETER_HOP = 44100, 1024
@@ -104,11 +105,11 @@ class FcpeTracker:
 
 
 class SwiftTracker:
-    """`swift_f0.SwiftF0` at its own threshold: sung if the confidence is at least 0.5."""
+    """swift-f0 at its own threshold: sung if the confidence is at least 0.5."""
 
     def __init__(self) -> None:
         require("swift_f0", "swift-f0")
-        self.detector = importlib.import_module("swift_f0").SwiftF0(threads=torch.get_num_threads())
+        self.detector = swift_detector(torch.get_num_threads())
         self.provenance = {"tracker": f"swift-f0 {version('swift-f0')}", "tracker_threshold": 0.5}
 
     def __call__(self, mono: np.ndarray, sampling_rate: int) -> PitchTrack:

@@ -82,7 +82,7 @@ def read_results(path: str | Path) -> dict:
     """
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # not JSON, or not even text
         raise EvaluationError(f"{path} cannot be read as results ({error}); `majl evaluate` writes them.") from error
     if not isinstance(results, dict) or not isinstance(results.get("runs"), dict):
         raise EvaluationError(f"{path} is not a results file: it needs an object with 'runs'.")

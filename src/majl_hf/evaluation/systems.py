@@ -78,19 +78,18 @@ class MajlSystem:
     def from_pretrained(
         cls, name_or_path: str, policy: str | None = None, threshold: float | None = None, name: str | None = None
     ) -> MajlSystem:
-        """Load a shipped name, a folder or a Hub id, the last part of which is the default of `name`."""
+        """Load a shipped name, a folder or a Hub id, the last part of which is the default of `name`; errors as of
+        `load_model`."""
         from ..checkpoints import find_checkpoint
-        from ..checkpoints.loading import checkpoint_sha256
-        from ..models.modeling_majl import MajlModel
+        from ..checkpoints.loading import checkpoint_sha256, load_model
 
-        folder = find_checkpoint(name_or_path)
-        model = MajlModel.from_pretrained(folder).eval()
+        model = load_model(name_or_path, "cpu", voicing_policy=policy, voicing_threshold=threshold)
         name = name or Path(name_or_path).name
         system = cls(model, name, policy, threshold)
         system.provenance |= {
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "revision": getattr(model.config, "_commit_hash", None),
-            "checkpoint_sha256": checkpoint_sha256(folder),
+            "checkpoint_sha256": checkpoint_sha256(find_checkpoint(name_or_path)),
         }
         return system
 

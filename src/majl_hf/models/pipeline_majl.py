@@ -51,7 +51,7 @@ class MajlPipeline(Pipeline):
 
     def __call__(self, inputs, batch_size=None, num_workers=None, **kwargs):
         # Songs differ in length, so the batch is made of the windows of one song and not of songs.
-        kwargs["windows_per_batch"] = batch_size or self._batch_size or 1
+        kwargs["windows_per_batch"] = self._batch_size if batch_size is None else batch_size
         if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes | bytearray | memoryview):
             inputs = list(inputs)  # a column of `datasets` is also a sequence
             if not inputs:

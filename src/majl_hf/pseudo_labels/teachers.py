@@ -216,10 +216,13 @@ def _find(role: str, name: str) -> tuple[Path, str, str | None]:
 def _load(role: str, name: str, part: str, device: torch.device | str) -> MajlModel:
     """A model, or a model made around the checkpoint of a single `part`."""
     folder, _, _ = _find(role, name)
-    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if model_type == MajlConfig.model_type:
-        return MajlModel.from_pretrained(folder).to(device).eval()
-    model = AutoModel.from_pretrained(folder)
+    try:
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        model = (MajlModel if model_type == MajlConfig.model_type else AutoModel).from_pretrained(folder)
+    except Exception as error:
+        raise ConfigError(f"The {role} {name} cannot be loaded: {error}") from error
+    if isinstance(model, MajlModel):
+        return model.to(device).eval()
     if not hasattr(model.config, _MARKS[part]):
         what = part.replace("_", " ")
         raise ConfigError(

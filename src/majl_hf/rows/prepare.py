@@ -55,8 +55,9 @@ class BuildJob(Section):
         licensed = [track for track in tracks if track.licence]
         if not licensed:
             raise MajlError(
-                f"{tracks[0].id} has no licence, which every row states; give one for the corpus (--option "
-                "licence=..., an SPDX identifier or words such as 'own recordings, private')."
+                f"{tracks[0].id} has no licence, which every row states; give one for the corpus, an SPDX identifier "
+                "or words such as 'own recordings, private': --option licence=... of `majl data build`, "
+                "options: {licence: ...} in the file of `majl data prepare`."
             )
         unreadable |= {
             track.id: "It states no licence, which every row needs." for track in tracks if not track.licence
