@@ -206,9 +206,22 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
         ),
         (lambda text: text + "average_decay: 1.0", "average_decay: .*less than 1, got 1.0"),
         (lambda text: text + "stages: [one]", "maps the name of each stage"),
+        (lambda text: text + "stages: {}", "stages: got {}; it maps the name of each stage"),
+        (lambda text: text + "stages: {1: {}}", "maps the name of each stage"),
+        (lambda text: text + "stages: {one: {kind: [train]}}", r"stage one: kind: got \['train'\]; allowed are train"),
+        (lambda text: text + "stages: {one: {extends: [two]}}", r"extends: got \['two'\]; allowed are one"),
         (lambda text: text + "extends: run.yaml", "extends itself|which extends it"),
+        (lambda text: text + "extends: ../{parent}/run.yaml", "which extends it"),
+        (lambda text: text + "extends:", "extends: got None; give the name of a file"),
+        (lambda text: text + "extends: 3", "extends: got 3; give the name of a file"),
+        (lambda text: text + "threads: 2", r"line \d+ gives the key 'threads' a second time"),
+        (lambda text: text + "weighting: {strategy: dwhs, strategy: focal}", "gives the key 'strategy' a second time"),
         (lambda text: text + "kind: tarin", "kind: got 'tarin'; allowed are train, label, merge, calibrate"),
         (lambda text: text.replace("max_steps: 8", "max_steps: 0"), "max_steps is 0"),
+        (lambda text: text.replace("max_steps: 8", "max_steps:"), r"arguments\.max_steps: .*integer, got None"),
+        (lambda text: text.replace("max_steps: 8", "max_steps: 1.5"), r"arguments\.max_steps: .*integer.*, got 1\.5"),
+        (lambda text: text.replace("output_dir: ${TINY_CORPUS}/run", "output_dir: 7"), r"output_dir: .*string, got 7"),
+        (lambda text: text.replace("learning_rate: 0.001", "learning_rate: fast"), r"arguments\.learning_rate.*'fast'"),
         (lambda text: text + "weighting: {strategy: dwsh}", "'dwhs'"),
         (lambda text: text + "weighting: {strategy: dwhs, options: {alfa: 1}}", "alfa"),
         (lambda text: text + "balancing: {strategy: fixed, options: {window: 1}}", "window"),
@@ -218,9 +231,19 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
 )
 def test_mistakes_in_the_file_are_named(config_file, tmp_path, change, message):
     path = tmp_path / "run.yaml"
-    path.write_text(change(config_file.read_text()))
+    path.write_text(change(config_file.read_text()).replace("{parent}", tmp_path.name))
     with pytest.raises(ConfigError, match=message):
         make_trainer(load_stage(path))
+
+
+@pytest.mark.parametrize("number", ["1e1", "'10'", "10.0", "1.0e+1"])
+def test_numbers_are_read_however_they_are_written(config_file, tmp_path, number):
+    path = tmp_path / "run.yaml"
+    text = config_file.read_text().replace("max_steps: 8", f"max_steps: {number}")
+    path.write_text(text.replace("learning_rate: 0.001", "learning_rate: 1e-3"))
+    arguments = load_stage(path).arguments
+    assert arguments["max_steps"] == 10 and isinstance(arguments["max_steps"], int)
+    assert arguments["learning_rate"] == 1e-3 and arguments["save_steps"] == 4
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from ..system.settings import Section
+from ..rows.shards import Split
+from ..system.settings import Location, Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -58,12 +59,12 @@ class PseudoLabelConfig(LabellingConfig):
         date: date in the provenance, YYYY-MM-DD; by default the day on which the work began.
     """
 
-    rows: str
-    splits: tuple[str, ...] = Field(default=("train",), min_length=1)
+    rows: Location
+    splits: tuple[Split, ...] = Field(default=("train",), min_length=1)
     label_kinds: tuple[Literal["separation", "vocals", "pitch"], ...] = ("separation", "vocals", "pitch")
-    out: str
-    pitch_teacher: str = "majl-base"
-    vocals_teacher: str | None = "majl-base"
+    out: Location
+    pitch_teacher: Location = "majl-base"
+    vocals_teacher: Location | None = "majl-base"
     shard_minutes: Annotated[float, Field(gt=0.0)] = 5.0
     batch_size: Annotated[int, Field(gt=0)] = 1
     date: str | None = None

@@ -19,10 +19,9 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ConfigError, CorpusError
+from ..errors import CorpusError
 from ..rows.index import RowRef, origins, scan
 from ..rows.reading import RowReader, find_row_files
-from ..rows.shards import SPLITS
 from ..rows.writing import Made, Plan, Team, plan_shards, read_splits_by, write_corpus
 from ..system.provenance import __version__
 from .config import LabellingConfig, PseudoLabelConfig
@@ -137,8 +136,6 @@ def select_rows(config: PseudoLabelConfig) -> tuple[dict[str, list[RowRef]], dic
     selected: dict[str, list[RowRef]] = {}
     others: Counter[str] = Counter()
     for split in config.splits:
-        if split not in SPLITS:
-            raise ConfigError(f"pseudo_labels.splits names {split!r}; use {', '.join(SPLITS)}.")
         for row in scan(find_row_files(config.rows, split)):
             if row.label_kind in wanted and not (row.label_kind == "vocals" and row.has_pitch):
                 selected.setdefault(split, []).append(row)
