@@ -311,8 +311,8 @@ def test_the_script_trains_and_the_result_loads(config_file, tmp_path, load_scri
     path.write_text(config_file.read_text().replace("${TINY_CORPUS}/run", str(tmp_path / "run")))
     result = CliRunner().invoke(load_script("train").app, [str(path), "--max-steps", "2"])
     assert result.exit_code == 0, result.output
-    assert isinstance(MajlModel.from_pretrained(tmp_path / "run"), MajlModel)
-    state = json.loads((tmp_path / "run/checkpoint-2/trainer_state.json").read_text())
+    assert isinstance(MajlModel.from_pretrained(tmp_path / "run-trial"), MajlModel) and not (tmp_path / "run").exists()
+    state = json.loads((tmp_path / "run-trial/checkpoint-2/trainer_state.json").read_text())
     assert state["global_step"] == 2
 
 
@@ -348,6 +348,7 @@ def test_a_refiner_is_added_to_a_trained_model(tmp_path, config_file):
     assert trained.refiner.head.weight.any()
 
     values["model"] = trainer.args.output_dir  # and training continues from there
+    values["arguments"]["output_dir"] = str(tmp_path / "more")
     values["model_config_overrides"] = {"refiner_config": {"num_bins": 64}}
     path.write_text(yaml.safe_dump(values))
     again = make_trainer(load_stage(path)).model

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from ..mixing.config import RowsCorpus
 from ..rows.shards import Split
 from ..system.settings import Location, Section
 
@@ -68,6 +69,15 @@ class PseudoLabelConfig(LabellingConfig):
     shard_minutes: Annotated[float, Field(gt=0.0)] = 5.0
     batch_size: Annotated[int, Field(gt=0)] = 1
     date: str | None = None
+
+    @property
+    def corpora(self) -> tuple[RowsCorpus, ...]:
+        return tuple(RowsCorpus(folder=self.rows, split=split) for split in self.splits)
+
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """Models and folders that the stage reads."""
+        return self.rows, self.pitch_teacher, self.vocals_teacher
 
     @field_validator("date", mode="before")
     @classmethod

@@ -29,6 +29,7 @@ from .labelling import DIRECTIONS, label_row
 from .report import read_report, write_report
 from .teachers import PitchTeacher, VocalsTeacher, describe_teacher, load_pitch_teacher, load_vocals_teacher
 
+ORIGIN = "pseudo_labels"  # in the plan
 _PATIENCE = timedelta(days=14)  # a process waits for the slowest one
 
 
@@ -101,7 +102,7 @@ def run_pseudo_labels(
         shards = plan_shards(selected, config.shard_minutes, lambda row: places[row.id], facts)
         stated = read_splits_by(Path(config.rows).expanduser())
         splits_by = {row.corpus: stated[row.corpus] for row in rows}
-        return Plan("pseudo_labels", shards, splits_by, {**facts, "not_labelled": dict(sorted(not_labelled.items()))})
+        return Plan(ORIGIN, shards, splits_by, {**facts, "not_labelled": dict(sorted(not_labelled.items()))})
 
     def produce(plan: Plan, rows: Sequence[RowRef], tick: Callable[[], None]) -> Iterator[Made]:
         pitch = pitch_teacher or load_pitch_teacher(config.pitch_teacher, config.batch_size, state.device)

@@ -174,6 +174,15 @@ class TrainingConfig(Section):
         """Folder of the run."""
         return self.arguments["output_dir"]
 
+    @property
+    def corpora(self) -> tuple[Corpus, ...]:
+        return *self.data.sources, *self.validation.corpora
+
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """Models and folders that the run reads."""
+        return self.model, *(corpus.folder for corpus in self.corpora)
+
     def with_arguments(self, **arguments) -> TrainingConfig:
         """The same run with other `arguments`."""
         return self.model_copy(update={"arguments": {**self.arguments, **arguments}})
