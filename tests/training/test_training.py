@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from typer.testing import CliRunner
 
 from majl_hf import MajlConfig, MajlModel
 from majl_hf.errors import ConfigError, NonFiniteLossError
+from majl_hf.mixing.config import FOLDERS, RowsCorpus, Source
 from majl_hf.models.backbones_majl import FcpeConfig, SpleeterConfig, SpleeterSeparator
 from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
 from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
-from majl_hf.recipe import load_recipe, load_stage
+from majl_hf.recipe import check, load_recipe, load_stage
 from majl_hf.training import TrainingConfig, make_trainer, parameter_groups, train
 from majl_hf.training.config import BalancingConfig, WeightingConfig
 from majl_hf.training.run import last_checkpoint, training_arguments
@@ -248,7 +250,12 @@ def test_numbers_are_read_however_they_are_written(config_file, tmp_path, number
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path, monkeypatch, tmp_path):
-    """Without the corpora: every section is read, and the arguments fit each other."""
+    """Without the corpora: every section is read, the arguments fit each other and the models."""
+    warm_start = tmp_path / "runs/pretrained/majl-warm-start"
+    MajlConfig.from_pretrained("majl-base", refiner_config=None).save_pretrained(warm_start)
+    for corpus in (*FOLDERS.values(), *get_args(get_args(Source)[0]), RowsCorpus):
+        monkeypatch.setattr(corpus, "check", lambda self: None)
+    monkeypatch.setattr("majl_hf.recipe.check_teacher", lambda role, name: None)
     for name in ("MAJL_DATA", "MAJL_MUSIC"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -258,6 +265,8 @@ def test_shipped_configurations_are_valid(path, monkeypatch, tmp_path):
             assert config.arguments["use_cpu"] == (name != "joint")  # made for a GPU, and says so
             arguments = training_arguments(config.with_arguments(use_cpu=True))  # else half precision needs a GPU
             assert arguments.max_steps > 0 and arguments.device.type == "cpu"
+    check(path, stages)
+    check(path, load_recipe(path, max_steps=20))
     # Every stage takes what an earlier one has made.
     made = ["runs/pretrained", "runs/data", "runs/teacher", str(tmp_path)]
     for stage in stages.values():
