@@ -21,7 +21,7 @@ File = Annotated[Path, typer.Argument(help="YAML file of a run or of its stages.
 Stage = Annotated[str | None, typer.Option("--stage", help="Run this stage alone, in this process.", metavar="NAME")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what was trained and start over.")]
 MaxSteps = Annotated[
-    int | None, typer.Option("--max-steps", min=1, help="Try so many steps of each run, in folders named OUTPUT-trial.")
+    int | None, typer.Option("--max-steps", min=1, help="Try every run with so few steps, in folders OUTPUT-trial.")
 ]
 
 
@@ -74,6 +74,7 @@ def run_here(file: File, stage: Stage = None, fresh: Fresh = False, max_steps: M
         from ..recipe import (
             PseudoLabelConfig,
             TrainingConfig,
+            check,
             check_out,
             chosen,
             discard,
@@ -89,7 +90,7 @@ def run_here(file: File, stage: Stage = None, fresh: Fresh = False, max_steps: M
     name = chosen(file, stages, stage)
     config, is_first = stages[name], os.environ.get("RANK", "0") == "0"
     if isinstance(config, PseudoLabelConfig):
-        label(config, overwrite=True)
+        label(config, overwrite=True, advice=_advice(fresh))
         return 0
     digests = made_from(stages, name)
     if isinstance(config, TrainingConfig):
@@ -99,6 +100,7 @@ def run_here(file: File, stage: Stage = None, fresh: Fresh = False, max_steps: M
         with Resumable(_advice(fresh)):
             train(config, resume=not is_new, made_from=digests)
     elif is_first:
+        check(file, {name: config})
         make_model(config, digests)
     return 0
 
