@@ -367,6 +367,17 @@ def test_a_trial_has_folders_of_its_own(recipe, tmp_path):
     assert stages["merged"].start == values["stages"]["merged"]["start"]
 
 
+def test_the_home_folder_is_expanded_once(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe.write_text(recipe.read_text().replace(f"{tmp_path}/", "~/"))
+    stages = load_recipe(recipe)
+    assert [stage.out for stage in stages.values()] == [
+        f"{tmp_path}/{name}" for name in ("stage-1", "pseudo", "merged", "stage-2")
+    ]
+    assert stages["merged"].model == stages["pseudo_labels"].vocals_teacher == f"{tmp_path}/stage-1"
+    assert made_from(stages, "stage_2").keys() == {f"{tmp_path}/merged", "~/pseudo"}  # corpora expand their folders
+
+
 def test_stages_of_one_file(recipe):
     stages = load_recipe(recipe)
     first, second = stages["stage_1"], stages["stage_2"]
