@@ -107,7 +107,7 @@ def test_a_record_that_cannot_be_read(started, text, tmp_path):
     kept = path.read_text()
     try:
         path.write_text(text)
-        with pytest.raises(ConfigError, match=r"cannot be read.*--fresh"):
+        with pytest.raises(ConfigError, match=r"cannot be read.*Delete the folder"):
             checkpoint_to_resume(config)
         path.unlink()
         (folder / "finished.json").rename(tmp_path / "finished.json")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from typer.testing import CliRunner
 
 from majl_hf import MajlConfig, MajlModel
 from majl_hf.errors import ConfigError, NonFiniteLossError
+from majl_hf.mixing.config import FOLDERS, RowsCorpus, Source
 from majl_hf.models.backbones_majl import FcpeConfig, SpleeterConfig, SpleeterSeparator
 from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPitchEstimatorConfig
 from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
-from majl_hf.recipe import load_recipe, load_stage
+from majl_hf.recipe import check, load_recipe, load_stage
 from majl_hf.training import TrainingConfig, make_trainer, parameter_groups, train
 from majl_hf.training.config import BalancingConfig, WeightingConfig
 from majl_hf.training.run import last_checkpoint, training_arguments
@@ -206,9 +208,22 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
         ),
         (lambda text: text + "average_decay: 1.0", "average_decay: .*less than 1, got 1.0"),
         (lambda text: text + "stages: [one]", "maps the name of each stage"),
+        (lambda text: text + "stages: {}", "stages: got {}; it maps the name of each stage"),
+        (lambda text: text + "stages: {1: {}}", "maps the name of each stage"),
+        (lambda text: text + "stages: {one: {kind: [train]}}", r"stage one: kind: got \['train'\]; allowed are train"),
+        (lambda text: text + "stages: {one: {extends: [two]}}", r"extends: got \['two'\]; allowed are one"),
         (lambda text: text + "extends: run.yaml", "extends itself|which extends it"),
+        (lambda text: text + "extends: ../{parent}/run.yaml", "which extends it"),
+        (lambda text: text + "extends:", "extends: got None; give the name of a file"),
+        (lambda text: text + "extends: 3", "extends: got 3; give the name of a file"),
+        (lambda text: text + "threads: 2", r"line \d+ gives the key 'threads' a second time"),
+        (lambda text: text + "weighting: {strategy: dwhs, strategy: focal}", "gives the key 'strategy' a second time"),
         (lambda text: text + "kind: tarin", "kind: got 'tarin'; allowed are train, label, merge, calibrate"),
         (lambda text: text.replace("max_steps: 8", "max_steps: 0"), "max_steps is 0"),
+        (lambda text: text.replace("max_steps: 8", "max_steps:"), r"arguments\.max_steps: .*integer, got None"),
+        (lambda text: text.replace("max_steps: 8", "max_steps: 1.5"), r"arguments\.max_steps: .*integer.*, got 1\.5"),
+        (lambda text: text.replace("output_dir: ${TINY_CORPUS}/run", "output_dir: 7"), r"output_dir: .*string, got 7"),
+        (lambda text: text.replace("learning_rate: 0.001", "learning_rate: fast"), r"arguments\.learning_rate.*'fast'"),
         (lambda text: text + "weighting: {strategy: dwsh}", "'dwhs'"),
         (lambda text: text + "weighting: {strategy: dwhs, options: {alfa: 1}}", "alfa"),
         (lambda text: text + "balancing: {strategy: fixed, options: {window: 1}}", "window"),
@@ -222,14 +237,29 @@ def test_non_finite_loss_names_the_items(config_file, tmp_path):
 )
 def test_mistakes_in_the_file_are_named(config_file, tmp_path, change, message):
     path = tmp_path / "run.yaml"
-    path.write_text(change(config_file.read_text()))
+    path.write_text(change(config_file.read_text()).replace("{parent}", tmp_path.name))
     with pytest.raises(ConfigError, match=message):
         make_trainer(load_stage(path))
 
 
+@pytest.mark.parametrize("number", ["1e1", "'10'", "10.0", "1.0e+1"])
+def test_numbers_are_read_however_they_are_written(config_file, tmp_path, number):
+    path = tmp_path / "run.yaml"
+    text = config_file.read_text().replace("max_steps: 8", f"max_steps: {number}")
+    path.write_text(text.replace("learning_rate: 0.001", "learning_rate: 1e-3"))
+    arguments = load_stage(path).arguments
+    assert arguments["max_steps"] == 10 and isinstance(arguments["max_steps"], int)
+    assert arguments["learning_rate"] == 1e-3 and arguments["save_steps"] == 4
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path, monkeypatch, tmp_path):
-    """Without the corpora: every section is read, and the arguments fit each other."""
+    """Without the corpora: every section is read, the arguments fit each other and the models."""
+    warm_start = tmp_path / "runs/pretrained/majl-warm-start"
+    MajlConfig.from_pretrained("majl-base", refiner_config=None).save_pretrained(warm_start)
+    for corpus in (*FOLDERS.values(), *get_args(get_args(Source)[0]), RowsCorpus):
+        monkeypatch.setattr(corpus, "check", lambda self: None)
+    monkeypatch.setattr("majl_hf.recipe.check_teacher", lambda role, name: None)
     for name in ("MAJL_DATA", "MAJL_MUSIC"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -239,6 +269,8 @@ def test_shipped_configurations_are_valid(path, monkeypatch, tmp_path):
             assert config.arguments["use_cpu"] == (name != "joint")  # made for a GPU, and says so
             arguments = training_arguments(config.with_arguments(use_cpu=True))  # else half precision needs a GPU
             assert arguments.max_steps > 0 and arguments.device.type == "cpu"
+    check(path, stages)
+    check(path, load_recipe(path, max_steps=20))
     # Every stage takes what an earlier one has made.
     made = ["runs/pretrained", "runs/data", "runs/teacher", str(tmp_path)]
     for stage in stages.values():
@@ -292,8 +324,8 @@ def test_the_script_trains_and_the_result_loads(config_file, tmp_path, load_scri
     path.write_text(config_file.read_text().replace("${TINY_CORPUS}/run", str(tmp_path / "run")))
     result = CliRunner().invoke(load_script("train").app, [str(path), "--max-steps", "2"])
     assert result.exit_code == 0, result.output
-    assert isinstance(MajlModel.from_pretrained(tmp_path / "run"), MajlModel)
-    state = json.loads((tmp_path / "run/checkpoint-2/trainer_state.json").read_text())
+    assert isinstance(MajlModel.from_pretrained(tmp_path / "run-trial"), MajlModel) and not (tmp_path / "run").exists()
+    state = json.loads((tmp_path / "run-trial/checkpoint-2/trainer_state.json").read_text())
     assert state["global_step"] == 2
 
 
@@ -329,6 +361,7 @@ def test_a_refiner_is_added_to_a_trained_model(tmp_path, config_file):
     assert trained.refiner.head.weight.any()
 
     values["model"] = trainer.args.output_dir  # and training continues from there
+    values["arguments"]["output_dir"] = str(tmp_path / "more")
     values["model_config_overrides"] = {"refiner_config": {"num_bins": 64}}
     path.write_text(yaml.safe_dump(values))
     again = make_trainer(load_stage(path)).model

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..errors import ConfigError
 from ..models.modeling_majl import MajlModel
 
 
@@ -23,8 +24,8 @@ def move_towards(model: MajlModel, start: MajlModel, share: float) -> None:
 
 
 def use_pitch_estimator(model: MajlModel, source: MajlModel) -> None:
-    """Give `model` the pitch estimator of `source`; ValueError unless their separators are the same."""
+    """Give `model` the pitch estimator of `source`; ConfigError unless their separators are the same."""
     theirs = source.separator.state_dict()
     if any(not torch.equal(tensor, theirs[name]) for name, tensor in model.separator.state_dict().items()):
-        raise ValueError("The pitch estimator was trained with another separator; give models with the same one.")
+        raise ConfigError("The pitch estimator was trained with another separator; give models with the same one.")
     model.pitch_estimator.load_state_dict(source.pitch_estimator.state_dict())

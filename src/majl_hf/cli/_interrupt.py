@@ -48,6 +48,11 @@ class StopSignals:
 class Resumable(StopSignals):
     """Context in which SIGINT and SIGTERM raise `Stopped` at once, for work that resumes from what is on disk."""
 
+    ADVICE = "run the same command again to resume"
+
+    def __init__(self, advice: str = ADVICE):
+        super().__init__(advice)
+
     def _note(self, number: int, frame) -> None:
         self._received = number
         raise Stopped(number)
@@ -56,4 +61,4 @@ class Resumable(StopSignals):
         super().__exit__()
         if error is not None and self._received is not None:
             # Loader processes may have received the signal also; then the error raised is that they ended.
-            raise Stopped(self._received, "run the same command again to resume") from error
+            raise Stopped(self._received, self.advice) from error

@@ -42,15 +42,15 @@ def run(
     return 0
 
 
-def label(config, overwrite: bool) -> None:
+def label(config, overwrite: bool, advice: str = Resumable.ADVICE) -> None:
     """Label the rows of a `PseudoLabelConfig`, in one process or as one of a launcher's processes, and print a
-    summary."""
+    summary; `advice` is given where it is stopped."""
     with c.extra("train,plot", "Labelling"):
         from accelerate import PartialState
 
         from ..pseudo_labels import run_pseudo_labels
 
-        with Resumable():
+        with Resumable(advice):
             result = run_pseudo_labels(config, overwrite=overwrite, progress=_Progress())
     PartialState().destroy_process_group()  # else its threads delay the exit
     if os.environ.get("RANK", "0") == "0":

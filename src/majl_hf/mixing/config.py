@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union, get_type_hints
 from pydantic import Field, create_model, model_validator
 
 from ..corpora.registry import CORPORA, find_corpus
-from ..corpora.tracks import LABEL_KINDS, Track
+from ..corpora.tracks import LABEL_KINDS, Track, resolve_folder
 from ..system.settings import Section
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ class FolderCorpus(Section):
 
     kind: str
     folder: str
+
+    def check(self) -> None:
+        """Raise CorpusError unless the folder exists."""
+        resolve_folder(self.folder, self.kind)
 
     def load(self) -> list[Track]:
         load = find_corpus(self.kind).load
@@ -96,6 +100,12 @@ class RowsCorpus(Section):
     @property
     def recipes(self) -> tuple[str, ...]:
         return LABEL_KINDS
+
+    def check(self) -> None:
+        """Raise CorpusError unless the split exists."""
+        from ..rows.reading import find_row_files
+
+        find_row_files(self.folder, self.split, download=False)
 
     def load(self, download: bool = True, cache_bytes: int | None = None) -> ParquetRows:
         from ..rows.reading import CACHE_BYTES, ParquetRows, find_row_files

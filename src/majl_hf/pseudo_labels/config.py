@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from ..system.settings import Section
+from ..mixing.config import RowsCorpus
+from ..rows.shards import Split
+from ..system.settings import Location, Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -58,15 +60,24 @@ class PseudoLabelConfig(LabellingConfig):
         date: date in the provenance, YYYY-MM-DD; by default the day on which the work began.
     """
 
-    rows: str
-    splits: tuple[str, ...] = Field(default=("train",), min_length=1)
+    rows: Location
+    splits: tuple[Split, ...] = Field(default=("train",), min_length=1)
     label_kinds: tuple[Literal["separation", "vocals", "pitch"], ...] = ("separation", "vocals", "pitch")
-    out: str
-    pitch_teacher: str = "majl-base"
-    vocals_teacher: str | None = "majl-base"
+    out: Location
+    pitch_teacher: Location = "majl-base"
+    vocals_teacher: Location | None = "majl-base"
     shard_minutes: Annotated[float, Field(gt=0.0)] = 5.0
     batch_size: Annotated[int, Field(gt=0)] = 1
     date: str | None = None
+
+    @property
+    def corpora(self) -> tuple[RowsCorpus, ...]:
+        return tuple(RowsCorpus(folder=self.rows, split=split) for split in self.splits)
+
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """Models and folders that the stage reads."""
+        return self.rows, self.pitch_teacher, self.vocals_teacher
 
     @field_validator("date", mode="before")
     @classmethod

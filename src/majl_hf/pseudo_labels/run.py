@@ -19,10 +19,9 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ConfigError, CorpusError
+from ..errors import CorpusError
 from ..rows.index import RowRef, origins, scan
 from ..rows.reading import RowReader, find_row_files
-from ..rows.shards import SPLITS
 from ..rows.writing import Made, Plan, Team, plan_shards, read_splits_by, write_corpus
 from ..system.provenance import __version__
 from .config import LabellingConfig, PseudoLabelConfig
@@ -30,6 +29,7 @@ from .labelling import DIRECTIONS, label_row
 from .report import read_report, write_report
 from .teachers import PitchTeacher, VocalsTeacher, describe_teacher, load_pitch_teacher, load_vocals_teacher
 
+ORIGIN = "pseudo_labels"  # in the plan
 _PATIENCE = timedelta(days=14)  # a process waits for the slowest one
 
 
@@ -102,7 +102,7 @@ def run_pseudo_labels(
         shards = plan_shards(selected, config.shard_minutes, lambda row: places[row.id], facts)
         stated = read_splits_by(Path(config.rows).expanduser())
         splits_by = {row.corpus: stated[row.corpus] for row in rows}
-        return Plan("pseudo_labels", shards, splits_by, {**facts, "not_labelled": dict(sorted(not_labelled.items()))})
+        return Plan(ORIGIN, shards, splits_by, {**facts, "not_labelled": dict(sorted(not_labelled.items()))})
 
     def produce(plan: Plan, rows: Sequence[RowRef], tick: Callable[[], None]) -> Iterator[Made]:
         pitch = pitch_teacher or load_pitch_teacher(config.pitch_teacher, config.batch_size, state.device)
@@ -137,8 +137,6 @@ def select_rows(config: PseudoLabelConfig) -> tuple[dict[str, list[RowRef]], dic
     selected: dict[str, list[RowRef]] = {}
     others: Counter[str] = Counter()
     for split in config.splits:
-        if split not in SPLITS:
-            raise ConfigError(f"pseudo_labels.splits names {split!r}; use {', '.join(SPLITS)}.")
         for row in scan(find_row_files(config.rows, split)):
             if row.label_kind in wanted and not (row.label_kind == "vocals" and row.has_pitch):
                 selected.setdefault(split, []).append(row)

@@ -25,7 +25,7 @@ from ..audio import StreamResampler, resample
 from ..checkpoints import SHIPPED
 from ..checkpoints.loading import checkpoint_sha256
 from ..errors import ConfigError, TeacherError
-from ..evaluation.packages import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker
+from ..evaluation.packages import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker, require
 from ..evaluation.systems import PitchTrack
 from ..models.configuration_majl import MajlConfig
 from ..models.decoding_majl import PitchFrames
@@ -156,6 +156,20 @@ def describe_teacher(role: str, name: str) -> dict:
         return {"id": name, "kind": "package", "version": version, **facts}
     folder, id, revision = _find(role, name)
     return {"id": id, "kind": "checkpoint", "revision": revision, "sha256": checkpoint_sha256(folder)}
+
+
+def check_teacher(role: str, name: str) -> None:
+    """Check that a "pitch_teacher" or "vocals_teacher" can be loaded, without doing so.
+
+    Raises:
+        ConfigError: no such teacher.
+        EvaluationError: a package that is not installed; the message says how to install it.
+    """
+    if name in PACKAGES[role]:
+        distribution = PACKAGES[role][name][1]
+        require(distribution.replace("-", "_"), distribution)
+    else:
+        _find(role, name)
 
 
 def load_pitch_teacher(name: str, batch_size: int = 1, device: torch.device | str = "cpu") -> PitchTeacher:

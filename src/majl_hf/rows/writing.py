@@ -301,9 +301,12 @@ def alone_in(out: Path, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def _settle(out: Path, plan_file: str, make_plan: Callable[[Mapping | None], Plan], overwrite: bool) -> Plan:
-    """The plan, which is in the folder now; what belongs to no plan is removed."""
-    (out / "data").mkdir(exist_ok=True)
+def plan_in(out: Path, plan_file: str = BUILD_FILE) -> dict | None:
+    """The plan of a folder that is to be written, None of a new one.
+
+    Raises:
+        MajlError: the folder contains something else.
+    """
     earlier = read_plan(out)
     if earlier is None:
         strangers = sorted(path.name for path in out.glob("[!.]*") if path.name != "data")
@@ -313,6 +316,13 @@ def _settle(out: Path, plan_file: str, make_plan: Callable[[Mapping | None], Pla
                 f"{out} contains {strangers[0]} but no {plan_file}: it was not made by this version of majl_hf. "
                 "Remove it or choose another folder."
             )
+    return earlier
+
+
+def _settle(out: Path, plan_file: str, make_plan: Callable[[Mapping | None], Plan], overwrite: bool) -> Plan:
+    """The plan, which is in the folder now; what belongs to no plan is removed."""
+    (out / "data").mkdir(exist_ok=True)
+    earlier = plan_in(out, plan_file)
     plan = make_plan(earlier)
     facts = plan.as_dict()
     if earlier is not None and earlier.get("origin", plan.origin) != plan.origin:

@@ -5,23 +5,28 @@
     folder: ${MAJL_DATA}/x      an environment variable
     stages:                     see `load_stages`
 
-If one section extends another, mappings are merged key by key; lists and values are replaced.
+If one section extends another, mappings are merged key by key; lists and values are replaced. A key that is given twice
+in one mapping is refused. Numbers are written as in YAML 1.2, so 1e-3 is one.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..errors import ConfigError
 
 S = TypeVar("S", bound="Section")
+Location = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A path, in which `~` is expanded, or the name of something."""
 
 
 class Section(BaseModel):
@@ -60,7 +65,7 @@ def load_stages(path: str | Path, kinds: Mapping[str, type[Section]]) -> dict[st
     stage, whose name is its kind.
 
     Raises:
-        ConfigError: as for `load_settings`; an unknown kind, or an extended stage that does not exist.
+        ConfigError: as for `load_settings`; no stage, an unknown kind, or an extended stage that does not exist.
     """
     common = read_settings(path)
     default = next(iter(kinds))
@@ -69,7 +74,8 @@ def load_stages(path: str | Path, kinds: Mapping[str, type[Section]]) -> dict[st
         wheres = [str(path)]
     else:
         stages = common.pop("stages")
-        if not isinstance(stages, Mapping) or not all(isinstance(stage, Mapping) for stage in stages.values()):
+        is_one = isinstance(stages, Mapping) and len(stages) > 0
+        if not is_one or not all(isinstance(n, str) and isinstance(stage, Mapping) for n, stage in stages.items()):
             raise ConfigError(f"{path}: stages: got {_shown(stages)}; it maps the name of each stage to its settings.")
         wheres = [f"{path}, stage {name}" for name in stages]
     loaded = {}
@@ -80,7 +86,7 @@ def load_stages(path: str | Path, kinds: Mapping[str, type[Section]]) -> dict[st
             values = merged(values, stages[extended])
         values.pop("extends", None)
         kind = values.pop("kind", default)
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             raise ConfigError(f"{where}: kind: got {_shown(kind)}; allowed are {', '.join(kinds)}.")
         loaded[name] = validated(kinds[kind], merged(common, values) if kind == default else values, where)
     return loaded
@@ -90,13 +96,14 @@ def read_settings(path: str | Path, _followed: tuple[Path, ...] = ()) -> dict[st
     """The content of a YAML file, merged with the file that it extends; see the module's docstring.
 
     Raises:
-        ConfigError: the file cannot be read or is not YAML, a variable is not set, it extends itself.
+        ConfigError: the file cannot be read or is not YAML, a key is given twice, a variable is not set, it extends
+            itself.
     """
     import yaml  # sections can be used without files
 
     path = Path(path)
     try:
-        content = yaml.safe_load(Template(path.read_text(encoding="utf-8")).substitute(os.environ))
+        content = _load_yaml(Template(path.read_text(encoding="utf-8")).substitute(os.environ))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except KeyError as error:
@@ -111,10 +118,35 @@ def read_settings(path: str | Path, _followed: tuple[Path, ...] = ()) -> dict[st
     content = {key: value for key, value in content.items() if not str(key).startswith("_")}
     if "extends" not in content:
         return content
-    extended = path.parent / content.pop("extends")
-    if extended in (path, *_followed):
+    name = content.pop("extends")
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: extends: got {_shown(name)}; give the name of a file, or leave it out.")
+    extended, followed = path.parent / name, (*_followed, path.resolve())
+    if extended.resolve() in followed:
         raise ConfigError(f"{path} extends {extended}, which extends it; a file must not extend itself.")
-    return merged(read_settings(extended, (*_followed, path)), content)
+    return merged(read_settings(extended, followed), content)
+
+
+def _load_yaml(text: str) -> Any:
+    """The content of a YAML file; ValueError or YAMLError where it has none."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor):
+            node = super().compose_mapping_node(anchor)
+            counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if twice := [name for name, count in counts.items() if count > 1]:
+                line = max(key.start_mark.line for key, _ in node.value if key.value == twice[0]) + 1
+                raise ValueError(f"line {line} gives the key {twice[0]!r} a second time; keep one of them.")
+            return node
+
+    # PyYAML follows YAML 1.1, in which 1e-3 is text.
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
+    return yaml.load(text, Loader)
 
 
 def validated(section: type[S], values: Any, where: str) -> S:
@@ -152,7 +184,7 @@ def extension_chain(name: str, extends: Mapping[str, str | None], where: str) ->
     chain: list[str] = []
     following: str | None = name
     while following is not None:
-        if following not in extends:
+        if not isinstance(following, str) or following not in extends:
             raise ConfigError(f"{where}: extends: got {following!r}; allowed are {', '.join(extends)}.")
         if following in chain:
             raise ConfigError(f"{where}: extends: {following!r} extends itself; extend one that does not.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, field_validator, model_validator
 from transformers import TrainingArguments
+from typing_extensions import TypedDict
 
 from ..mixing.config import Corpus, MixingConfig
-from ..system.settings import Section
+from ..system.settings import Location, Section
 from .balancing import BALANCES, Balance
 from .weights import STRATEGIES
 
@@ -21,6 +24,26 @@ BASE_ARGUMENTS = {
     "metric_for_best_model": "score",
     "greater_is_better": True,
 }
+# A float of TrainingArguments, such as save_steps; whole numbers stay such in records and messages.
+_Number = Annotated[float, AfterValidator(lambda x: int(x) if x.is_integer() else x), PlainSerializer(lambda x: x)]
+
+
+def _type_of_argument(name: str, declared: Any) -> Any:
+    """The type of a field of TrainingArguments as pydantic checks it; fields that are no plain values are checked by
+    TrainingArguments itself."""
+    if name == "output_dir":
+        return Location
+    if not set(get_args(declared) or (declared,)) <= {bool, int, float, str, NoneType}:
+        return Any
+    return _Number if declared is float else declared
+
+
+Arguments = TypedDict(
+    "Arguments",
+    {name: _type_of_argument(name, field.type) for name, field in TrainingArguments.__dataclass_fields__.items()},
+    total=False,
+)
+"""Fields of TrainingArguments, of their types."""
 
 
 class ValidationConfig(Section):
@@ -107,7 +130,7 @@ class TrainingConfig(Section):
         arguments: fields of `transformers.TrainingArguments`, `output_dir` and `max_steps` among them.
     """
 
-    model: str | None = None
+    model: Location | None = None
     separator: str | dict[str, Any] | None = None
     pitch_estimator: str | dict[str, Any] | None = None
     model_config_overrides: dict[str, Any] = {}
@@ -119,13 +142,20 @@ class TrainingConfig(Section):
     average_decay: float | None = Field(default=None, ge=0, lt=1)
     early_stopping_evaluations: int | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, gt=0)
-    arguments: dict[str, Any]
+    arguments: Arguments
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _check_names(cls, arguments: Any) -> Any:
+        if isinstance(arguments, Mapping) and (
+            unknown := [name for name in arguments if name not in TrainingArguments.__dataclass_fields__]
+        ):
+            raise ValueError(f"TrainingArguments has no {', '.join(map(str, unknown))}")
+        return arguments
 
     @field_validator("arguments")
     @classmethod
-    def _check_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        if unknown := sorted(arguments.keys() - TrainingArguments.__dataclass_fields__.keys()):
-            raise ValueError(f"TrainingArguments has no {', '.join(unknown)}")
+    def _check_arguments(cls, arguments: Arguments) -> Arguments:
         if not arguments.get("output_dir"):
             raise ValueError("output_dir is missing, the folder of the run")
         if arguments.get("max_steps", 0) <= 0:
@@ -143,6 +173,15 @@ class TrainingConfig(Section):
     def out(self) -> str:
         """Folder of the run."""
         return self.arguments["output_dir"]
+
+    @property
+    def corpora(self) -> tuple[Corpus, ...]:
+        return *self.data.sources, *self.validation.corpora
+
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """Models and folders that the run reads."""
+        return self.model, *(corpus.folder for corpus in self.corpora)
 
     def with_arguments(self, **arguments) -> TrainingConfig:
         """The same run with other `arguments`."""

@@ -1,6 +1,7 @@
-"""The settings recorded in a run's folder, compared with those that are given.
+"""What the folder of a run or another stage records: its settings, and what it was made from.
 
-RUN/settings.json   the current settings, and which were changed at which step; written when a run begins
+RUN/settings.json   the current settings, which were changed at which step, digests of the results of earlier stages
+                    that it was made from; written when a run begins
 RUN/finished.json   the settings of a finished run
 """
 
@@ -40,24 +41,34 @@ EVALUATION = ("validation.*", "early_stopping_evaluations", "arguments.eval_*", 
 LENGTH = ("arguments.max_steps", "arguments.num_train_epochs")
 _log = logging.getLogger(__name__)
 
+MadeFrom = Mapping[str, str | None]
+"""Path of what a stage reads of an earlier one -> digest of its content; None where it does not exist."""
 Changes = Mapping[str, tuple[Any, Any]]
 """Dotted key of a setting -> its value in the folder and the one that is given; None where it is not set."""
 
 
-def begin(config: TrainingConfig, step: int = 0, changes: Changes | None = None) -> None:
-    """Record the settings of a run that begins, or that resumes after `step` steps with `changes`."""
-    path = Path(config.out) / SETTINGS_NAME
+def begin(
+    config: Section,
+    step: int = 0,
+    changes: Changes | None = None,
+    made_from: MadeFrom | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Record the settings of a run that begins, or that resumes after `step` steps with `changes`; in `folder`, which
+    is `config.out` by default."""
+    path = (folder or Path(config.out)) / SETTINGS_NAME
     history = json.loads(path.read_text(encoding="utf-8"))["changes"] if step and path.is_file() else []
     if changes:
         _log.warning("%s resumes after step %d with %s", config.out, step, described(changes))
         history.append({"step": step, "settings": changes})
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"settings": config.model_dump(mode="json"), "changes": history})
+    facts = {"settings": config.model_dump(mode="json"), "changes": history, "made_from": made_from or {}}
+    write_json(path, facts)
 
 
-def finish(config: Section) -> None:
-    """Record that a stage is finished."""
-    write_atomically(Path(config.out) / FINISHED_NAME, config.model_dump_json(indent=1))
+def finish(config: Section, folder: Path | None = None) -> None:
+    """Record that a stage is finished; in `folder`, which is `config.out` by default."""
+    write_atomically((folder or Path(config.out)) / FINISHED_NAME, config.model_dump_json(indent=1))
 
 
 def is_finished(config: Section) -> bool:
@@ -72,6 +83,27 @@ def is_finished(config: Section) -> bool:
         return all(_is_any(key, NEUTRAL) for key in _changes(json.loads(text), config))
     except ValueError:  # of another version
         return False
+
+
+def is_stale(config: Section, made_from: MadeFrom) -> bool:
+    """Whether the stage's folder was made from something else, so that it has to be made again."""
+    recorded = (_read(Path(config.out) / SETTINGS_NAME) or {}).get("made_from", {})
+    return any(path in recorded and recorded[path] != digest for path, digest in made_from.items())
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a training run, or a stage that makes a model, has written this folder."""
+    settings, finished = _read(folder / SETTINGS_NAME) or {}, _read(folder / FINISHED_NAME) or {}
+    return settings.keys() >= {"settings", "changes"} or not finished.keys().isdisjoint(("arguments", "out"))
+
+
+def _read(path: Path) -> dict | None:
+    """A record, or None where it is missing or something else."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def changes_since(config: TrainingConfig) -> Changes:
@@ -91,7 +123,8 @@ def changes_since(config: TrainingConfig) -> Changes:
         changes = _changes(recorded, config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"The settings recorded in {out} cannot be read ({error}). Give --fresh to delete it and start over."
+            f"The settings recorded in {out} cannot be read ({error}). Delete the folder to start over, or choose "
+            "another output_dir."
         ) from error
     fixed = {key: values for key, values in changes.items() if not _may_change(key, *values, config)}
     if fixed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainingArguments
+from transformers import EarlyStoppingCallback, PreTrainedConfig, TrainingArguments, get_scheduler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import ConfigError
@@ -22,7 +23,7 @@ from ..models.modeling_majl import MajlModel
 from ..system.memory import keep_freed_memory
 from . import records
 from .config import BASE_ARGUMENTS, TrainingConfig
-from .trainer import DwhsTrainer
+from .trainer import DwhsTrainer, parameter_groups
 
 TRAINER_STATE_NAME = "trainer_state.json"
 
@@ -131,12 +132,45 @@ def _override(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
             _override(getattr(config, name), overrides[name])
 
 
-def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
+def check_run(config: TrainingConfig, start: MajlConfig | None = None) -> MajlConfig:
+    """Check what can be known of a run without its data and without training.
+
+    Args:
+        start: Config of the model that training starts from, where that does not exist yet.
+
+    Returns:
+        Config of the model that the run makes.
+
+    Raises:
+        ConfigError: The configuration does not fit the model or `TrainingArguments`.
+    """
+    arguments = training_arguments(config.with_arguments(use_cpu=True))  # settings are checked here, not the machine
+    with _explained("arguments"):
+        get_scheduler(
+            arguments.lr_scheduler_type,
+            torch.optim.SGD([torch.zeros(1)]),
+            arguments.get_warmup_steps(arguments.max_steps),
+            arguments.max_steps,
+            arguments.lr_scheduler_kwargs,
+        )
+    with _explained("the model to start from"):
+        if config.model is None:
+            start = MajlConfig(separator_config=config.separator, pitch_estimator_config=config.pitch_estimator)
+        model_config = copy.deepcopy(MajlConfig.from_pretrained(config.model) if start is None else start)
+        _override(model_config, config.model_config_overrides)
+        with torch.device("meta"):
+            model = MajlModel(model_config)
+    parameter_groups(model, config.learning_rates, arguments.learning_rate, arguments.weight_decay)
+    return model_config
+
+
+def train(config: TrainingConfig, resume: bool = True, made_from: records.MadeFrom | None = None) -> DwhsTrainer:
     """Run training to its end and save the model in the run's folder.
 
     Args:
         resume: Continue from the last checkpoint of the run's folder, if there is one. Settings that can change
             during a run are applied, and recorded in the folder.
+        made_from: What it reads of earlier stages, which is recorded.
 
     Raises:
         ConfigError: As of `checkpoint_to_resume` and `make_trainer`.
@@ -144,7 +178,7 @@ def train(config: TrainingConfig, resume: bool = True) -> DwhsTrainer:
     checkpoint, changes = checkpoint_to_resume(config) if resume else (None, {})
     trainer = make_trainer(config)
     if trainer.args.should_save:
-        records.begin(config, step_of(checkpoint), changes)
+        records.begin(config, step_of(checkpoint), changes, made_from)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.use_average()
     trainer.save_model(config.out)

@@ -24,6 +24,9 @@ class Validation:
         config: The corpora and how much of them is read. Each process decodes its share of the clips once, keeps it,
             and scores it; all processes return the scores of all clips.
 
+    Raises:
+        CorpusError: a corpus is not there.
+
     Calling it with a model returns, for each corpus, `FOLDER_METRIC` (such as `mir1k_sdr_db`), and `score`: the sum
     that the configuration defines, or else the mean SDR in dB over the corpora plus ten times their mean overall
     accuracy. One percentage point of accuracy then counts like 0.1 dB; both are about the improvement from one
@@ -34,6 +37,8 @@ class Validation:
     """
 
     def __init__(self, config: ValidationConfig):
+        for corpus in config.corpora:
+            corpus.check()  # its clips are only read at the first evaluation, which may come after hours
         self.config = config
         folders = [Path(corpus.folder) for corpus in config.corpora]
         names = [folder.name for folder in folders]
