@@ -118,6 +118,15 @@ def test_an_empty_channel_is_filled_and_gets_its_share_back(song, share):
         torch.testing.assert_close(restored, audio, rtol=0, atol=1e-6)
 
 
+def test_a_channel_that_drops_out_is_soon_filled(song):
+    audio = torch.cat([song[:, 4 * RATE :]] * 4, dim=1)
+    audio[1, 6 * RATE :] = 0
+    conditioned, restored = condition(audio)
+    torch.testing.assert_close(conditioned[0, 13 * RATE :], conditioned[1, 13 * RATE :], rtol=0, atol=1e-5)
+    torch.testing.assert_close(restored[0], audio[0], rtol=0, atol=1e-6)
+    assert level_db(restored[1, 13 * RATE :]) < -60
+
+
 def test_hiss_on_the_other_channel_is_no_voice(song):
     _, restored = condition(torch.stack([song[0], 1e-3 * song[1]]))
     assert level_db(restored[1]) < level_db(1e-3 * song[1]) - 15

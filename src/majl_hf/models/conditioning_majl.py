@@ -31,10 +31,11 @@ RELEASE_DB = 0.05  # by which the level falls in a frame: pauses are not turned 
 REFERENCE_DB = -17.0  # level of the louder channel's loud frames, as the model gets them
 SILENCE_DB = -120.0  # levels below count as this
 VOICE_DB = 3.0  # by which the voice is raised before its pitch is read: pitch estimators are trained on solo voices
-BALANCE_DB = (3.0, 5.0)  # channels may differ by the first; from there on less is left of the difference, then nothing
+BALANCE_DB = (3.0, 5.0)  # a difference of channels up to the first is kept, one above the second is evened out
 ONE_SIDED_DB = (20.0, 26.0)  # difference of channels, between which the weaker one is replaced by the other
 TINY = 1e-30  # power, far below that of silence
 MEMORY = 0.9  # share that averages over frames keep from one frame to the next
+BALANCE_MEMORY = 0.7  # the same for the balance of channels: one that drops out is replaced within seconds
 SIDE_RATIO = 4.0  # of powers, above which the voice is read from the channels' difference
 
 
@@ -87,22 +88,22 @@ def _low_pass(rate: float, pass_hz: float, stop_hz: float) -> torch.Tensor:
 
 
 class Levels:
-    """Levels of a recording's channels in dB, as they change from frame to frame.
+    """The level of a recording in dB, as it changes from frame to frame.
 
-    The level of a channel is that of its loudest frames up to `LOOKAHEAD` frames ahead; afterwards it falls slowly. A
-    single frame, such as a click, raises nothing.
+    It is that of the loudest frames up to `LOOKAHEAD` frames ahead; afterwards it falls slowly. A single frame, such as
+    a click, raises nothing.
     """
 
     def __init__(self):
-        self.powers: deque[list[float]] = deque(maxlen=3)  # of frames, in dB
-        self.level: list[float] | None = None
-        self.coming: deque[list[float]] = deque()
-        self.ahead: deque[list[float]] = deque(maxlen=LOOKAHEAD + 1)
-        self.starts: deque[list[float]] = deque()  # levels at the starts of frames
+        self.powers: deque[float] = deque(maxlen=3)  # of frames, in dB
+        self.level = -math.inf
+        self.coming: deque[float] = deque()
+        self.ahead: deque[float] = deque(maxlen=LOOKAHEAD + 1)
+        self.starts: deque[float] = deque()  # levels at the starts of frames
 
-    def push(self, powers: list[float]) -> None:
-        """The mean squares of the channels in the next frame."""
-        self.powers.append([10 * math.log10(max(power, 10 ** (SILENCE_DB / 10))) for power in powers])
+    def push(self, power: float) -> None:
+        """The mean square of the next frame."""
+        self.powers.append(10 * math.log10(max(power, 10 ** (SILENCE_DB / 10))))
         if len(self.powers) > 1:
             self._follow(list(self.powers))
             if len(self.coming) > LOOKAHEAD:
@@ -120,33 +121,32 @@ class Levels:
         """Whether the levels at both ends of the next frame are known."""
         return len(self.starts) > 1
 
-    def pop(self) -> tuple[list[float], list[float]]:
+    def pop(self) -> tuple[float, float]:
         """The levels at both ends of the next frame."""
         return self.starts.popleft(), self.starts[0]
 
-    def _follow(self, neighbours: list[list[float]]) -> None:
-        medians = [sorted(powers)[(len(powers) - 1) // 2] for powers in zip(*neighbours, strict=True)]
-        if self.level is not None:
-            medians = [max(pair) for pair in zip(medians, [level - RELEASE_DB for level in self.level], strict=True)]
-        self.level = medians
-        self.coming.append(medians)
+    def _follow(self, neighbours: list[float]) -> None:
+        median = sorted(neighbours)[(len(neighbours) - 1) // 2]
+        self.level = max(median, self.level - RELEASE_DB)
+        self.coming.append(self.level)
 
     def _start_frame(self) -> None:
-        self.ahead.append([max(levels) for levels in zip(*self.coming, strict=True)])
+        self.ahead.append(max(self.coming))
         self.coming.popleft()
-        self.starts.append([sum(levels) / len(levels) for levels in zip(*self.ahead, strict=True)])
+        self.starts.append(sum(self.ahead) / len(self.ahead))
 
 
 class _Averages:
     """Measurements of frames, averaged with a memory of some seconds and looked at `LOOKAHEAD` frames later."""
 
-    def __init__(self):
+    def __init__(self, memory: float):
+        self.memory = memory
         self.total: list[float] | None = None
         self.waiting: deque[list[float]] = deque()
 
     def push(self, values: list[float]) -> None:
         total = self.total or [0.0] * len(values)
-        self.total = [MEMORY * old + new for old, new in zip(total, values, strict=True)]
+        self.total = [self.memory * old + new for old, new in zip(total, values, strict=True)]
         self.waiting.append(self.total)
 
     def pop(self) -> tuple[list[float], list[float]]:
@@ -172,13 +172,13 @@ class _Balance:
     shares: torch.Tensor
 
     @classmethod
-    def of(cls, levels: tuple[list[float], list[float]], products: tuple[list[float], list[float]]) -> "_Balance":
-        """From the levels and the products left * left, right * right, left * right at both ends of a frame."""
-        levels, products = torch.tensor(levels).T, torch.tensor(products, dtype=torch.float64).T
-        top = levels.amax(dim=0)
-        weaker = (top - levels).clamp(max=ONE_SIDED_DB[1])
+    def of(cls, levels: tuple[float, float], products: tuple[list[float], list[float]]) -> "_Balance":
+        """From the level and the products left * left, right * right, left * right at both ends of a frame."""
+        products = torch.tensor(products, dtype=torch.float64).T
+        powers_db = 10 * torch.log10(products[:-1] + TINY)
+        weaker = (powers_db.amax(dim=0) - powers_db).clamp(max=ONE_SIDED_DB[1]).float()
         left_db = BALANCE_DB[0] / (BALANCE_DB[1] - BALANCE_DB[0]) * (BALANCE_DB[1] - weaker).clamp(min=0)
-        gains_db = REFERENCE_DB - top + (weaker - left_db).clamp(min=0)
+        gains_db = REFERENCE_DB - torch.tensor(levels) + (weaker - left_db).clamp(min=0)
         fill = ((weaker - ONE_SIDED_DB[0]) / (ONE_SIDED_DB[1] - ONE_SIDED_DB[0])).clamp(min=0)
         shares = (products[-1] / (products[:-1].flip(0) + TINY)).float()
         return cls(gains_db, fill if fill.any() else None, shares)
@@ -200,7 +200,7 @@ class Conditioner:
         self.cutter = WindowCutter(WindowGrid(self.frame_length, self.low_band.margin))
         self.found: deque[tuple[torch.Tensor, torch.Tensor]] = deque()  # frames and their low band
         self.clean: deque[torch.Tensor] = deque()  # frames without rumble
-        self.bands, self.products, self.levels = _Averages(), _Averages(), Levels()
+        self.bands, self.products, self.levels = _Averages(MEMORY), _Averages(BALANCE_MEMORY), Levels()
         self.balances: deque[_Balance] = deque()  # of frames that are not restored yet
         self.num_restored = 0  # samples of the first of them
 
@@ -265,7 +265,7 @@ class Conditioner:
             frame = frame - line * self.low_band.interpolated(low)[:, : frame.shape[1]]
         products = _products(frame)
         self.products.push(products)
-        self.levels.push([power / frame.shape[1] for power in products[: self.num_channels]])
+        self.levels.push(max(products[:-1]) / frame.shape[1])
         self.clean.append(frame)
 
     def _gains(self, ends_db: torch.Tensor, start: int, stop: int) -> torch.Tensor:
@@ -287,7 +287,7 @@ def _products(frame: torch.Tensor) -> list[float]:
     its square."""
     rows = frame.double()
     products = (rows @ rows.T).tolist()
-    return [products[0][0], products[0][0]] if len(products) == 1 else [products[0][0], products[1][1], products[0][1]]
+    return [products[0][0], products[-1][-1], products[0][1]] if len(frame) == 2 else [products[0][0]] * 2
 
 
 def cancels(mean_power: float | torch.Tensor, side_power: float | torch.Tensor) -> bool:
