@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
@@ -61,6 +62,18 @@ class ValidationConfig(Section):
     max_clips: int | None = Field(default=None, gt=0)
     max_clip_s: float = Field(default=60.0, gt=0)
     score: dict[str, float] = {}
+
+    @field_validator("corpora")
+    @classmethod
+    def _check_names(cls, corpora):
+        folders = [Path(corpus.folder) for corpus in corpora]
+        names = [folder.name for folder in folders]
+        if shared := [str(folder) for folder in folders if names.count(folder.name) > 1]:
+            raise ValueError(
+                f"the folders {', '.join(shared)} have the same name, which their scores would share; rename one of "
+                "them, or give a link to it with another name"
+            )
+        return corpora
 
 
 class _Options(Section):

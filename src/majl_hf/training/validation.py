@@ -31,22 +31,12 @@ class Validation:
     that the configuration defines, or else the mean SDR in dB over the corpora plus ten times their mean overall
     accuracy. One percentage point of accuracy then counts like 0.1 dB; both are about the improvement from one
     checkpoint to the next.
-
-    Raises:
-        ConfigError: two corpora whose folders have the same name, which their scores would share.
     """
 
     def __init__(self, config: ValidationConfig):
         for corpus in config.corpora:
             corpus.check()  # its clips are only read at the first evaluation, which may come after hours
         self.config = config
-        folders = [Path(corpus.folder) for corpus in config.corpora]
-        names = [folder.name for folder in folders]
-        if shared := [str(folder) for folder in folders if names.count(folder.name) > 1]:
-            raise ConfigError(
-                f"validation.corpora: the folders {', '.join(shared)} have the same name, which their scores would "
-                "share; rename one of them, or give a link to it with another name."
-            )
         self._clips: dict[str, list[ValidationClip]] | None = None
 
     @property
