@@ -28,14 +28,18 @@ LOW_RATE_HZ = 700.0  # about the rate at which the low band is found
 FRAME_S = 0.5
 LOOKAHEAD = 4  # frames in which the gain falls before a louder passage
 RELEASE_DB = 0.05  # by which the level falls in a frame: pauses are not turned up
+FALL_DB, FALL_FRAMES, FAST_RELEASE_DB = 10.0, 12, 2.0  # so much below the level for so long, a recording became quiet
 REFERENCE_DB = -17.0  # level of the louder channel's loud frames, as the model gets them
+PEAK = 1.0  # pops are clipped to this before the model, which would lose the seconds around them
 SILENCE_DB = -120.0  # levels below count as this
 VOICE_DB = 3.0  # by which the voice is raised before its pitch is read: pitch estimators are trained on solo voices
 BALANCE_DB = (3.0, 5.0)  # a difference of channels up to the first is kept, one above the second is evened out
-ONE_SIDED_DB = (20.0, 26.0)  # difference of channels, between which the weaker one is replaced by the other
+ONE_SIDED_DB = (20.0, 26.0)  # difference of channels, between which the weaker one is replaced by the other ...
+UNLIKE_DB, UNLIKE = (5.0, 8.0), (0.4, 0.2)  # ... from lower differences on if their correlation falls between these
 TINY = 1e-30  # power, far below that of silence
 MEMORY = 0.9  # share that averages over frames keep from one frame to the next
 BALANCE_MEMORY = 0.7  # the same for the balance of channels: one that drops out is replaced within seconds
+VOICE_MEMORY = 0.5  # the same for the voice's channels: a voice may enter with other channels than what came before
 SIDE_RATIO = 4.0  # of powers, above which the voice is read from the channels' difference
 
 
@@ -90,12 +94,13 @@ def _low_pass(rate: float, pass_hz: float, stop_hz: float) -> torch.Tensor:
 class Levels:
     """The level of a recording in dB, as it changes from frame to frame.
 
-    It is that of the loudest frames up to `LOOKAHEAD` frames ahead; afterwards it falls slowly. A single frame, such as
-    a click, raises nothing.
+    It is that of the loudest frames up to `LOOKAHEAD` frames ahead; afterwards it falls slowly, or fast where the
+    recording stays much quieter. A single frame, such as a click, raises nothing.
     """
 
     def __init__(self):
         self.powers: deque[float] = deque(maxlen=3)  # of frames, in dB
+        self.recent: deque[float] = deque(maxlen=FALL_FRAMES)
         self.level = -math.inf
         self.coming: deque[float] = deque()
         self.ahead: deque[float] = deque(maxlen=LOOKAHEAD + 1)
@@ -127,7 +132,9 @@ class Levels:
 
     def _follow(self, neighbours: list[float]) -> None:
         median = sorted(neighbours)[(len(neighbours) - 1) // 2]
-        self.level = max(median, self.level - RELEASE_DB)
+        self.recent.append(median)
+        has_fallen = len(self.recent) == FALL_FRAMES and max(self.recent) < self.level - FALL_DB
+        self.level = max(median, self.level - (FAST_RELEASE_DB if has_fallen else RELEASE_DB))
         self.coming.append(self.level)
 
     def _start_frame(self) -> None:
@@ -179,7 +186,9 @@ class _Balance:
         weaker = (powers_db.amax(dim=0) - powers_db).clamp(max=ONE_SIDED_DB[1]).float()
         left_db = BALANCE_DB[0] / (BALANCE_DB[1] - BALANCE_DB[0]) * (BALANCE_DB[1] - weaker).clamp(min=0)
         gains_db = REFERENCE_DB - torch.tensor(levels) + (weaker - left_db).clamp(min=0)
-        fill = ((weaker - ONE_SIDED_DB[0]) / (ONE_SIDED_DB[1] - ONE_SIDED_DB[0])).clamp(min=0)
+        correlation = products[-1].abs() / (products[:-1].prod(dim=0).sqrt() + TINY)
+        unlike = _rise(correlation, *UNLIKE).float() * _rise(weaker, *UNLIKE_DB)
+        fill = torch.maximum(_rise(weaker, *ONE_SIDED_DB), unlike)
         shares = (products[-1] / (products[:-1].flip(0) + TINY)).float()
         return cls(gains_db, fill if fill.any() else None, shares)
 
@@ -217,7 +226,7 @@ class Conditioner:
             balance = _Balance.of(self.levels.pop(), self.products.pop())
             self.balances.append(balance)
             frame = self.clean.popleft()
-            gained = frame * self._gains(balance.gains_db, 0, frame.shape[1])
+            gained = (frame * self._gains(balance.gains_db, 0, frame.shape[1])).clamp(-PEAK, PEAK)
             if balance.fill is not None:
                 gained = torch.lerp(gained, gained.flip(0), self._line(balance.fill, 0, frame.shape[1]))
             parts.append(gained)
@@ -259,7 +268,7 @@ class Conditioner:
         shares = []
         for rest, rumble in self.bands.pop():
             ratio_db = 10 * math.log10((rumble + TINY) / (rest + TINY))
-            shares.append(min(max((ratio_db - RUMBLE_DB[0]) / (RUMBLE_DB[1] - RUMBLE_DB[0]), 0.0), 1.0))
+            shares.append(float(_rise(torch.tensor(ratio_db), *RUMBLE_DB)))
         if any(shares):
             line = self._line(torch.tensor([shares]), 0, frame.shape[1])
             frame = frame - line * self.low_band.interpolated(low)[:, : frame.shape[1]]
@@ -276,6 +285,11 @@ class Conditioner:
     def _line(self, ends: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """The samples `[start, stop)` of lines over a frame between `ends`, `(num_channels, 2)`."""
         return torch.lerp(ends[:, :1], ends[:, 1:], self.ramp[start:stop])
+
+
+def _rise(values: torch.Tensor, zero: float, one: float) -> torch.Tensor:
+    """0 up to `zero`, 1 from `one` on, a line between them."""
+    return ((values - zero) / (one - zero)).clamp(0, 1)
 
 
 def _mean_square(frame: torch.Tensor) -> float:
@@ -321,8 +335,8 @@ class VoiceMix:
         parts = [vocals[0, :0]]
         for frame in (window.samples for window in self.cutter.push(vocals, last)):
             left, right, both = _products(frame)
-            self.mean_power = MEMORY * self.mean_power + max(left + right + 2 * both, 0.0)
-            self.side_power = MEMORY * self.side_power + max(left + right - 2 * both, 0.0)
+            self.mean_power = VOICE_MEMORY * self.mean_power + max(left + right + 2 * both, 0.0)
+            self.side_power = VOICE_MEMORY * self.side_power + max(left + right - 2 * both, 0.0)
             is_side = cancels(self.mean_power, self.side_power)
             was_side = is_side if self.is_side is None else self.is_side
             mix = frame.mean(dim=0)
