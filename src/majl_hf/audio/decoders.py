@@ -7,6 +7,7 @@ only decoding would show it), `duration_s` (from the file's header, may be an es
 
 from collections.abc import Iterator
 from contextlib import closing
+from fractions import Fraction
 from typing import BinaryIO
 
 import av
@@ -166,6 +167,7 @@ class AvDecoder:
         self.container = self._container.format.name.split(",")[0]
         self.warnings: list[str] = []
         self._num_damaged = 0
+        self._padding = 0  # samples at the end of the latest frame that the container does not count
         try:
             if not self._container.streams.audio:
                 raise AudioError(f"{source.name} has no audio stream; a file with audio is needed.")
@@ -265,18 +267,24 @@ class AvDecoder:
                 if missing_s and not has_clock:
                     yield Frame(np.zeros((samples.shape[0], round(missing_s * self._rate)), dtype=np.float32), None)
                 missing_s = 0.0
+                # An encoder fills its last frame; mp4 and mov state the true length of that frame.
+                is_counted = self.container == "mov" and frame.duration and frame.time_base == Fraction(1, self._rate)
+                self._padding = max(0, frame.samples - frame.duration) if is_counted else 0
                 is_timed = has_clock and frame.pts is not None
                 yield Frame(samples, round(frame.pts * samples_per_tick) if is_timed else None)
 
     def _checked_frames(self) -> Iterator[Frame]:
-        yield self._first
+        latest = self._first
         for frame in self._frames:
+            yield latest
             if frame.samples.shape[0] != self.num_channels:
                 raise AudioError(
                     f"{self._source.name} changes from {self.num_channels} to {frame.samples.shape[0]} channels; "
                     "convert it to one layout first."
                 )
-            yield frame
+            latest = frame
+        length = latest.samples.shape[1] - self._padding
+        yield latest._replace(samples=latest.samples[:, :length])
 
 
 def _other_streams(container: av.container.InputContainer, stream: av.AudioStream) -> list[av.stream.Stream]:
