@@ -77,6 +77,8 @@ class SoundFileDecoder:
                 raise ValueError("mp3 is left to FFmpeg")
             if self.num_samples >= 2**62:
                 raise ValueError("no length in its header")
+            if self.container == "flac" and _continues(source, self.num_samples):
+                raise ValueError("its header states too little; FFmpeg reads on")
         except ValueError:
             self.close()
             raise
@@ -137,10 +139,7 @@ class SoundFileDecoder:
         if stated_s >= self.duration_s + 0.1:
             self.warnings.append(_cut_short(self.duration_s, stated_s))
         elif stated_s <= self.duration_s - 0.1:
-            self.warnings.append(
-                f"its header says {stated_s:.1f} s, but the file contains {self.duration_s:.1f} s: it was read to the "
-                "end of the file"
-            )
+            self.warnings.append(_read_on(self.duration_s, stated_s))
 
 
 class AvDecoder:
@@ -200,6 +199,8 @@ class AvDecoder:
             slack_s = 0.1 * self.duration_s if self.container in _GUESSED_LENGTH else 0.2
             if max(decoded_s, self._others_end_s - self._start_s) < self.duration_s - slack_s:
                 self.warnings.append(_cut_short(decoded_s, self.duration_s))
+        if self.container == "flac" and self.duration_s and decoded_s >= self.duration_s + 0.1:
+            self.warnings.append(_read_on(decoded_s, self.duration_s))
         if self.container == "ogg" and _lacks_the_last_page(self._source.file):
             self.warnings.append(f"ends after {decoded_s:.1f} s without an end marker: it may be cut short")
 
@@ -350,5 +351,27 @@ def _lacks_the_last_page(file: BinaryIO) -> bool:
     return not is_marked or len(page) < 27 + num_segments + sum(page[27 : 27 + num_segments])
 
 
+def _continues(source: Source, num_samples: int) -> bool:
+    """Whether a flac file has a frame behind its first `num_samples` samples, where libsndfile stops."""
+    position = source.file.tell()
+    try:
+        with open_container(source) as container:
+            stream = container.streams.audio[0]
+            second = round(1 / stream.time_base)
+            container.seek(max(0, num_samples - second), stream=stream)  # behind the last frame, a seek may fail
+            return any((packet.pts or 0) >= num_samples for packet in container.demux(stream))
+    except (av.error.FFmpegError, OSError, IndexError):
+        return False
+    finally:  # where libsndfile has left it
+        source.file.seek(position)
+
+
 def _cut_short(decoded_s: float, announced_s: float) -> str:
     return f"ends after {decoded_s:.1f} s although its header says {announced_s:.1f} s: it may be cut short"
+
+
+def _read_on(decoded_s: float, announced_s: float) -> str:
+    return (
+        f"its header says {announced_s:.1f} s, but the file contains {decoded_s:.1f} s: it was read to the end of the "
+        "file"
+    )
