@@ -93,11 +93,18 @@ def test_mp3_without_length_in_its_header_is_read_to_its_end(files, tmp_path):
     assert audio.shape[1] >= 3 * RATE + 777
 
 
-@pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "ogg", "faststart.m4a"])
+@pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "ogg", "faststart.m4a", "voc"])
 def test_a_truncated_file_gives_what_is_there_and_says_so(tmp_path, extension):
     options = {"movflags": "faststart"} if extension == "faststart.m4a" else {}
-    data = Path(write_audio(tmp_path / f"a.{extension}", stereo_tones(10 * RATE), **options)).read_bytes()
-    whole, _ = read_audio(data)
+    path, audio = tmp_path / f"a.{extension}", stereo_tones(10 * RATE)
+    if extension == "voc":
+        write_packets(path, "pcm_s16le", audio, RATE)
+    else:
+        write_audio(path, audio, **options)
+    data = path.read_bytes()
+    with AudioReader(data) as reader:
+        whole = np.concatenate(list(reader.blocks()), axis=1)
+    assert reader.warnings == []
     with AudioReader(data[: len(data) // 2]) as reader:
         part = np.concatenate(list(reader.blocks()), axis=1)
     assert 0.3 < part.shape[1] / whole.shape[1] < 0.6

@@ -203,6 +203,8 @@ class AvDecoder:
             self.warnings.append(_read_on(decoded_s, self.duration_s))
         if self.container == "ogg" and _lacks_the_last_page(self._source.file):
             self.warnings.append(f"ends after {decoded_s:.1f} s without an end marker: it may be cut short")
+        if self.container == "voc" and _ends_within_a_block(self._source.file):
+            self.warnings.append(f"ends after {decoded_s:.1f} s within a block: it may be cut short")
 
     def close(self) -> None:
         self._container.close()
@@ -349,6 +351,20 @@ def _lacks_the_last_page(file: BinaryIO) -> bool:
     num_segments = page[26]
     is_marked = bool(page[5] & 4)
     return not is_marked or len(page) < 27 + num_segments + sum(page[27 : 27 + num_segments])
+
+
+def _ends_within_a_block(file: BinaryIO) -> bool:
+    """Whether the last block of a voc file is not complete: FFmpeg takes what is there for the whole."""
+    file_bytes = num_bytes(file)
+    file.seek(20)
+    position = int.from_bytes(file.read(2), "little")
+    while position < file_bytes:
+        file.seek(position)
+        kind, *size = file.read(4)
+        if kind == 0:  # the end, which has no size
+            return False
+        position += 4 + int.from_bytes(size, "little")
+    return position > file_bytes
 
 
 def _continues(source: Source, num_samples: int) -> bool:
