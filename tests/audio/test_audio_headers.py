@@ -196,6 +196,21 @@ def test_a_flac_from_a_pipe_has_no_length(tmp_path):
     assert np.array_equal(audio, _read(file.getvalue())[0]) and reader.num_samples is None
 
 
+@pytest.mark.parametrize("stated", [1, 4000, RATE // 2, -5000])
+def test_a_flac_is_read_to_its_end_though_its_header_states_less(tmp_path, stated):
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(TONES, 4).T, RATE, format="FLAC")
+    whole, reader = _read(file.getvalue())
+    assert reader.warnings == [] and reader.num_samples == whole.shape[1]
+    data = bytearray(file.getvalue())
+    data[22:26] = (stated % whole.shape[1]).to_bytes(4, "big")
+    (tmp_path / "a.flac").write_bytes(data)
+    for source in (tmp_path / "a.flac", bytes(data)):
+        audio, reader = _read(source)
+        assert np.array_equal(audio, whole) and reader.num_samples is None
+        assert len(reader.warnings) == 1 and "but the file contains 8.0 s" in reader.warnings[0]
+
+
 def test_a_flac_is_read_to_where_it_is_cut(tmp_path):
     file = io.BytesIO()
     soundfile.write(file, np.tile(TONES, 4).T, RATE, format="FLAC")

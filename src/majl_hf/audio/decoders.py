@@ -7,6 +7,7 @@ only decoding would show it), `duration_s` (from the file's header, may be an es
 
 from collections.abc import Iterator
 from contextlib import closing
+from fractions import Fraction
 from typing import BinaryIO
 
 import av
@@ -76,6 +77,8 @@ class SoundFileDecoder:
                 raise ValueError("mp3 is left to FFmpeg")
             if self.num_samples >= 2**62:
                 raise ValueError("no length in its header")
+            if self.container == "flac" and _continues(source, self.num_samples):
+                raise ValueError("its header states too little; FFmpeg reads on")
         except ValueError:
             self.close()
             raise
@@ -136,10 +139,7 @@ class SoundFileDecoder:
         if stated_s >= self.duration_s + 0.1:
             self.warnings.append(_cut_short(self.duration_s, stated_s))
         elif stated_s <= self.duration_s - 0.1:
-            self.warnings.append(
-                f"its header says {stated_s:.1f} s, but the file contains {self.duration_s:.1f} s: it was read to the "
-                "end of the file"
-            )
+            self.warnings.append(_read_on(self.duration_s, stated_s))
 
 
 class AvDecoder:
@@ -166,6 +166,7 @@ class AvDecoder:
         self.container = self._container.format.name.split(",")[0]
         self.warnings: list[str] = []
         self._num_damaged = 0
+        self._padding = 0  # samples at the end of the latest frame that the container does not count
         try:
             if not self._container.streams.audio:
                 raise AudioError(f"{source.name} has no audio stream; a file with audio is needed.")
@@ -198,8 +199,12 @@ class AvDecoder:
             slack_s = 0.1 * self.duration_s if self.container in _GUESSED_LENGTH else 0.2
             if max(decoded_s, self._others_end_s - self._start_s) < self.duration_s - slack_s:
                 self.warnings.append(_cut_short(decoded_s, self.duration_s))
+        if self.container == "flac" and self.duration_s and decoded_s >= self.duration_s + 0.1:
+            self.warnings.append(_read_on(decoded_s, self.duration_s))
         if self.container == "ogg" and _lacks_the_last_page(self._source.file):
             self.warnings.append(f"ends after {decoded_s:.1f} s without an end marker: it may be cut short")
+        if self.container == "voc" and _ends_within_a_block(self._source.file):
+            self.warnings.append(f"ends after {decoded_s:.1f} s within a block: it may be cut short")
 
     def close(self) -> None:
         self._container.close()
@@ -265,18 +270,24 @@ class AvDecoder:
                 if missing_s and not has_clock:
                     yield Frame(np.zeros((samples.shape[0], round(missing_s * self._rate)), dtype=np.float32), None)
                 missing_s = 0.0
+                # An encoder fills its last frame; mp4 and mov state the true length of that frame.
+                is_counted = self.container == "mov" and frame.duration and frame.time_base == Fraction(1, self._rate)
+                self._padding = max(0, frame.samples - frame.duration) if is_counted else 0
                 is_timed = has_clock and frame.pts is not None
                 yield Frame(samples, round(frame.pts * samples_per_tick) if is_timed else None)
 
     def _checked_frames(self) -> Iterator[Frame]:
-        yield self._first
+        latest = self._first
         for frame in self._frames:
+            yield latest
             if frame.samples.shape[0] != self.num_channels:
                 raise AudioError(
                     f"{self._source.name} changes from {self.num_channels} to {frame.samples.shape[0]} channels; "
                     "convert it to one layout first."
                 )
-            yield frame
+            latest = frame
+        length = latest.samples.shape[1] - self._padding
+        yield latest._replace(samples=latest.samples[:, :length])
 
 
 def _other_streams(container: av.container.InputContainer, stream: av.AudioStream) -> list[av.stream.Stream]:
@@ -342,5 +353,41 @@ def _lacks_the_last_page(file: BinaryIO) -> bool:
     return not is_marked or len(page) < 27 + num_segments + sum(page[27 : 27 + num_segments])
 
 
+def _ends_within_a_block(file: BinaryIO) -> bool:
+    """Whether the last block of a voc file is not complete: FFmpeg takes what is there for the whole."""
+    file_bytes = num_bytes(file)
+    file.seek(20)
+    position = int.from_bytes(file.read(2), "little")
+    while position < file_bytes:
+        file.seek(position)
+        kind, *size = file.read(4)
+        if kind == 0:  # the end, which has no size
+            return False
+        position += 4 + int.from_bytes(size, "little")
+    return position > file_bytes
+
+
+def _continues(source: Source, num_samples: int) -> bool:
+    """Whether a flac file has a frame behind its first `num_samples` samples, where libsndfile stops."""
+    position = source.file.tell()
+    try:
+        with open_container(source) as container:
+            stream = container.streams.audio[0]
+            second = round(1 / stream.time_base)
+            container.seek(max(0, num_samples - second), stream=stream)  # behind the last frame, a seek may fail
+            return any((packet.pts or 0) >= num_samples for packet in container.demux(stream))
+    except (av.error.FFmpegError, OSError, IndexError):
+        return False
+    finally:  # where libsndfile has left it
+        source.file.seek(position)
+
+
 def _cut_short(decoded_s: float, announced_s: float) -> str:
     return f"ends after {decoded_s:.1f} s although its header says {announced_s:.1f} s: it may be cut short"
+
+
+def _read_on(decoded_s: float, announced_s: float) -> str:
+    return (
+        f"its header says {announced_s:.1f} s, but the file contains {decoded_s:.1f} s: it was read to the end of the "
+        "file"
+    )

@@ -133,7 +133,8 @@ class SoundFileEncoder:
         container = "RF64" if is_rf64 else encoding.container
         self._file = soundfile.SoundFile(file, "w", sampling_rate, num_channels, encoding.codec, format=container)
         for name, text in tags.fields.items():
-            setattr(self._file, _WAV_TAGS[name], text)
+            if name in _WAV_TAGS:
+                setattr(self._file, _WAV_TAGS[name], text)
 
     @property
     def closed(self) -> bool:

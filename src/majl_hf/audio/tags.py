@@ -10,7 +10,11 @@ import av
 from .decoders import open_container
 from .sources import open_source
 
-FIELDS = ("title", "artist", "album", "track", "date", "genre")  # as FFmpeg names them in every container
+# As FFmpeg names them in every container.
+FIELDS = (
+    "title", "artist", "album", "track", "date", "genre", "composer", "album_artist", "disc", "comment", "copyright",
+    "lyrics",
+)  # fmt: skip
 _PICTURES = {b"\x89PNG": "png_pipe", b"\xff\xd8\xff": "jpeg_pipe"}  # FFmpeg's names of the pictures that players show
 
 
@@ -40,6 +44,8 @@ def read_tags(source) -> Tags:
             found = {name.lower(): text for name, text in container.metadata.items()}
             if "ogg" in container.format.name and container.streams.audio:  # tags belong to the stream there
                 found |= {name.lower(): text for name, text in container.streams.audio[0].metadata.items()}
+            lyrics = (text for name, text in found.items() if name.startswith("lyrics-"))  # in mp3, by language
+            found.setdefault("lyrics", next(lyrics, ""))
             fields = {name: found[name].strip() for name in FIELDS if found.get(name, "").strip()}
             return Tags(fields, _cover(container))
     except (av.error.FFmpegError, OSError, ValueError):

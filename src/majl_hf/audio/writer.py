@@ -30,7 +30,7 @@ class AudioWriter(AtomicWriter):
         expected_num_samples: Approximate number of samples, if known; if they do not fit into a wav file (4 GiB), an
             RF64 file is written.
         bit_rate: Of mp3, m4a and opus, in kbit/s; default: 128, 128 and 80 for each channel.
-        tags: Title, artist and so on, and a cover, which wav cannot store.
+        tags: Title, artist and so on, and a cover. Of them wav stores only title, artist, album, track, date and genre.
 
     Attributes:
         notes (list of str): What is stored differently than requested: another sampling rate, a lower bit rate.
