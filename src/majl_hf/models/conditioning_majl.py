@@ -22,13 +22,13 @@ from torch import nn
 
 from .windows_majl import Window, WindowCutter, WindowGrid
 
-PASS_HZ, STOP_HZ = 50.0, 25.0  # sung notes start at about 60 Hz; stages and turntables rumble below 30 Hz
+PASS_HZ, STOP_HZ = 40.0, 20.0  # sung notes start at about 60 Hz; stages and turntables rumble below 30 Hz
 RUMBLE_DB = (-18.0, -12.0)  # level of the low band relative to the rest, between which removal sets in
 LOW_RATE_HZ = 700.0  # about the rate at which the low band is found
 FRAME_S = 0.5
 LOOKAHEAD = 4  # frames in which the gain falls before a louder passage
 RELEASE_DB = 0.05  # by which the level falls in a frame: pauses are not turned up
-FALL_DB, FALL_FRAMES, FAST_RELEASE_DB = 10.0, 12, 2.0  # so much below the level for so long, a recording became quiet
+FALL_DB, FALL_FRAMES, FAST_RELEASE_DB = 15.0, 24, 2.0  # so much below the level for so long, a recording became quiet
 REFERENCE_DB = -17.0  # level of the louder channel's loud frames, as the model gets them
 PEAK = 1.0  # pops are clipped to this before the model, which would lose the seconds around them
 SILENCE_DB = -120.0  # levels below count as this
@@ -39,7 +39,6 @@ UNLIKE_DB, UNLIKE = (5.0, 8.0), (0.4, 0.2)  # ... from lower differences on if t
 TINY = 1e-30  # power, far below that of silence
 MEMORY = 0.9  # share that averages over frames keep from one frame to the next
 BALANCE_MEMORY = 0.7  # the same for the balance of channels: one that drops out is replaced within seconds
-VOICE_MEMORY = 0.5  # the same for the voice's channels: a voice may enter with other channels than what came before
 SIDE_RATIO = 4.0  # of powers, above which the voice is read from the channels' difference
 
 
@@ -335,8 +334,8 @@ class VoiceMix:
         parts = [vocals[0, :0]]
         for frame in (window.samples for window in self.cutter.push(vocals, last)):
             left, right, both = _products(frame)
-            self.mean_power = VOICE_MEMORY * self.mean_power + max(left + right + 2 * both, 0.0)
-            self.side_power = VOICE_MEMORY * self.side_power + max(left + right - 2 * both, 0.0)
+            self.mean_power = MEMORY * self.mean_power + max(left + right + 2 * both, 0.0)
+            self.side_power = MEMORY * self.side_power + max(left + right - 2 * both, 0.0)
             is_side = cancels(self.mean_power, self.side_power)
             was_side = is_side if self.is_side is None else self.is_side
             mix = frame.mean(dim=0)
