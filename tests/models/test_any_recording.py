@@ -48,7 +48,9 @@ def as_type(audio, dtype):
         return audio.astype(dtype)
     limits = np.iinfo(dtype)
     middle = (limits.max + limits.min + 1) // 2
-    return np.clip(np.rint(audio * (limits.max - middle) + middle), limits.min, limits.max).astype(dtype)
+    return np.clip(np.rint(audio.astype(np.float64) * (limits.max - middle) + middle), limits.min, limits.max).astype(
+        dtype
+    )
 
 
 TYPES = st.sampled_from(
