@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,6 +12,7 @@ import numpy as np
 import soundfile
 
 import majl_hf
+from majl_hf.audio import AudioReader
 
 RATE = 44100
 EXTENSIONS = ("wav", "flac", "ogg", "opus", "mp3", "m4a", "mp4")
@@ -156,3 +158,16 @@ def write_film(path, tracks: dict[str, np.ndarray], default: str | None = None, 
             container.mux(streams[language].encode(frame))
             container.mux(streams[language].encode(None))
     return str(path)
+
+
+def length_and_peak_bytes(path) -> tuple[int, int]:
+    """Samples of a file that is read in blocks, and the most memory that Python took meanwhile."""
+    num_samples = 0
+    tracemalloc.start()
+    try:
+        with AudioReader(path) as reader:
+            for block in reader.blocks(8192):
+                num_samples += block.shape[1]
+        return num_samples, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

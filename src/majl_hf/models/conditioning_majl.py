@@ -303,16 +303,22 @@ def _products(frame: torch.Tensor) -> list[float]:
     return [products[0][0], products[-1][-1], products[0][1]] if len(frame) == 2 else [products[0][0]] * 2
 
 
-def cancels(mean_power: float | torch.Tensor, side_power: float | torch.Tensor) -> bool:
+def _mean_and_side(stereo: torch.Tensor) -> tuple[float, float]:
+    """The energies of the channels' sum and difference."""
+    left, right, both = _products(stereo)
+    return max(left + right + 2 * both, 0.0), max(left + right - 2 * both, 0.0)
+
+
+def cancels(mean_power: float, side_power: float) -> bool:
     """Whether most of a voice is in the channels' difference instead of their mean, as one of opposite polarity is."""
-    return bool(side_power > SIDE_RATIO * mean_power)
+    return side_power > SIDE_RATIO * mean_power
 
 
 def polarity(vocals: torch.Tensor) -> torch.Tensor:
     """`(num_channels, 1)` signs with which the channels of vocals have to be taken so that the voice does not cancel in
     their mean."""
     signs = torch.ones(vocals.shape[0], 1)
-    if len(vocals) == 2 and cancels(vocals.sum(dim=0).square().sum(), (vocals[0] - vocals[1]).square().sum()):
+    if len(vocals) == 2 and cancels(*_mean_and_side(vocals)):
         signs[1] = -1.0
     return signs
 
@@ -333,9 +339,9 @@ class VoiceMix:
             return vocals[0]
         parts = [vocals[0, :0]]
         for frame in (window.samples for window in self.cutter.push(vocals, last)):
-            left, right, both = _products(frame)
-            self.mean_power = MEMORY * self.mean_power + max(left + right + 2 * both, 0.0)
-            self.side_power = MEMORY * self.side_power + max(left + right - 2 * both, 0.0)
+            mean_power, side_power = _mean_and_side(frame)
+            self.mean_power = MEMORY * self.mean_power + mean_power
+            self.side_power = MEMORY * self.side_power + side_power
             is_side = cancels(self.mean_power, self.side_power)
             was_side = is_side if self.is_side is None else self.is_side
             mix = frame.mean(dim=0)
