@@ -10,7 +10,7 @@ over songs. Scores are those of `majl evaluate`.
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,11 +72,7 @@ def _stereo(audio: Array) -> Array:
 
 
 class ChangedSystem:
-    """A system that is given changed mixtures and whose vocals are changed back.
-
-    Args:
-        mono: score the mean of the channels, which conditions with channels of their own need.
-    """
+    """A system that is given changed mixtures and whose vocals are changed back."""
 
     needs_vocals = True
 
@@ -89,8 +85,7 @@ class ChangedSystem:
         changed = self.condition.change(mixture, vocals, np.arange(mixture.shape[1]) / sampling_rate)
         output = self.system(changed.astype(np.float32), sampling_rate)
         undone = self.condition.undo(output.vocals)
-        output.__dict__["vocals"] = np.broadcast_to(undone, mixture.shape) if len(undone) < len(mixture) else undone
-        return output
+        return replace(output, vocals=np.broadcast_to(undone, mixture.shape) if len(undone) < len(mixture) else undone)
 
 
 def main() -> None:
@@ -131,8 +126,9 @@ def main() -> None:
         cells = []
         for metric, scale in (("sdr_db", 1), ("rpa", 100)):
             difference = estimate(scale * (scores(changed, metric) - scores(plain, metric)), songs)
-            found = difference.mean is not None
-            cells.append(f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]" if found else "-")
+            mean = "-" if difference.mean is None else f"{difference.mean:+.2f}"
+            interval = "" if difference.low is None else f" [{difference.low:+.2f}, {difference.high:+.2f}]"
+            cells.append(mean + interval)
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
