@@ -1,0 +1,1 @@
+"""From sung notes to a transcription: tempo, quantising, lyrics."""
