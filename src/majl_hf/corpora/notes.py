@@ -82,7 +82,7 @@ def notes_to_label(
         clash[frames] |= (semitones[frames] > 0) & (semitones[frames] != note.midi)
         semitones[frames] = note.midi
 
-    near = _distance(times_s, np.array([border for note in notes for border in (note.onset_s, note.offset_s)]))
+    near = border_distance_s(times_s, np.array([border for note in notes for border in (note.onset_s, note.offset_s)]))
     near = near < trust.border_s
     confidence = np.where(
         semitones > 0,
@@ -161,7 +161,7 @@ def _frames(start_s: float, end_s: float, hop_s: float) -> slice:
     return slice(first, end)
 
 
-def _distance(times_s: np.ndarray, borders_s: np.ndarray) -> np.ndarray:
+def border_distance_s(times_s: np.ndarray, borders_s: np.ndarray) -> np.ndarray:
     """Seconds from each time to the nearest border, shape of `times_s`; infinite if there is none."""
     if not len(borders_s):
         return np.full(len(times_s), np.inf)

@@ -9,9 +9,9 @@ Traps
     The pitch is that of notes, not frames: a weak label (see `notes`), although tuned to the singing, not to a scale.
     All notes are sharp: by 23 cents in the median of the 43 recordings up to number 1216 (95 % interval 21 to 29, from
     0 to 44; swift-f0 in the middle of notes, scripts/experiments/measure_note_labels.py; those from 1217 on are kept
-    for validation), so frame labels are lowered by `SHARP_CENTS`; `notes` are as published. In seven more recordings
-    (`MISTUNED`) they are off by 58 to 152 cents, most by about a semitone: these have no label. `as_published` keeps
-    everything as published.
+    for validation), so notes and frame labels are lowered by `SHARP_CENTS`. In seven more recordings (`MISTUNED`) they
+    are off by 58 to 152 cents, most by about a semitone: these have neither. `as_published` keeps everything as
+    published.
     Some songs are sung by several singers, and one singer may have many numbers: a split by number may leak.
     313 and 1311 are one performance recorded twice: their pitch agrees within 2 cents (median of 874 frames), and its
     movement within 110 ms correlates by 0.93, by 0.03 when shifted by 50 ms. `combine` finds the pair by its audio.
@@ -69,12 +69,11 @@ def _track(root: Path, path: Path, as_published: bool, corpus: str) -> Track:
     notes = check_notes(read_notes(notes_path), vocals.duration_s, notes_path)
     name = _name(root, path)
     singer, _, song = path.stem.partition("_")
-    label, provenance = None, "its notes are mistuned and left out."
-    if as_published:
-        label, provenance = notes_to_label(notes, vocals.duration_s, SUNG_NOTES), "pitch from annotated notes."
-    elif path.stem not in MISTUNED:
-        lowered = [replace(note, midi=note.midi - SHARP_CENTS / 100) for note in notes]
-        label = notes_to_label(lowered, vocals.duration_s, SUNG_NOTES)
+    provenance = "pitch from annotated notes."
+    if not as_published and path.stem in MISTUNED:
+        notes, provenance = None, "its notes are mistuned and left out."
+    elif not as_published:
+        notes = tuple(replace(note, midi=note.midi - SHARP_CENTS / 100) for note in notes)
         provenance = f"pitch from annotated notes, lowered by {SHARP_CENTS:.0f} cents."
     return Track.of(
         corpus,
@@ -82,8 +81,8 @@ def _track(root: Path, path: Path, as_published: bool, corpus: str) -> Track:
         song=song or name,
         singer=singer if song else "",
         vocals=vocals,
-        label=label,
-        notes=None if label is None else notes,
+        label=None if notes is None else notes_to_label(notes, vocals.duration_s, SUNG_NOTES),
+        notes=notes,
         licence=LICENCE,
         provenance=f"SSVD 2.0, recording {name}; {provenance}",
     )

@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..corpora.notes import border_distance_s
 from ..corpora.tracks import Track
 from .segments import active_rms_dbfs
 
 MAX_BALANCE_DB = 30.0
+BORDER_S = 0.02  # standard deviation of what counts as a note's begin or end: annotators and singers are no closer
 EQUALIZER_HZ = 80.0 * 2.0 ** np.arange(8)  # 80 Hz to 10.24 kHz; the gain is constant beyond
 DOUBLE_OCTAVES, DOUBLE_SHARES = (-1.0, 0.0, 1.0), (0.4, 0.2, 0.4)
 ENVELOPE_S = 0.0012  # quefrencies of a spectral envelope: shorter than the period of an f0 of 800 Hz
@@ -36,6 +38,9 @@ class FrameLabels:
         by_hand: 0 where `f0_hz` was made by a model or from notes.
         vocals_weight: how far the vocals are trusted, in [0, 1]; 0 where they are unknown and stay in the
             accompaniment.
+        note_midi: pitch of the note that the frame is in, as MIDI number; 0 outside of notes.
+        note_onset, note_offset: closeness in [0, 1] of a note's begin and end, 1 at the frame.
+        note_weight: 0 where notes are unknown, else 1.
     """
 
     f0_hz: np.ndarray
@@ -43,17 +48,23 @@ class FrameLabels:
     octave_reliable: np.ndarray
     by_hand: np.ndarray
     vocals_weight: np.ndarray
+    note_midi: np.ndarray
+    note_onset: np.ndarray
+    note_offset: np.ndarray
+    note_weight: np.ndarray
 
     @classmethod
     def unknown(cls, num_frames: int) -> FrameLabels:
-        """Unknown pitch, fully trusted vocals."""
-        zeros, ones = np.zeros(num_frames), np.ones(num_frames)
-        return cls(zeros, zeros.copy(), ones, ones.copy(), ones.copy())
+        """Unknown pitch and notes, fully trusted vocals."""
+        zero, one = (0.0, 0.0), (1.0, 1.0, 1.0)
+        return cls(*(np.full(num_frames, value) for value in (*zero, *one, *zero, *zero)))
 
     def write(self, inside: np.ndarray | slice, track: Track, times_s: np.ndarray, speed: float = 1.0) -> None:
         """Fill the frames `inside` with the labels of a recording at its seconds `times_s`, played `speed` times as
         fast."""
         self.vocals_weight[inside] = track.vocals_confidence_at(times_s)
+        if track.notes is not None:
+            self._write_notes(inside, track, times_s, speed)
         label = track.label
         if label is None:
             return
@@ -61,6 +72,21 @@ class FrameLabels:
         self.f0_hz[inside], self.pitch_weight[inside] = f0_hz * speed, weight
         self.octave_reliable[inside] = float(label.octave_reliable)
         self.by_hand[inside] = float(label.by_hand)
+
+    def _write_notes(self, inside: np.ndarray | slice, track: Track, times_s: np.ndarray, speed: float) -> None:
+        onsets_s, offsets_s, midi = np.array([(n.onset_s, n.offset_s, n.midi) for n in track.notes]).T
+        number = np.searchsorted(onsets_s, times_s, side="right") - 1  # of the last note that has begun
+        is_active = (number >= 0) & (times_s < offsets_s[number])
+        self.note_midi[inside] = np.where(is_active, midi[number] + 12.0 * math.log2(speed), 0.0)
+        self.note_onset[inside] = _closeness(times_s, onsets_s, speed)
+        self.note_offset[inside] = _closeness(times_s, offsets_s, speed)
+        self.note_weight[inside] = 1.0
+
+
+def _closeness(times_s: np.ndarray, borders_s: np.ndarray, speed: float) -> np.ndarray:
+    """How close each of a recording's times is to a border, in [0, 1], if it is played `speed` times as fast."""
+    distance_s = border_distance_s(times_s, borders_s) / speed
+    return np.exp(-0.5 * np.square(distance_s / BORDER_S))
 
 
 @dataclass
@@ -263,12 +289,13 @@ class SwapChannels:
 
 @dataclass(frozen=True)
 class KeepLabel:
-    """Keep the pitch label with this probability; otherwise the pitch is unknown."""
+    """Keep the labels of pitch and notes with this probability; otherwise they are unknown."""
 
     probability: float
 
     def __call__(self, segment: Segment, rng: np.random.Generator) -> Segment:
         if rng.random() < self.probability:
             return segment
-        frames = replace(segment.frames, pitch_weight=np.zeros_like(segment.frames.pitch_weight))
+        unknown = np.zeros_like(segment.frames.pitch_weight)
+        frames = replace(segment.frames, pitch_weight=unknown, note_weight=unknown)
         return replace(segment, frames=frames)

@@ -3,6 +3,7 @@
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .backbones_majl import FcpeConfig, SpleeterConfig
+from .note_estimator_majl import NoteEstimatorConfig
 from .presets_majl import preset_config
 from .refiner_majl import RefinerConfig
 
@@ -50,6 +51,9 @@ class MajlConfig(PreTrainedConfig):
         pitch_estimator_config (`FcpeConfig`, `str`, `dict`, *optional*): Config of the pitch estimator, likewise.
         refiner_config (`RefinerConfig`, `dict`, *optional*): Config of a refiner, which corrects the separator's vocals
             by the pitch found in them, see `refiner_majl.py`; its rate is the separator's. `None` for no refiner.
+        note_estimator_config (`NoteEstimatorConfig`, `dict`, *optional*): Config of a note estimator, see
+            `note_estimator_majl.py`; its rate and hop are the pitch estimator's. `None` for none: notes are then read
+            from pitch and loudness alone.
         window_s (`float`): Seconds of audio that one window contributes to the output.
         margin_s (`float`): Seconds computed and discarded at each side of a window, at least; more where a part's
             declared context requires it.
@@ -77,11 +81,13 @@ class MajlConfig(PreTrainedConfig):
         "separator_config": AutoConfig,
         "pitch_estimator_config": AutoConfig,
         "refiner_config": RefinerConfig,
+        "note_estimator_config": NoteEstimatorConfig,
     }
 
     separator_config: PreTrainedConfig | dict | str | None = None
     pitch_estimator_config: PreTrainedConfig | dict | str | None = None
     refiner_config: PreTrainedConfig | dict | None = None
+    note_estimator_config: PreTrainedConfig | dict | None = None
     window_s: float = 20.0
     margin_s: float = 1.0
     pitch_decoder: str = "viterbi"
@@ -100,6 +106,7 @@ class MajlConfig(PreTrainedConfig):
         self.separator_config = part_config(self.separator_config, "separator")
         self.pitch_estimator_config = part_config(self.pitch_estimator_config, "pitch_estimator")
         self.refiner_config = self._refiner_config(self.refiner_config)
+        self.note_estimator_config = self._note_estimator_config(self.note_estimator_config)
         if self.separator_gradient_rule not in GRADIENT_RULES:
             raise ValueError(
                 f"separator_gradient_rule is {self.separator_gradient_rule!r}; it needs to be one of {GRADIENT_RULES}."
@@ -123,6 +130,21 @@ class MajlConfig(PreTrainedConfig):
         if value.sampling_rate != rate:
             raise ValueError(
                 f"The refiner works at {value.sampling_rate} Hz and the separator at {rate} Hz; they need one rate."
+            )
+        return value
+
+    def _note_estimator_config(self, value) -> NoteEstimatorConfig | None:
+        """The note estimator's config, likewise; ValueError where its frames are not the pitch estimator's."""
+        if value is None:
+            return None
+        pitch = self.pitch_estimator_config
+        frames = {"sampling_rate": pitch.sampling_rate, "hop_length": pitch.hop_length}
+        if isinstance(value, dict):
+            value = NoteEstimatorConfig(**{**frames, **value, "model_type": NoteEstimatorConfig.model_type})
+        if frames != {name: getattr(value, name) for name in frames}:
+            raise ValueError(
+                f"The note estimator has a frame every {value.hop_length} samples at {value.sampling_rate} Hz and the "
+                f"pitch estimator every {pitch.hop_length} at {pitch.sampling_rate} Hz; they need the same frames."
             )
         return value
 

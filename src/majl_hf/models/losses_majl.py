@@ -1,4 +1,4 @@
-"""The two losses of joint training, per item or frame, so that a caller can weight them.
+"""The losses of joint training, per item or frame, so that a caller can weight them.
 
 Separation: an L1 on the waveform plus an L1 on compressed STFT magnitudes, both relative to the mixture's level, so
 that a quiet song counts like a loud one. Pitch: binary cross-entropy on Gaussian targets of 25 cents (Kim et al.,
@@ -8,6 +8,7 @@ that a quiet song counts like a loud one. Pitch: binary cross-entropy on Gaussia
 import torch
 from torch import nn
 
+from .note_estimator_majl import MAX_DEVIATION_CENTS, NoteEstimatorOutput
 from .pitch_estimator_majl import PitchEstimatorConfig
 from .pitch_majl import hz_to_bins
 from .stft_majl import stft
@@ -91,3 +92,36 @@ def pitch_loss(logits: torch.Tensor, f0_hz: torch.Tensor, config: PitchEstimator
     targets = pitch_targets(f0_hz, config).to(logits)
     loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return loss.sum(dim=-1) * (config.bin_cents / 200.0)
+
+
+def note_loss(
+    output: NoteEstimatorOutput,
+    f0_hz: torch.Tensor,
+    note_midi: torch.Tensor,
+    note_onset: torch.Tensor,
+    note_offset: torch.Tensor,
+) -> torch.Tensor:
+    """Note loss of each frame.
+
+    Args:
+        output: All tensors of shape `(batch_size, num_frames)`.
+        f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): What `output.deviation_cents` is relative to.
+        note_midi (`torch.Tensor` of shape `(batch_size, num_frames)`): Pitch of each frame's note as MIDI number in any
+            octave, 0 outside of notes.
+        note_onset, note_offset (`torch.Tensor` of shape `(batch_size, num_frames)`): Closeness in [0, 1] of a note's
+            begin and end.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_frames)`. A note whose pitch is more than `MAX_DEVIATION_CENTS` from
+        f0 in every octave does not count for the deviation: f0 is wrong there.
+    """
+    cross_entropy = nn.functional.binary_cross_entropy_with_logits
+    is_active = note_midi > 0
+    loss = cross_entropy(output.active, is_active.to(output.active.dtype), reduction="none")
+    loss = loss + cross_entropy(output.onset, note_onset, reduction="none")
+    loss = loss + cross_entropy(output.offset, note_offset, reduction="none")
+    cents = 100.0 * (note_midi - 69.0) - 1200.0 * torch.log2(f0_hz / 440.0)
+    cents = torch.remainder(cents + 600.0, 1200.0) - 600.0
+    is_near = is_active & (cents.abs() < MAX_DEVIATION_CENTS)
+    distance = nn.functional.smooth_l1_loss(output.deviation_cents / 50.0, cents / 50.0, reduction="none", beta=0.2)
+    return loss + torch.where(is_near, distance, 0.0)

@@ -4,7 +4,7 @@ Wei, Yuan, Zhang, Dai and Chen, "MAJL: A Model-Agnostic Joint Learning Framework
 Estimation", arXiv 2501.03689. The mixture goes through the separator; the mean of the estimated vocals' channels,
 resampled to the pitch estimator's rate, goes through the pitch estimator. Both parts are found by their registered
 config type, so any model that keeps the contracts of `separator_majl.py` and `pitch_estimator_majl.py` fits. A refiner,
-where there is one, then corrects the vocals by the pitch that was found in them.
+where there is one, then corrects the vocals by the pitch that was found in them; a note estimator finds the notes.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_majl import SHIPPED_CHECKPOINTS, MajlConfig
-from .losses_majl import pitch_loss, separation_loss
+from .losses_majl import note_loss, pitch_loss, separation_loss
+from .note_estimator_majl import NoteEstimator, NoteEstimatorOutput
 from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
 from .pitch_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
@@ -29,21 +30,25 @@ class MajlOutput(ModelOutput):
 
     Args:
         loss (`torch.FloatTensor` of shape `(1,)`, *optional*): `separation_loss + config.pitch_loss_weight *
-            pitch_loss`, of those whose targets were given.
+            pitch_loss + note_loss`, of those whose targets were given.
         separation_loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over items, by `vocals_weight`.
         pitch_loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over frames, by `pitch_weight`.
+        note_loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over frames, by `note_weight`.
         vocals (`torch.FloatTensor` of shape `(batch_size, num_channels, num_samples)`): Estimated vocals.
         accompaniment (`torch.FloatTensor` of shape `(batch_size, num_channels, num_samples)`): Mixture minus vocals.
         pitch_logits (`torch.FloatTensor` of shape `(batch_size, num_frames, num_bins)`): Logits on the grid of
             `config.pitch_estimator_config`.
+        notes (`NoteEstimatorOutput`, *optional*): Evidence of notes, where the model has a note estimator.
     """
 
     loss: torch.FloatTensor | None = None
     separation_loss: torch.FloatTensor | None = None
     pitch_loss: torch.FloatTensor | None = None
+    note_loss: torch.FloatTensor | None = None
     vocals: torch.FloatTensor | None = None
     accompaniment: torch.FloatTensor | None = None
     pitch_logits: torch.FloatTensor | None = None
+    notes: NoteEstimatorOutput | None = None
 
 
 def nearest_pitch_frames(config: MajlConfig, num_samples: int, offset: int = 0) -> torch.Tensor:
@@ -104,6 +109,8 @@ class MajlModel(PreTrainedModel):
         self.separator = _network(config.separator_config)
         self.pitch_estimator = _network(config.pitch_estimator_config)
         self.refiner = None if config.refiner_config is None else HarmonicRefiner(config.refiner_config)
+        notes = config.note_estimator_config
+        self.note_estimator = None if notes is None else NoteEstimator(notes)
         self.post_init()
 
     def _init_weights(self, module):
@@ -128,8 +135,8 @@ class MajlModel(PreTrainedModel):
         Args:
             separator: A registered model that keeps the contract of `separator_majl.py`.
             pitch_estimator: A registered model that keeps the contract of `pitch_estimator_majl.py`.
-            config_arguments: Further arguments of `MajlConfig`; with `refiner_config`, a new refiner that changes
-                nothing until it is trained.
+            config_arguments: Further arguments of `MajlConfig`. A new refiner, by `refiner_config`, changes nothing
+                until it is trained; a new note estimator, by `note_estimator_config`, has to be trained.
         """
         pitch_config = PitchEstimatorConfig() if pitch_estimator is None else pitch_estimator.config
         solo_voice = SeparatorConfig(sampling_rate=pitch_config.sampling_rate, num_channels=1)
@@ -149,11 +156,20 @@ class MajlModel(PreTrainedModel):
     def estimate_pitch(self, vocals: torch.Tensor) -> torch.Tensor:
         """Logits `(batch_size, num_frames, num_bins)` of vocals `(batch_size, num_channels, num_samples)` at the
         model's rate."""
+        logits = run_part(self.pitch_estimator, self._voice(vocals)).logits
+        return logits.to(vocals.dtype)  # under autocast they come in half precision
+
+    def estimate_notes(self, vocals: torch.Tensor, pitch_logits: torch.Tensor) -> NoteEstimatorOutput:
+        """Evidence of notes in vocals `(batch_size, num_channels, num_samples)` at the model's rate with their logits
+        `(batch_size, num_frames, num_bins)`."""
+        pitch = likeliest_pitch(pitch_logits.detach(), self.config.pitch_estimator_config)
+        return run_part(self.note_estimator, self._voice(vocals), *pitch)
+
+    def _voice(self, vocals: torch.Tensor) -> torch.Tensor:
+        """The mean of the vocals' channels at the pitch estimator's rate, `(batch_size, num_samples)`."""
         with torch.autocast(vocals.device.type, enabled=False):  # waveforms keep their precision
             rate = self.config.pitch_estimator_config.sampling_rate
-            mono = resample(vocals.mean(dim=1), self.config.sampling_rate, rate)
-        logits = run_part(self.pitch_estimator, mono).logits
-        return logits.to(vocals.dtype)  # under autocast they come in half precision
+            return resample(vocals.mean(dim=1), self.config.sampling_rate, rate)
 
     def refine(self, mixture: torch.Tensor, vocals: torch.Tensor, pitch_logits: torch.Tensor) -> torch.Tensor:
         """The vocals, corrected by their pitch where the model has a refiner; waveforms `(batch_size, num_channels,
@@ -219,6 +235,21 @@ class MajlModel(PreTrainedModel):
         losses = pitch_loss(logits, f0_hz, self.config.pitch_estimator_config) * weight
         return losses.sum() / (weight.sum() if total is None else total).clamp(min=1e-8)
 
+    def note_loss(
+        self,
+        output: MajlOutput,
+        note_midi: torch.Tensor,
+        note_onset: torch.Tensor,
+        note_offset: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        total: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Mean over frames by weight; labels and `weight` as of `forward`, `total` as of `separation_loss`."""
+        f0_hz, _ = likeliest_pitch(output.pitch_logits.detach(), self.config.pitch_estimator_config)
+        weight = torch.ones_like(note_midi) if weight is None else weight
+        losses = note_loss(output.notes, f0_hz, note_midi, note_onset, note_offset) * weight
+        return losses.sum() / (weight.sum() if total is None else total).clamp(min=1e-8)
+
     def forward(
         self,
         mixture: torch.Tensor,
@@ -226,6 +257,10 @@ class MajlModel(PreTrainedModel):
         f0_hz: torch.Tensor | None = None,
         vocals_weight: torch.Tensor | None = None,
         pitch_weight: torch.Tensor | None = None,
+        note_midi: torch.Tensor | None = None,
+        note_onset: torch.Tensor | None = None,
+        note_offset: torch.Tensor | None = None,
+        note_weight: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> MajlOutput | tuple:
@@ -241,32 +276,41 @@ class MajlModel(PreTrainedModel):
                 Weight of each item's reference vocals, or of each pitch frame's; 1 where not given.
             pitch_weight (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
                 Weight of each frame's label, 0 where there is none; 1 where not given.
+            note_midi, note_onset, note_offset (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
+                Reference notes, for the note loss: the pitch of each frame's note as MIDI number, 0 outside of notes;
+                closeness in [0, 1] of a note's begin and end.
+            note_weight (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
+                Weight of each frame's notes, 0 where they are unknown; 1 where not given.
 
         Returns:
             `MajlOutput`, or a tuple of its entries that are not `None`.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         config = self.config
-        inputs = (mixture, vocals, f0_hz, vocals_weight, pitch_weight)
+        inputs = (mixture, vocals, f0_hz, vocals_weight, pitch_weight, note_midi, note_onset, note_offset, note_weight)
         inputs = (None if tensor is None else at_least_float32(tensor) for tensor in inputs)
-        mixture, vocals, f0_hz, vocals_weight, pitch_weight = inputs
+        mixture, vocals, f0_hz, vocals_weight, pitch_weight, *notes = inputs
         estimate = entering = run_part(self.separator, mixture).vocals
         if self.training and (config.separator_gradient_scale != 1.0 or config.separator_gradient_rule != "sum"):
             estimate, entering = _TwoTasks.apply(
                 estimate, config.separator_gradient_rule, config.separator_gradient_scale
             )
         logits = self._training_logits(entering, pitch_weight) if self.training else self.estimate_pitch(entering)
+        evidence = None if self.note_estimator is None else self.estimate_notes(entering, logits)
         estimate = self.refine(mixture, estimate, logits)
-
+        output = MajlOutput(vocals=estimate, accompaniment=mixture - estimate, pitch_logits=logits, notes=evidence)
         losses = {}
         if vocals is not None:
             losses["separation_loss"] = self.separation_loss(estimate, vocals, mixture, vocals_weight)
         if f0_hz is not None:
             losses["pitch_loss"] = self.pitch_loss(logits, f0_hz, pitch_weight)
-        loss = None
+        if notes[0] is not None:
+            losses["note_loss"] = self.note_loss(output, *notes)
         if losses:
-            loss = losses.get("separation_loss", 0.0) + config.pitch_loss_weight * losses.get("pitch_loss", 0.0)
-        output = MajlOutput(loss=loss, vocals=estimate, accompaniment=mixture - estimate, pitch_logits=logits, **losses)
+            factors = {"pitch_loss": config.pitch_loss_weight}
+            output.loss = sum(factors.get(name, 1.0) * loss for name, loss in losses.items())
+        for name, loss in losses.items():
+            setattr(output, name, loss)
         return output if return_dict else output.to_tuple()
 
 

@@ -107,13 +107,14 @@ def _starting_model(config: TrainingConfig, seed: int) -> MajlModel:
         _override(model_config, overrides)
         return seeded_model(model_config, seed)
     model = MajlModel.from_pretrained(config.model).float()
-    is_refiner_new = model.refiner is None and overrides.get("refiner_config") is not None
+    before = set(dict(model.named_children()))
     _override(model.config, overrides)
     if any(name in overrides for name in MajlConfig.sub_configs):
         weights = model.state_dict()
         model = seeded_model(model.config, seed)  # parts read their config when they are made
-        if is_refiner_new:
-            weights |= {f"refiner.{name}": tensor for name, tensor in model.refiner.state_dict().items()}
+        for name, part in model.named_children():
+            if name not in before:
+                weights |= {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
         model.load_state_dict(weights)
     return model
 

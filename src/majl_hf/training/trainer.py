@@ -224,7 +224,7 @@ class DwhsTrainer(Trainer):
                     weighed.append(self._weigh(model, batch, output.vocals, output.pitch_logits))
             model.train(was_training)
             weights = [of_batch for of_batch, _ in weighed]
-        totals = self.accelerator.reduce(sum(map(_sums, weights)), "sum")
+        totals = self.accelerator.reduce(sum(map(_sums, weights, inputs)), "sum")
         return batches, _Step(totals, len(batches), weighed)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch: _Step | None = None):
@@ -236,7 +236,7 @@ class DwhsTrainer(Trainer):
             weights, taught_hz = step.weighed.pop(0)
         else:
             weights, taught_hz = self._weigh(majl, inputs, output.vocals, output.pitch_logits)
-        totals = self.accelerator.reduce(_sums(weights), "sum") if step is None else step.totals
+        totals = self.accelerator.reduce(_sums(weights, inputs), "sum") if step is None else step.totals
         # Gradients are averaged over the processes, so each one's part counts as often as there are processes.
         totals = totals / self.args.world_size
         separation = majl.separation_loss(
@@ -244,6 +244,11 @@ class DwhsTrainer(Trainer):
         )
         pitch = majl.pitch_loss(output.pitch_logits, taught_hz, weights.pitch, totals[1])
         loss = self.balance(separation, pitch, 1.0 if step is None else 1.0 / step.num_batches)
+        if output.notes is not None:
+            labels = (inputs[name] for name in ("note_midi", "note_onset", "note_offset", "note_weight"))
+            notes = majl.note_loss(output, *labels, total=totals[2])
+            loss = loss + notes
+            self._means.add("note_loss", notes.detach())
         if not math.isfinite(loss.item()):
             raise NonFiniteLossError(
                 f"The loss is {loss.item()} at step {self.state.global_step} (separation {separation.item()}, pitch "
@@ -347,6 +352,8 @@ class DwhsTrainer(Trainer):
         return metrics
 
 
-def _sums(weights: FrameWeights) -> torch.Tensor:
-    """What the two losses are divided by: each item's mean weight, summed; the frames' weights, summed."""
-    return torch.stack([weights.separation.mean(dim=1).sum(), weights.pitch.sum()])
+def _sums(weights: FrameWeights, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What the losses are divided by: each item's mean weight of separation, summed; the frames' weights of pitch,
+    summed; and those of notes."""
+    notes = inputs["note_weight"].sum()
+    return torch.stack([weights.separation.mean(dim=1).sum(), weights.pitch.sum(), notes])
