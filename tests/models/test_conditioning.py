@@ -145,7 +145,8 @@ def test_a_voice_of_opposite_polarity_does_not_cancel(song):
     assert not cancels(torch.stack([voice, voice]))
     assert cancels(torch.stack([voice, -0.5 * voice]))
     gain = 10 ** (VOICE_DB / 20)
-    for right, expected in ((voice, voice), (-voice, voice), (0 * voice, voice / 2), (voice + song[1], voice + song[1] / 2)):
+    wide = voice + song[1]
+    for right, expected in ((voice, voice), (-voice, voice), (0 * voice, voice / 2), (wide, (voice + wide) / 2)):
         stereo, mix = torch.stack([voice, right]), VoiceMix(RATE)
         mixed = torch.cat([mix.push(stereo[:, :5_000], False), mix.push(stereo[:, 5_000:], True)])
         assert torch.equal(mixed, VoiceMix(RATE).push(stereo, True))

@@ -133,8 +133,8 @@ class _RefinerStream:
     """Mixture, vocals (which trail it) and pitch logits (which trail these) to refined vocals; all waveforms are
     `(num_channels, num_samples)` at the model's rate."""
 
-    def __init__(self, model: MajlModel):
-        self.model = model
+    def __init__(self, model: MajlModel, condition: bool):
+        self.model, self.condition = model, condition
         self.cutter = WindowCutter(WindowGrid.for_part(model.config, model.config.refiner_config))
         self.mixture: list[torch.Tensor] = []  # what waits for its vocals
         self.windows: list[Window] = []  # which wait for their pitch
@@ -170,7 +170,8 @@ class _RefinerStream:
         pitch = (self.f0_hz[frames], self.confidence[frames])
         channels = torch.stack(window.samples.chunk(2))
         # The refiner sees the mean of the channels, in which some voices cancel.
-        parts = channels.split(1, dim=1) if len(channels[1]) == 2 and cancels(channels[1]) else [channels]
+        cancel = self.condition and channels.shape[1] == 2 and cancels(channels[1])
+        parts = channels.split(1, dim=1) if cancel else [channels]
         refined = [self._run(*part, *pitch) for part in parts]
         return torch.cat(refined)[:, window.start : window.stop]
 
@@ -277,7 +278,7 @@ def separate_stream(
     if read_pitch and model.pitch_estimator is None:
         raise ValueError("The model has no pitch estimator; give it one, or leave pitch out with read_pitch=False.")
     separator = _SeparatorStream(model, batch_size, condition) if separate else None
-    refiner = _RefinerStream(model) if separate and model.refiner is not None else None
+    refiner = _RefinerStream(model, condition) if separate and model.refiner is not None else None
     pitch = _PitchStream(model, batch_size, condition) if read_pitch or refiner is not None else None
     decoder = PitchDecoder(model.config, policy, threshold) if read_pitch else None
     logits = torch.zeros(0, model.config.pitch_estimator_config.num_bins)
