@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from majl_hf import MajlConfig, MajlModel
 from majl_hf.models.conditioning_majl import PEAK, REFERENCE_DB, VOICE_DB, Conditioner, VoiceMix, are_unlike, cancels
+from majl_hf.models.streaming_majl import separate_stream
 
 RATE = 8_000
 
@@ -166,3 +168,14 @@ def test_unlike_channels_are_separated_each_on_its_own(song, case):
     }[case]
     is_unlike = are_unlike(torch.stack(mixture), torch.stack(vocals))
     assert is_unlike == (case in ("opposite polarity", "one on each channel"))
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_stream_separates_unlike_channels_each_on_its_own(song, given):
+    parts = {"separator_config": {"preset": "mask-tiny", "num_channels": 2}, "pitch_estimator_config": "spectrum-tiny"}
+    model = MajlModel(MajlConfig(**parts)).eval()
+    seen = []
+    model.separator.register_forward_hook(lambda part, inputs, output: seen.append(inputs[0]))
+    list(separate_stream(model, [song.numpy()], model.config.sampling_rate, condition=given))
+    assert [len(mixture) for mixture in seen] == ([1, 2] if given else [1])
+    assert all(torch.equal(mixture[:, 0], mixture[:, 1]) for mixture in seen[1:])
