@@ -58,6 +58,10 @@ CONDITIONS = {
         lambda mixture, vocals, times_s: np.concatenate([_mono(mixture), _mono(mixture) - 2 * _mono(vocals)]),
         lambda v: v[:1],
     ),
+    "voice-left": Condition(
+        lambda mixture, vocals, times_s: np.concatenate([_mono(vocals), _mono(mixture) - _mono(vocals)]),
+        lambda v: v.sum(axis=0, keepdims=True),
+    ),
     "dc": added(lambda times_s: np.full(len(times_s), 0.1)),
     "rumble": added(lambda times_s: 0.1 * np.cos(2 * np.pi * 8 * times_s)),
 }

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from majl_hf.models.conditioning_majl import PEAK, REFERENCE_DB, VOICE_DB, Conditioner, VoiceMix, polarity
+from majl_hf import MajlConfig, MajlModel
+from majl_hf.models.conditioning_majl import PEAK, REFERENCE_DB, VOICE_DB, Conditioner, VoiceMix, are_unlike, cancels
+from majl_hf.models.streaming_majl import separate_stream
 
 RATE = 8_000
 
@@ -142,14 +144,38 @@ def test_hiss_on_the_other_channel_is_no_voice(song, level):
 
 def test_a_voice_of_opposite_polarity_does_not_cancel(song):
     voice = song[0]
-    assert polarity(torch.stack([voice, voice])).flatten().tolist() == [1, 1]
-    assert polarity(torch.stack([voice, -0.5 * voice])).flatten().tolist() == [1, -1]
-    assert polarity(voice[None]).tolist() == [[1]]
+    assert not cancels(torch.stack([voice, voice]))
+    assert cancels(torch.stack([voice, -0.5 * voice]))
     gain = 10 ** (VOICE_DB / 20)
-    for right, expected in ((voice, voice), (-voice, voice), (0 * voice, voice / 2), (song[1], song.mean(dim=0))):
+    wide = voice + song[1]
+    for right, expected in ((voice, voice), (-voice, voice), (0 * voice, voice / 2), (wide, (voice + wide) / 2)):
         stereo, mix = torch.stack([voice, right]), VoiceMix(RATE)
         mixed = torch.cat([mix.push(stereo[:, :5_000], False), mix.push(stereo[:, 5_000:], True)])
         assert torch.equal(mixed, VoiceMix(RATE).push(stereo, True))
         torch.testing.assert_close(mixed, gain * expected)
     changing = VoiceMix(RATE).push(torch.stack([voice, torch.cat([voice[: 4 * RATE], -voice[4 * RATE :]])]), True)
     torch.testing.assert_close(changing[-RATE:], gain * voice[-RATE:])
+
+
+@pytest.mark.parametrize("case", ["opposite polarity", "one on each channel", "alike", "silent"])
+def test_unlike_channels_are_separated_each_on_its_own(song, case):
+    voice, accompaniment = song
+    mixture, vocals = {
+        "opposite polarity": ((accompaniment + voice, accompaniment - voice), (voice, -voice)),
+        "one on each channel": ((voice, accompaniment), (voice, 0 * voice)),
+        "alike": ((accompaniment + voice, accompaniment / 2 + voice), (voice, voice)),
+        "silent": ((0 * voice, 0 * voice), (0 * voice, 0 * voice)),
+    }[case]
+    is_unlike = are_unlike(torch.stack(mixture), torch.stack(vocals))
+    assert is_unlike == (case in ("opposite polarity", "one on each channel"))
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_stream_separates_unlike_channels_each_on_its_own(song, given):
+    parts = {"separator_config": {"preset": "mask-tiny", "num_channels": 2}, "pitch_estimator_config": "spectrum-tiny"}
+    model = MajlModel(MajlConfig(**parts)).eval()
+    seen = []
+    model.separator.register_forward_hook(lambda part, inputs, output: seen.append(inputs[0]))
+    list(separate_stream(model, [song.numpy()], model.config.sampling_rate, condition=given))
+    assert [len(mixture) for mixture in seen] == ([1, 2] if given else [1])
+    assert all(torch.equal(mixture[:, 0], mixture[:, 1]) for mixture in seen[1:])

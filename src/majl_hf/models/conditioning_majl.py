@@ -39,7 +39,7 @@ UNLIKE_DB, UNLIKE = (5.0, 8.0), (0.4, 0.2)  # ... from lower differences on if t
 TINY = 1e-30  # power, far below that of silence
 MEMORY = 0.9  # share that averages over frames keep from one frame to the next
 BALANCE_MEMORY = 0.7  # the same for the balance of channels: one that drops out is replaced within seconds
-SIDE_RATIO = 4.0  # of powers, above which the voice is read from the channels' difference
+UNRELATED = 0.2  # correlation of two channels below which they are separated each on its own
 
 
 class LowBand:
@@ -303,24 +303,24 @@ def _products(frame: torch.Tensor) -> list[float]:
     return [products[0][0], products[-1][-1], products[0][1]] if len(frame) == 2 else [products[0][0]] * 2
 
 
+def are_unlike(mixture: torch.Tensor, vocals: torch.Tensor) -> bool:
+    """Whether two channels have to be separated each on its own, because models are trained on voices that are alike in
+    both: what was found there cancels in their mean, as a voice of opposite polarity does, or the mixture's channels
+    are unrelated, as a voice on one channel and its accompaniment on the other are."""
+    left, right, both = _products(mixture)
+    return cancels(vocals) or abs(both) < UNRELATED * math.sqrt(left * right)
+
+
+def cancels(vocals: torch.Tensor) -> bool:
+    """Whether most of a voice on two channels is in their difference instead of their mean."""
+    mean_power, side_power = _mean_and_side(vocals)
+    return side_power > mean_power
+
+
 def _mean_and_side(stereo: torch.Tensor) -> tuple[float, float]:
     """The energies of the channels' sum and difference."""
     left, right, both = _products(stereo)
     return max(left + right + 2 * both, 0.0), max(left + right - 2 * both, 0.0)
-
-
-def cancels(mean_power: float, side_power: float) -> bool:
-    """Whether most of a voice is in the channels' difference instead of their mean, as one of opposite polarity is."""
-    return side_power > SIDE_RATIO * mean_power
-
-
-def polarity(vocals: torch.Tensor) -> torch.Tensor:
-    """`(num_channels, 1)` signs with which the channels of vocals have to be taken so that the voice does not cancel in
-    their mean."""
-    signs = torch.ones(vocals.shape[0], 1)
-    if len(vocals) == 2 and cancels(*_mean_and_side(vocals)):
-        signs[1] = -1.0
-    return signs
 
 
 class VoiceMix:
@@ -342,7 +342,7 @@ class VoiceMix:
             mean_power, side_power = _mean_and_side(frame)
             self.mean_power = MEMORY * self.mean_power + mean_power
             self.side_power = MEMORY * self.side_power + side_power
-            is_side = cancels(self.mean_power, self.side_power)
+            is_side = self.side_power > self.mean_power
             was_side = is_side if self.is_side is None else self.is_side
             mix = frame.mean(dim=0)
             if is_side or was_side:

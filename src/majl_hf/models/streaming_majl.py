@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .conditioning_majl import Conditioner, VoiceMix, polarity
+from .conditioning_majl import Conditioner, VoiceMix, are_unlike, cancels
 from .decoding_majl import PitchDecoder, PitchFrames
 from .modeling_majl import MajlModel, nearest_pitch_frames
 from .pitch_majl import likeliest_pitch
@@ -74,8 +74,8 @@ class _BatchedWindows:
 class _SeparatorStream:
     """Mixture `(num_channels, num_samples)` at the model's rate to vocals of the same layout."""
 
-    def __init__(self, model: MajlModel, batch_size: int):
-        self.model = model
+    def __init__(self, model: MajlModel, batch_size: int, condition: bool):
+        self.model, self.condition = model, condition
         grid = WindowGrid.for_part(model.config, model.config.separator_config)
         self.windows = _BatchedWindows(grid, batch_size, self._forward)
 
@@ -87,14 +87,20 @@ class _SeparatorStream:
 
     def _forward(self, mixture: torch.Tensor) -> torch.Tensor:
         """`(batch_size, num_channels, num_samples)` in and out, for any number of channels."""
-        wanted = self.model.config.num_channels
-        batch_size, num_channels, num_samples = mixture.shape
-        if num_channels == wanted:
-            return _run(self.model, self.model.separator, mixture).vocals.float().cpu()
-        # Each channel on its own: repeated where the model takes more, averaged back afterwards.
-        single = mixture.reshape(-1, 1, num_samples).expand(-1, wanted, -1)
+        if mixture.shape[1] != self.model.config.num_channels:
+            return self._each_channel(mixture)
+        vocals = _run(self.model, self.model.separator, mixture).vocals.float().cpu()
+        if self.condition and mixture.shape[1] == 2:
+            for number, (mixed, sung) in enumerate(zip(mixture, vocals, strict=True)):
+                if are_unlike(mixed, sung):
+                    vocals[number] = self._each_channel(mixed[None])[0]
+        return vocals
+
+    def _each_channel(self, mixture: torch.Tensor) -> torch.Tensor:
+        """The same with each channel on its own: repeated where the model takes more, averaged back afterwards."""
+        single = mixture.reshape(-1, 1, mixture.shape[2]).expand(-1, self.model.config.num_channels, -1)
         vocals = _run(self.model, self.model.separator, single.contiguous()).vocals.mean(dim=1)
-        return vocals.reshape(batch_size, num_channels, num_samples).float().cpu()
+        return vocals.reshape(mixture.shape).float().cpu()
 
 
 class _PitchStream:
@@ -127,8 +133,8 @@ class _RefinerStream:
     """Mixture, vocals (which trail it) and pitch logits (which trail these) to refined vocals; all waveforms are
     `(num_channels, num_samples)` at the model's rate."""
 
-    def __init__(self, model: MajlModel):
-        self.model = model
+    def __init__(self, model: MajlModel, condition: bool):
+        self.model, self.condition = model, condition
         self.cutter = WindowCutter(WindowGrid.for_part(model.config, model.config.refiner_config))
         self.mixture: list[torch.Tensor] = []  # what waits for its vocals
         self.windows: list[Window] = []  # which wait for their pitch
@@ -161,11 +167,17 @@ class _RefinerStream:
         self.f0_hz, self.confidence = self.f0_hz[passed:], self.confidence[passed:]
         self.first_frame += passed
         frames = (numbers - self.first_frame).clamp(max=len(self.f0_hz) - 1)
-        signs = polarity(window.samples.chunk(2)[1])  # the refiner sees the mean of the channels
-        mixture, vocals = (window.samples * signs.repeat(2, 1)).chunk(2)
-        inputs = (mixture, vocals, self.f0_hz[frames], self.confidence[frames])
-        refined = _run(self.model, self.model.refiner, *(values[None] for values in inputs))[0].float().cpu()
-        return refined[:, window.start : window.stop] * signs
+        pitch = (self.f0_hz[frames], self.confidence[frames])
+        channels = torch.stack(window.samples.chunk(2))
+        # The refiner sees the mean of the channels, in which some voices cancel.
+        cancel = self.condition and channels.shape[1] == 2 and cancels(channels[1])
+        parts = channels.split(1, dim=1) if cancel else [channels]
+        refined = [self._run(*part, *pitch) for part in parts]
+        return torch.cat(refined)[:, window.start : window.stop]
+
+    def _run(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The refined vocals of one window, from mixture, vocals, f0 and confidence."""
+        return _run(self.model, self.model.refiner, *(values[None] for values in inputs))[0].float().cpu()
 
 
 class _Fifo:
@@ -265,8 +277,8 @@ def separate_stream(
         raise ValueError("The model has no separator; give it one, or a solo voice with separate=False.")
     if read_pitch and model.pitch_estimator is None:
         raise ValueError("The model has no pitch estimator; give it one, or leave pitch out with read_pitch=False.")
-    separator = _SeparatorStream(model, batch_size) if separate else None
-    refiner = _RefinerStream(model) if separate and model.refiner is not None else None
+    separator = _SeparatorStream(model, batch_size, condition) if separate else None
+    refiner = _RefinerStream(model, condition) if separate and model.refiner is not None else None
     pitch = _PitchStream(model, batch_size, condition) if read_pitch or refiner is not None else None
     decoder = PitchDecoder(model.config, policy, threshold) if read_pitch else None
     logits = torch.zeros(0, model.config.pitch_estimator_config.num_bins)
