@@ -66,6 +66,12 @@ class MajlConfig(PreTrainedConfig):
         voicing_policy (`str`): Default policy that turns voicing into a decision, `"threshold"`, `"hysteresis"` or
             `"always"`.
         voicing_threshold (`float`): Probability from which the default policy calls a frame sung.
+        note_threshold (`float`): Probability of a note's beginning from which one begins where nothing else speaks for
+            or against it, see `note_decoding_majl.py`; higher gives fewer notes.
+        min_note_s (`float`): Shortest note in seconds.
+        note_active_weight (`float`), note_offset_weight (`float`): Weights of the log odds of being sung, in each
+            frame, and of a note's end, against those of its beginning; chosen on validation data.
+        note_spread_weight (`float`): Cost of the variance of pitch within a note, in 1 / semitone^2 and frame.
         pitch_loss_weight (`float`): Weight of the pitch loss against the separation loss.
         separator_gradient_scale (`float`): Factor on the pitch loss's gradient where it enters the separator; 1 is
             plain joint training, 0 trains the parts side by side.
@@ -98,6 +104,11 @@ class MajlConfig(PreTrainedConfig):
     voicing_bias: float = 0.0
     voicing_policy: str = "threshold"
     voicing_threshold: float = 0.5
+    note_threshold: float = 0.5
+    min_note_s: float = 0.06
+    note_active_weight: float = 0.1
+    note_offset_weight: float = 0.5
+    note_spread_weight: float = 0.1
     pitch_loss_weight: float = 1.0
     separator_gradient_scale: float = 1.0
     separator_gradient_rule: str = "sum"

@@ -156,16 +156,16 @@ class MajlModel(PreTrainedModel):
     def estimate_pitch(self, vocals: torch.Tensor) -> torch.Tensor:
         """Logits `(batch_size, num_frames, num_bins)` of vocals `(batch_size, num_channels, num_samples)` at the
         model's rate."""
-        logits = run_part(self.pitch_estimator, self._voice(vocals)).logits
+        logits = run_part(self.pitch_estimator, self.voice(vocals)).logits
         return logits.to(vocals.dtype)  # under autocast they come in half precision
 
     def estimate_notes(self, vocals: torch.Tensor, pitch_logits: torch.Tensor) -> NoteEstimatorOutput:
         """Evidence of notes in vocals `(batch_size, num_channels, num_samples)` at the model's rate with their logits
         `(batch_size, num_frames, num_bins)`."""
         pitch = likeliest_pitch(pitch_logits.detach(), self.config.pitch_estimator_config)
-        return run_part(self.note_estimator, self._voice(vocals), *pitch)
+        return run_part(self.note_estimator, self.voice(vocals), *pitch)
 
-    def _voice(self, vocals: torch.Tensor) -> torch.Tensor:
+    def voice(self, vocals: torch.Tensor) -> torch.Tensor:
         """The mean of the vocals' channels at the pitch estimator's rate, `(batch_size, num_samples)`."""
         with torch.autocast(vocals.device.type, enabled=False):  # waveforms keep their precision
             rate = self.config.pitch_estimator_config.sampling_rate

@@ -1,7 +1,8 @@
 """The engine of pipeline, command and demo: blocks of a song in, vocals, accompaniment and pitch out, in order.
 
     blocks at the file's rate -> model's rate, level and balance -> separator's windows -> vocals
-    vocals -> pitch estimator's windows -> logits -> decoder
+    vocals -> pitch estimator's windows -> logits -> decoder -> f0, voicing
+    vocals, f0, voicing -> note estimator's windows -> evidence -> decoder -> notes; where they are wanted
 
 A refiner comes behind both, where there is one: mixture, vocals, logits -> its windows -> vocals.
 
@@ -20,7 +21,17 @@ import torch
 from .conditioning_majl import Conditioner, VoiceMix, are_unlike, cancels
 from .decoding_majl import PitchDecoder, PitchFrames
 from .modeling_majl import MajlModel, nearest_pitch_frames
-from .pitch_majl import likeliest_pitch
+from .note_decoding_majl import (
+    EVIDENCE_FRAMES,
+    NoteDecoder,
+    NoteEvidence,
+    evidence_of_network,
+    evidence_of_pitch,
+    voice_level_db,
+)
+from .note_estimator_majl import NoteEstimatorOutput
+from .notes_majl import SungNote
+from .pitch_majl import hz_to_midi, likeliest_pitch
 from .resampling_majl import ResampleStream
 from .running_majl import check_fork, evaluating, run_part
 from .samples_majl import check_sampling_rate, float_samples
@@ -37,6 +48,8 @@ class MajlChunk:
         frames (`PitchFrames`): The pitch frames that became final with this piece; they trail the audio.
         logits (`np.ndarray` of shape `(num_frames, num_bins)`, *optional*): The pitch estimator's logits of `frames`,
             float32; left out by `separate_array`.
+        notes (`list[SungNote]`, *optional*): The notes that became final with this piece; `None` where they were not
+            asked for.
     """
 
     mixture: np.ndarray
@@ -44,6 +57,7 @@ class MajlChunk:
     accompaniment: np.ndarray
     frames: PitchFrames
     logits: np.ndarray | None = None
+    notes: list[SungNote] | None = None
 
 
 def _run(model: MajlModel, part: torch.nn.Module, *inputs: torch.Tensor):
@@ -103,20 +117,28 @@ class _SeparatorStream:
         return vocals.reshape(mixture.shape).float().cpu()
 
 
-class _PitchStream:
-    """Vocals `(num_channels, num_samples)` at the model's rate to pitch logits `(num_frames, num_bins)`."""
+class _VoiceStream:
+    """Vocals `(num_channels, num_samples)` at the model's rate to a voice `(num_samples,)` at the pitch estimator's."""
 
-    def __init__(self, model: MajlModel, batch_size: int, condition: bool):
-        self.model = model
-        part = model.config.pitch_estimator_config
-        self.hop_length = part.hop_length
+    def __init__(self, model: MajlModel, condition: bool):
         self.mix = VoiceMix(model.config.sampling_rate) if condition else None
-        self.resampler = ResampleStream(model.config.sampling_rate, part.sampling_rate)
-        self.windows = _BatchedWindows(WindowGrid.for_part(model.config, part), batch_size, self._forward)
+        self.resampler = ResampleStream(model.config.sampling_rate, model.config.pitch_estimator_config.sampling_rate)
 
     def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
         voice = vocals.mean(dim=0) if self.mix is None else self.mix.push(vocals, last)
-        voice = self.resampler.push(voice, last)
+        return self.resampler.push(voice, last)
+
+
+class _PitchStream:
+    """A voice `(num_samples,)` to pitch logits `(num_frames, num_bins)`."""
+
+    def __init__(self, model: MajlModel, batch_size: int):
+        self.model = model
+        part = model.config.pitch_estimator_config
+        self.hop_length = part.hop_length
+        self.windows = _BatchedWindows(WindowGrid.for_part(model.config, part), batch_size, self._forward)
+
+    def push(self, voice: torch.Tensor, last: bool) -> torch.Tensor:
         parts = [torch.zeros(0, self.model.config.pitch_estimator_config.num_bins)]
         for window, logits in self.windows.push(voice, last):
             # A frame belongs to the core that its centre lies in; one on the very end of the file to the last core.
@@ -127,6 +149,52 @@ class _PitchStream:
 
     def _forward(self, waveform: torch.Tensor) -> torch.Tensor:
         return _run(self.model, self.model.pitch_estimator, waveform).logits.float().cpu()
+
+
+class _NoteStream:
+    """A voice `(num_samples,)`, its logits (which trail it) and decoded pitch (which trails these) to notes.
+
+    The windows are cut from columns, one for each frame: the samples from its centre to the next one's, the pitch that
+    the note estimator gets, and the decoded one.
+    """
+
+    def __init__(self, model: MajlModel, decoder: NoteDecoder):
+        config = model.config
+        self.model, self.decoder = model, decoder
+        self.hop_length = config.pitch_estimator_config.hop_length
+        part = config.note_estimator_config
+        margin = EVIDENCE_FRAMES if part is None else -(-part.context // self.hop_length)
+        self.cutter = WindowCutter(WindowGrid(max(1, round(config.window_s / config.frame_hop_s)), margin))
+        self.voice, self.pitch = torch.zeros(0), torch.zeros(2, 0)  # that wait for their decoded pitch
+
+    def push(self, voice: torch.Tensor, logits: torch.Tensor, frames: PitchFrames, last: bool) -> list[SungNote]:
+        self.voice = torch.cat([self.voice, voice])
+        pitch = likeliest_pitch(logits[None], self.model.config.pitch_estimator_config)
+        self.pitch = torch.cat([self.pitch, torch.cat(pitch)], dim=1)
+        count, decoded = len(frames), torch.tensor(np.array([frames.f0_hz, frames.voicing]), dtype=torch.float32)
+        samples, self.voice = self.voice.tensor_split([count * self.hop_length])
+        samples = torch.nn.functional.pad(samples, (0, count * self.hop_length - len(samples)))
+        known, self.pitch = self.pitch.tensor_split([count], dim=1)
+        columns = torch.cat([samples.view(count, self.hop_length).T, known, decoded])
+        notes = []
+        windows = self.cutter.push(columns, last)
+        for window in windows:
+            evidence = self._evidence(window.samples)[window.start : window.stop]
+            notes += self.decoder.push(evidence, last and window is windows[-1])
+        return notes
+
+    def _evidence(self, columns: torch.Tensor) -> NoteEvidence:
+        samples, (f0_hz, confidence, decoded_hz, voicing) = columns[:-4], columns[-4:]
+        waveform = samples.T.reshape(-1)
+        level_db = voice_level_db(waveform, len(f0_hz), self.hop_length)
+        pitch = (hz_to_midi(decoded_hz), voicing.numpy().astype(float), level_db)
+        if self.model.note_estimator is None:
+            return evidence_of_pitch(*pitch, self.model.config.frame_hop_s)
+        inputs = (waveform[None, :-1], f0_hz[None], confidence[None])  # without the frame at the very end
+        output = _run(self.model, self.model.note_estimator, *inputs)
+        return evidence_of_network(
+            NoteEstimatorOutput(*(values[0].float().cpu().numpy() for values in output.to_tuple())), *pitch
+        )
 
 
 class _RefinerStream:
@@ -236,6 +304,9 @@ def separate_stream(
     threshold: float | None = None,
     separate: bool = True,
     read_pitch: bool = True,
+    read_notes: bool = False,
+    note_threshold: float | None = None,
+    min_note_s: float | None = None,
     condition: bool = True,
 ) -> Iterator[MajlChunk]:
     """Separate a song and read its pitch, piece by piece.
@@ -252,6 +323,8 @@ def separate_stream(
         separate: Whether the input is a mixture. `False` takes it for a solo voice: vocals = mixture.
         read_pitch: Whether pitch is wanted. `False` leaves frames and logits empty; the pitch estimator then runs only
             where a refiner needs it.
+        read_notes: Whether notes are wanted; pitch is then read, too.
+        note_threshold, min_note_s: Of the notes, see `NoteDecoder`.
         condition: Whether level, balance, polarity and offset of the recording are evened out for the model, see
             `conditioning_majl`. `False` gives it the recording as it is.
 
@@ -277,13 +350,17 @@ def separate_stream(
         raise ValueError("The model has no separator; give it one, or a solo voice with separate=False.")
     if read_pitch and model.pitch_estimator is None:
         raise ValueError("The model has no pitch estimator; give it one, or leave pitch out with read_pitch=False.")
+    read_pitch = read_pitch or read_notes
     separator = _SeparatorStream(model, batch_size, condition) if separate else None
     refiner = _RefinerStream(model, condition) if separate and model.refiner is not None else None
-    pitch = _PitchStream(model, batch_size, condition) if read_pitch or refiner is not None else None
+    voice = _VoiceStream(model, condition)
+    pitch = _PitchStream(model, batch_size) if read_pitch or refiner is not None else None
     decoder = PitchDecoder(model.config, policy, threshold) if read_pitch else None
+    note_reader = _NoteStream(model, NoteDecoder(model.config, note_threshold, min_note_s)) if read_notes else None
     logits = torch.zeros(0, model.config.pitch_estimator_config.num_bins)
     undecided = logits.numpy()  # logits of frames that are not final yet
     frames = PitchFrames.concatenate([])
+    notes: list[SungNote] = []
     into = out_of = waiting = conditioner = None
 
     for block, following in itertools.pairwise(itertools.chain(_checked(blocks, sampling_rate), [None])):
@@ -301,10 +378,13 @@ def separate_stream(
             mixture = conditioner.push(mixture, last)
         vocals = separator.push(mixture, last) if separate else mixture
         if pitch is not None:
-            logits = pitch.push(vocals, last)
+            sung = voice.push(vocals, last)
+            logits = pitch.push(sung, last)
         if read_pitch:
             undecided = np.concatenate([undecided, logits.numpy()])
             frames = decoder.push(logits.numpy(), last)
+        if note_reader is not None:
+            notes += note_reader.push(sung, logits, frames, last)
         if refiner is not None:
             vocals = refiner.push(mixture, vocals, logits, last)
         if separate:
@@ -318,8 +398,9 @@ def separate_stream(
         vocals = vocals[:, : waiting.length]
         if vocals.shape[1] or len(frames) or last:
             mixture = waiting.pop(vocals.shape[1])
-            yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)])
-            undecided = undecided[len(frames) :]
+            final_notes = notes if read_notes else None
+            yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)], final_notes)
+            undecided, notes = undecided[len(frames) :], []
 
 
 def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:
@@ -332,4 +413,5 @@ def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **ar
             for name in ("mixture", "vocals", "accompaniment")
         ),
         frames=PitchFrames.concatenate([chunk.frames for chunk in chunks]),
+        notes=None if chunks[0].notes is None else [note for chunk in chunks for note in chunk.notes],
     )
