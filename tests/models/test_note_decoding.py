@@ -97,6 +97,12 @@ def test_the_shortest_note():
         NoteDecoder(CONFIG, threshold=1.0)
 
 
+def test_short_notes_between_rests_are_left_out_and_not_made_longer():
+    evidence = melody([(begin, begin + 40, 60.0) for begin in range(20, 400, 60)], 420)
+    assert len(decode(evidence, min_note_s=0.3)) == 7
+    assert decode(evidence, min_note_s=0.5) == []
+
+
 def test_vibrato_stays_inside_a_note_and_is_described():
     times_s = HOP_S * np.arange(200)
     (note,) = decode(melody([(20, 180, 62.0)], 200, cents=80 * np.sin(2 * np.pi * 5.5 * times_s)))
