@@ -5,8 +5,8 @@
 SSVD's validation recordings (numbers from 1217 on) are transcribed as they are, as solo voices, and over music at 0 dB.
 The measures are those of mir_eval.transcription: the F1 of notes whose onset is within 50 ms (or 100 ms) and whose
 pitch is within 50 cents of the label's (COnP), and also whose offset is within 20 % of the note's length or 50 ms
-(COnPOff). Means over recordings, with 95 % bootstrap intervals. SSVD's labels are sharp by 23 cents (see `corpora/ssvd.py`) and
-lowered by that; `--as-published` scores against the published ones.
+(COnPOff). Means over recordings, with 95 % bootstrap intervals. SSVD's labels are sharp by 23 cents and lowered by that
+(see `corpora/ssvd.py`); `--as-published` scores against the published ones.
 
 basic-pitch runs where it is installed (`pip install --no-deps basic-pitch` with onnxruntime and resampy or librosa).
 """
