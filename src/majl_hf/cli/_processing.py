@@ -1,4 +1,4 @@
-"""The loop of `majl separate`, `pitch` and `transcribe`: decode, compute and write one file after the other, block by block."""
+"""The loop of `majl separate`, `pitch` and `transcribe`: decode, compute and write file after file, block by block."""
 
 import contextlib
 import sys

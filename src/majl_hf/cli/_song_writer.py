@@ -45,7 +45,7 @@ class SongWriter:
         job: Job,
         song: AudioReader,
         overwrite: bool,
-        format: AudioFormat = AudioFormat(),  # noqa: B008 (immutable)
+        format: AudioFormat = AudioFormat(),
         unvoiced_as_zero: bool = False,
     ):
         self.facts: dict = {}

@@ -80,6 +80,7 @@ class TranscriptionWriter:
         self._num_samples = 0
         trial, _ = self._transcription([SungNote(0.0, 1.0, 60.0)], Tempo())
         formats = [what for what in job.outputs if what in NOTE_FORMATS]
+        self._render_options = {"midi": {"bend": "none"}} if settings.quantise else {}
         for name in formats:
             NOTE_FORMATS[name].render(trial)
         stems = {what: path for what, path in job.outputs.items() if what in STEMS}
@@ -112,7 +113,7 @@ class TranscriptionWriter:
         transcription, left_out = self._transcription(self._notes, self._tempo.finish(self.settings.bpm))
         self._report(transcription, left_out)
         for writer in self._note_writers:
-            writer.write(transcription)
+            writer.write(transcription, **self._render_options.get(writer.format.name, {}))
         if self._copy is not None:
             with open(self.job.source, "rb") as file:
                 shutil.copyfileobj(file, self._copy)

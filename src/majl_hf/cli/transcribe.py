@@ -39,15 +39,11 @@ def run(
     ] = "",
     note_threshold: Annotated[
         float | None,
-        typer.Option(
-            "--note-threshold", help="Between 0 and 1; higher gives fewer notes.", show_default="the model's"
-        ),
+        typer.Option("--note-threshold", help="Between 0 and 1; higher gives fewer notes.", show_default="the model's"),
     ] = None,
     min_note_s: Annotated[
         float | None,
-        typer.Option(
-            "--min-note-s", help="Shortest note in seconds.", metavar="SECONDS", show_default="the model's"
-        ),
+        typer.Option("--min-note-s", help="Shortest note in seconds.", metavar="SECONDS", show_default="the model's"),
     ] = None,
     bpm: Annotated[
         float | None,
