@@ -21,11 +21,11 @@ def drums(bpm, first_s, duration_s=60.0, sampling_rate=16000, noise=0.02, seed=0
     return (samples + noise * generator.standard_normal(len(samples))).astype(np.float32)[None]
 
 
-def estimate(samples, sampling_rate=16000, block_size=65536):
+def estimate(samples, sampling_rate=16000, block_size=65536, bpm=None):
     estimator = TempoEstimator(sampling_rate)
     for start in range(0, samples.shape[1], block_size):
         estimator.push(samples[:, start : start + block_size])
-    return estimator.finish()
+    return estimator.finish(bpm)
 
 
 def check_beat(tempo, bpm, first_s):
@@ -54,6 +54,15 @@ def check_beat(tempo, bpm, first_s):
 def test_tempo_and_beat(bpm, first_s, sampling_rate, noise):
     tempo = estimate(drums(bpm, first_s, sampling_rate=sampling_rate, noise=noise), sampling_rate)
     check_beat(tempo, bpm, first_s)
+
+
+@pytest.mark.parametrize("bpm", [60.0, 120.0])
+def test_the_beat_of_a_known_tempo(bpm):
+    samples = drums(120.0, 0.2, duration_s=20.0)
+    tempo = estimate(samples, bpm=bpm)
+    assert tempo.bpm == bpm and not tempo.is_estimated
+    assert tempo.first_beat_s % 0.5 == pytest.approx(0.2, abs=0.01)
+    assert estimate(np.zeros_like(samples), bpm=bpm) == Tempo(bpm)
 
 
 def test_a_song_of_four_minutes_does_not_drift():

@@ -13,7 +13,6 @@ syllable, or several where notes are missing, or continues the syllable before i
 Only a band around the expected course is searched, so that memory and time grow with the length of the song alone.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
@@ -25,8 +24,6 @@ from ..models.notes_majl import SungNote
 from .lyrics import Lyrics, Word
 from .syllables import guess_language, syllabify
 from .transcription import NoteText
-
-logger = logging.getLogger(__name__)
 
 MIN_SYLLABLE_S = 0.06
 MAX_SYLLABLES = 12  # on one note
@@ -79,7 +76,7 @@ class _Syllable:
 def lay_lyrics(notes: Sequence[SungNote], lyrics: Lyrics, language: str | None = None) -> LaidLyrics:
     """Lay the lyrics of a song on its notes.
 
-    Notes of rap and speech get words too. Words that are left out are logged as a warning.
+    Notes of rap and speech get words too.
 
     Args:
         notes: In order of onset; no two overlap.
@@ -99,9 +96,6 @@ def lay_lyrics(notes: Sequence[SungNote], lyrics: Lyrics, language: str | None =
     counts = _Laying(notes, near, delay_s).counts()
     num_laid = int(np.maximum(counts, 0).sum())
     left_out = _words(far) + _words(near[num_laid:])
-    if left_out:
-        texts = " ".join(word.text for word in left_out[:12]) + (" ..." if len(left_out) > 12 else "")
-        logger.warning(f"{len(left_out)} words of the lyrics have no note and are left out: {texts}")
     return LaidLyrics(*_written(notes, counts, near, delay_s), left_out)
 
 

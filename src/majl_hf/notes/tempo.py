@@ -76,13 +76,17 @@ class TempoEstimator:
                 self._analyse(samples[start : start + chunk])
             self._pending, self._num_pending = [samples[whole:]], len(samples) - whole
 
-    def finish(self) -> Tempo:
-        """The tempo of all blocks; the default `Tempo` where there is no beat, or less than 3 s."""
+    def finish(self, bpm: float | None = None) -> Tempo:
+        """The tempo of all blocks; the default `Tempo` where there is no beat, or less than 3 s.
+
+        Args:
+            bpm: The tempo where it is known, in quarter notes per minute; then only the beat is estimated.
+        """
         rest = np.concatenate([*self._pending, np.zeros(0, dtype=np.float32)])
         self._pending, self._num_pending = [], 0
         self._analyse(rest[: len(rest) - len(rest) % (self._hop * self._factor)])
         strength = np.concatenate([*self._strengths, np.zeros(0, dtype=np.float32)])
-        return estimate_tempo(strength, self.envelope_hz)
+        return estimate_tempo(strength, self.envelope_hz, bpm)
 
     def _analyse(self, samples: np.ndarray) -> None:
         """Append the onset strengths of whole hops."""
@@ -102,26 +106,30 @@ class TempoEstimator:
         self._strengths.append(np.maximum(np.diff(log_power, axis=0), 0).sum(axis=1))
 
 
-def estimate_tempo(strength: np.ndarray, envelope_hz: float) -> Tempo:
+def estimate_tempo(strength: np.ndarray, envelope_hz: float, bpm: float | None = None) -> Tempo:
     """The tempo of an onset strength, or the default `Tempo` where it has no beat.
 
     Args:
         strength: Of shape `(num_frames,)`, at least 0; frame i is centred at `i / envelope_hz`.
         envelope_hz: Frames a second.
+        bpm: The tempo where it is known; then only the beat is estimated.
     """
+    default = Tempo() if bpm is None else Tempo(bpm)
     if len(strength) < MIN_DURATION_S * envelope_hz:
-        return Tempo()
+        return default
     strength = _flattened(strength, envelope_hz)
     power = float(strength @ strength)
     if power == 0:
-        return Tempo()
+        return default
+    if bpm is not None:
+        return Tempo(bpm, _first_beat_s(strength, envelope_hz, bpm))
     candidates = [_exact_bpm(strength, envelope_hz, bpm) for bpm in _first_bpms(strength, envelope_hz)]
     # Amplitudes favour a tempo with several harmonics over one for which 3 beats in the time of 2 give the only one.
     bpm, powers = max(
         candidates, key=lambda found: np.sqrt(found[1]).sum() * _prior(found[0]), default=(0.0, np.zeros(1))
     )
     if powers.sum() < MIN_EVIDENCE:
-        return Tempo()
+        return default
     return Tempo(bpm, _first_beat_s(strength, envelope_hz, bpm), is_estimated=True)
 
 
