@@ -178,7 +178,6 @@ def test_a_note_is_divided_equally_without_times_and_never_below_60_ms():
 
 
 def test_words_are_divided_into_syllables_of_their_language():
-    pytest.importorskip("pyphen")
     notes = [SungNote(0.4 * i, 0.4 * i + 0.35, 60.0 + i % 3) for i in range(9)]
     words = tuple(Word(text) for text in ["Wonderful", "la-la", "remember"])
     laid = lay_lyrics(notes[:8], Lyrics((Line(words),), language="en"))

@@ -1,14 +1,8 @@
 """Words divided as they are sung."""
 
-import builtins
-import sys
-
 import pytest
 
-from majl_hf.errors import MajlError
 from majl_hf.notes.syllables import guess_language, syllabify
-
-pytest.importorskip("pyphen")
 
 ENGLISH = """
     o-ver a-lone lit-tle some-thing some-times eve-ry-thing eve-ry love loved want-ed re-mem-ber re-mem-bered to-night
@@ -95,22 +89,3 @@ def test_nothing_is_lost(word, language):
 )
 def test_the_language_of_common_words(text, language):
     assert guess_language(text.split()) == language
-
-
-def test_without_pyphen_only_words_that_need_it_fail(monkeypatch):
-    from majl_hf.notes.syllables import _dictionary
-
-    real_import = builtins.__import__
-
-    def without_pyphen(name, *arguments, **options):
-        if name == "pyphen":
-            raise ImportError(name)
-        return real_import(name, *arguments, **options)
-
-    monkeypatch.delitem(sys.modules, "pyphen", raising=False)
-    monkeypatch.setattr(builtins, "__import__", without_pyphen)
-    _dictionary.cache_clear()
-    assert syllabify("我愛", "zh") == ("我", "愛")
-    assert syllabify("hello") == ("hel", "lo")
-    with pytest.raises(MajlError, match=r"pip install 'majl_hf\[notes\]'"):
-        syllabify("hello", "en")

@@ -75,7 +75,7 @@ class NoteFormat:
 NOTE_FORMATS = {
     format.name: format
     for format in (
-        NoteFormat("midi", ".mid", "MIDI with lyrics and pitch bends", "midi:midi", "mido", "notes"),
+        NoteFormat("midi", ".mid", "MIDI with lyrics and pitch bends", "midi:midi"),
         NoteFormat("ultrastar", ".txt", "UltraStar karaoke song, version 1.1.0", "ultrastar:ultrastar"),
         NoteFormat("jams", ".jams", "JAMS annotation: notes, pitch curve, lyrics", "jams_annotation:jams_annotation",
                    "jams", "jams"),

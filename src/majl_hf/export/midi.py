@@ -1,4 +1,4 @@
-"""A transcription as a Standard MIDI File. Needs mido (extra `notes`).
+"""A transcription as a Standard MIDI File.
 
 Conventions
     Two tracks: a constant tempo; and the voice, all on one channel. Tick 0 is the start of the recording and the file

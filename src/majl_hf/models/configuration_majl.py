@@ -106,9 +106,9 @@ class MajlConfig(PreTrainedConfig):
     voicing_threshold: float = 0.5
     note_threshold: float = 0.5
     min_note_s: float = 0.06
-    note_active_weight: float = 0.1
+    note_active_weight: float = 0.05
     note_offset_weight: float = 0.5
-    note_spread_weight: float = 0.1
+    note_spread_weight: float = 0.03
     pitch_loss_weight: float = 1.0
     separator_gradient_scale: float = 1.0
     separator_gradient_rule: str = "sum"

@@ -31,6 +31,7 @@ CERTAIN = 6.0  # log odds beyond which evidence counts the same
 FULL_VELOCITY_DB = -12.0  # level of a voice with velocity 127, at the level to which recordings are brought
 SPREAD_SEMITONES = 1.0  # deviations from a note's pitch beyond this count the same
 LEVEL_STEP_DB, PITCH_STEP = 5.0, 0.65  # of loudness and in semitones, that begin a note as likely as not
+DOUBT = 1.5  # by which these log odds are lowered: few, long notes
 VIBRATO_HZ = (3.5, 9.0)
 MIN_VIBRATO_S, MIN_VIBRATO_CENTS, MIN_VIBRATO_SHARE = 0.3, 12.0, 0.4
 UNSTABLE_SEMITONES, UNSTABLE_NOTES = 0.9, 9  # mean deviation from the notes' pitch over so many notes: not singing
@@ -97,7 +98,7 @@ def evidence_of_pitch(
     sets_in = _mean_ahead(voicing, reach) - _mean_ahead(voicing[::-1], reach)[::-1]
     score = np.maximum.reduce([
         6.0 * (pitch_step / PITCH_STEP - 1.0), 3.0 * (level_step / LEVEL_STEP_DB - 1.0), 12.0 * (sets_in - 0.5)
-    ])  # fmt: skip
+    ]) - DOUBT  # fmt: skip
     sung = np.minimum(1.0, 2.0 * _mean_ahead(voicing, reach))
     return NoteEvidence(
         sigmoid(score) * sung, sigmoid(12.0 * (-sets_in - 0.4)), voicing, f0_midi, f0_midi, voicing, level_db

@@ -18,8 +18,6 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from itertools import pairwise
 
-from ..errors import MajlError
-
 _WITHOUT_BLANKS = "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han, kana
 _CJK = _WITHOUT_BLANKS + "\uac00-\ud7a3\uff66-\uff9f"  # and Hangul, narrow kana
 _JOINS_KANA = "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー\uff67-\uff70\uff9e\uff9f"
@@ -132,9 +130,6 @@ def syllabify(word: str, language: str = "") -> tuple[str, ...]:
 
     Returns:
         At least one syllable, unless the word is empty.
-
-    Raises:
-        MajlError: pyphen is missing, and the word is in a script and a language that need it.
     """
     syllables: list[str] = []
     before = ""  # opening punctuation, which belongs to the syllable after it
@@ -291,12 +286,8 @@ def _dictionary_breaks(letters: str, language: str) -> list[int]:
 
 @lru_cache(maxsize=8)
 def _dictionary(language: str):
-    try:
-        import pyphen
-    except ImportError as error:
-        raise MajlError(
-            "Dividing words into syllables needs pyphen, which is not installed; run: pip install 'majl_hf[notes]'"
-        ) from error
+    import pyphen  # takes a while, and only lyrics need it
+
     name = _DICTIONARIES.get(language) or pyphen.language_fallback(language)
     # Patterns are written for at least 2 letters at each end; syllables may be shorter.
     return pyphen.Pyphen(lang=name, left=1, right=1) if name else None
