@@ -16,14 +16,14 @@ import numpy as np
 
 from ..errors import MajlError
 from ..models.pitch_majl import hz_to_midi, note_and_cents
-from .note_plot import curve_midi, midi_in_view
+from .note_plot import curve_midi, heading, midi_in_view, syllable
 from .spectrogram import HIGHEST_HZ, LOWEST_HZ, as_mono, spectrogram_jpeg
-from .texts import notes_with_texts
+from .texts import notes_with_texts, one_line
 
 if TYPE_CHECKING:
     from ..notes.transcription import Transcription
 
-MAX_POINTS = 100_000  # of the curve: 16 minutes of 10 ms frames; of longer songs, every second frame is drawn, and so on
+MAX_POINTS = 100_000  # of the curve: 16 minutes of 10 ms frames; in longer songs only every second one, and so on
 _HERE = Path(__file__).parent
 
 
@@ -44,17 +44,17 @@ def html(transcription: "Transcription", vocals=None, sampling_rate: int | None 
             raise MajlError(f"Vocals were given with the sampling rate {sampling_rate}; their rate in Hz is needed.")
         picture = spectrogram_jpeg(as_mono(vocals), sampling_rate)
         image = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-    title = escape(" – ".join(part for part in (transcription.artist, transcription.title) if part) or "Sung notes")
+    title = escape(heading(transcription) or "Sung notes")
     player = ""
     if transcription.audio:
-        player = f'<audio class="majl-player" controls src="{escape(quote(transcription.audio))}"></audio>'
+        player = f'<audio class="majl-player" controls src="{quote(transcription.audio, errors="replace")}"></audio>'
     page = f"""<!DOCTYPE html>
 <html lang="{escape(transcription.language or "en")}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<style>{roll_style()}</style>
+<style>{page_style()}</style>
 </head>
 <body class="majl-page">
 <main>
@@ -98,14 +98,13 @@ def roll_html(transcription: "Transcription", image: str, song: str = "", thresh
                 "onset": round(note.onset_s, 4), "offset": round(note.offset_s, 4), "midi": round(note.midi, 2),
                 "confidence": round(note.confidence, 2), "kind": note.kind,
                 "vibrato": [round(note.vibrato_hz, 1), round(note.vibrato_cents)],
-                "text": "" if text is None else text.text + ("" if text.ends_word else "-"),
+                "text": "" if text is None else syllable(text),
             }
             for note, text in notes_with_texts(transcription)
         ],
     }  # fmt: skip
-    # "<" would end the script element early if a lyric contained "</script>".
-    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-    return f'<majl-roll><script type="application/json">{content}</script></majl-roll>'
+    content = escape(json.dumps(data, separators=(",", ":"), ensure_ascii=False), quote=False)
+    return f"<majl-roll><pre hidden>{content}</pre></majl-roll>"
 
 
 def table_html(transcription: "Transcription") -> str:
@@ -120,7 +119,7 @@ def table_html(transcription: "Transcription") -> str:
         vibrato = f"{note.vibrato_hz:.1f} Hz, ±{note.vibrato_cents:.0f} ct" if note.vibrato_hz else ""
         pitch = note_and_cents(note.midi) + ("" if note.kind == "sung" else f" ({note.kind})")
         cells = [f"{note.onset_s:.2f} s", f"{note.duration_s:.2f} s", pitch, note.velocity, f"{note.confidence:.0%}"]
-        cells += [vibrato, *((text.text,) if with_text else ())]
+        cells += [vibrato, *((one_line(text.text),) if with_text else ())]
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     return (
         '<div class="majl-table" role="region" aria-label="Table of notes" tabindex="0"><table>'
@@ -132,10 +131,12 @@ def roll_script() -> str:
     return (_HERE / "roll.js").read_text(encoding="utf-8")
 
 
-def roll_style() -> str:
-    return (_HERE / "roll.css").read_text(encoding="utf-8")
+def page_style() -> str:
+    return (_HERE / "note_page.css").read_text(encoding="utf-8")
 
 
 def _highest(values: np.ndarray, step: int) -> np.ndarray:
     """The highest value of each `step` frames."""
-    return np.pad(values, (0, -len(values) % step), mode="edge").reshape(-1, step).max(axis=1) if len(values) else values
+    return (
+        np.pad(values, (0, -len(values) % step), mode="edge").reshape(-1, step).max(axis=1) if len(values) else values
+    )

@@ -16,12 +16,12 @@ from ..errors import MajlError
 from ..models.pitch_majl import hz_to_midi, note_name
 from ..system.files import AtomicWriter
 from .spectrogram import DYNAMIC_RANGE_DB, HIGHEST_HZ, LOWEST_HZ, as_mono, log_spectrogram_db, palette
-from .texts import notes_with_texts
+from .texts import notes_with_texts, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..notes.transcription import Transcription
+    from ..notes.transcription import NoteText, Transcription
 
 LINE_S = 20.0  # of a line; more if there would be more than `MAX_LINES`
 MAX_LINES = 40
@@ -33,6 +33,7 @@ WIDTH_IN, LEAST_HEIGHT_IN, SEMITONE_IN = 15.0, 2.0, 0.1  # of a line
 LEFT_IN, RIGHT_IN, TITLE_IN, GAP_IN, DPI = 0.45, 0.15, 0.35, 0.35, 110  # around lines; below each one for its times
 TICKS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 BAR_SEMITONES = 0.8
+EAST_ASIAN_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS")
 BACKGROUND, INK = "#0b0714", "#f2eefb"
 NOTE, CURVE = "#ff9d3c", "#35e0ff"
 
@@ -106,6 +107,7 @@ def _drawn(transcription: "Transcription", vocals, sampling_rate: int | None, fi
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.font_manager import get_font_names
     except ImportError as error:
         raise MajlError("Drawing needs matplotlib, which is not installed; run: pip install 'majl_hf[plot]'") from error
 
@@ -121,7 +123,8 @@ def _drawn(transcription: "Transcription", vocals, sampling_rate: int | None, fi
     height_in = max(LEAST_HEIGHT_IN, SEMITONE_IN * (high - low))
     total_in = np.array([LEFT_IN + WIDTH_IN + RIGHT_IN, TITLE_IN + num_lines * (height_in + GAP_IN)])
     # Text stays text in SVG, and the same picture has the same content.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "majl", "font.size": 8}):
+    fonts = ["DejaVu Sans", *(font for font in EAST_ASIAN_FONTS if font in get_font_names())]
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "majl", "font.size": 8, "font.family": fonts}):
         figure = Figure(total_in, DPI, facecolor=BACKGROUND)
         FigureCanvasAgg(figure)
         for number in range(num_lines):
@@ -135,13 +138,21 @@ def _drawn(transcription: "Transcription", vocals, sampling_rate: int | None, fi
             _draw_axes(axes)
             _draw_notes(axes, transcription, height_in)
             _draw_curve(axes, transcription)
-        title = " – ".join(part for part in (transcription.artist, transcription.title) if part)
-        figure.text(
-            *((LEFT_IN, total_in[1] - 0.07) / total_in), title, color=INK, fontsize=12, va="top", parse_math=False
-        )
+        title_at = (LEFT_IN, total_in[1] - 0.07) / total_in
+        figure.text(*title_at, heading(transcription), color=INK, fontsize=12, va="top", parse_math=False)
         content = io.BytesIO()
         figure.savefig(content, format=file_format, metadata={"Date": None} if file_format == "svg" else {})
     return content.getvalue()
+
+
+def heading(transcription: "Transcription") -> str:
+    """Artist and title, as far as they are known."""
+    return " – ".join(filter(None, map(one_line, (transcription.artist, transcription.title))))
+
+
+def syllable(text: "NoteText") -> str:
+    """With a hyphen if the word goes on; empty where the syllable before continues."""
+    return one_line(text.text) + ("" if text.ends_word or text.continues else "-")
 
 
 def minutes_and_seconds(time_s: float) -> str:
@@ -200,7 +211,6 @@ def _draw_curve(axes: "Axes", transcription: "Transcription") -> None:
 def _draw_notes(axes: "Axes", transcription: "Transcription", height_in: float) -> None:
     from matplotlib.colors import to_rgba
     from matplotlib.patches import FancyBboxPatch
-    from matplotlib.patheffects import withStroke
 
     (begin_s, end_s), (low, high) = axes.get_xlim(), axes.get_ylim()
     # How much higher than wide a unit of the data is, so that corners are round on paper.
@@ -221,6 +231,7 @@ def _draw_notes(axes: "Axes", transcription: "Transcription", height_in: float) 
         )  # fmt: skip
         if text is not None and text.text and note.onset_s >= begin_s:
             axes.text(
-                note.onset_s, note.midi - 0.7, text.text + ("" if text.ends_word else "-"), color=INK, fontsize=8,
-                va="top", clip_on=True, parse_math=False, path_effects=[withStroke(linewidth=2, foreground=BACKGROUND)],
+                note.onset_s, note.midi - 0.7, syllable(text), color=INK, fontsize=8, va="top",
+                clip_on=True, parse_math=False,
+                bbox={"facecolor": BACKGROUND, "edgecolor": "none", "alpha": 0.5, "pad": 0.5},
             )  # fmt: skip

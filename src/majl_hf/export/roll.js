@@ -1,16 +1,40 @@
 // <majl-roll>: notes as bars over a spectrogram, with the pitch curve, and the voicing below.
 //
-// Its data is the JSON in the script element inside it (`roll_html`). Drag over it to zoom, click to go there, or use
-// its buttons; on a touch screen, drag to move. It follows the page's player: an `audio.majl-player` or anything with
-// `currentTime`, `paused` and the events of one, such as the demo's <majl-desk>.
+// Its data is the JSON in the hidden element inside it (`roll_html`), and it draws again when that changes. Drag over
+// it to zoom, click to go there, or use its buttons; on a touch screen, drag to move. It follows the page's player: an
+// `audio.majl-player` or anything with `currentTime`, `paused` and the events of one, such as the demo's <majl-desk>.
 (() => {
   const PLAYER = "majl-desk, audio.majl-player";
   const NAMES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
+  // Notes with names at the pitch axis, by the height of a semitone above which they have room.
+  const NAMED = [[13, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]], [11, [0, 2, 4, 5, 7, 9, 11]], [4, [0, 4, 7]], [0, [0]]];
   const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600];
   const LEFT = 40, BOTTOM = 22, LANE = 44, GAP = 18; // pixels: note names, times, voicing and its title
   const BACKGROUND = "#0b0714", INK = "#f2eefb", CURVE = "#35e0ff", NOTE = [255, 157, 60], LINE = "255, 255, 255";
   const MAX_GLIDE_CENTS = 250, MIN_VIEW_S = 0.5;
-  const TOOLS = [["Earlier", "←"], ["Later", "→"], ["Zoom in", "+"], ["Zoom out", "−"], ["Whole song", "Whole song"]];
+  const TOOLS = {
+    "Earlier": "←", "Later": "→", "Zoom in": "+", "Zoom out": "−", "Whole song": "Whole song",
+  };
+
+  const STYLE = `
+    :host { display: block; position: relative; border-radius: 10px; background: #0b0714; color: #f2eefb;
+      padding: 0.4rem; box-sizing: border-box; font: 14px system-ui, sans-serif; }
+    [hidden] { display: none !important; }
+    .view { position: relative; height: 440px; overflow: hidden; cursor: crosshair; touch-action: pan-y;
+      user-select: none; -webkit-user-select: none; }
+    canvas { display: block; width: 100%; height: 100%; }
+    .playhead { position: absolute; top: 0; width: 2px; background: #fff; box-shadow: 0 0 4px #000;
+      pointer-events: none; }
+    .selection { position: absolute; top: 0; background: rgba(255, 255, 255, 0.2); pointer-events: none; }
+    .tip { position: absolute; padding: 0.25rem 0.5rem; border-radius: 6px; background: #fff; color: #10081f;
+      font-size: 13px; line-height: 1.35; pointer-events: none; white-space: pre; }
+    .tools { display: flex; flex-wrap: wrap; gap: 0.4rem; padding-top: 0.4rem; }
+    button { min-width: 2.5rem; min-height: 2.25rem; padding: 0 0.7rem; border: 1px solid #5b4a80;
+      border-radius: 8px; background: #1d1333; color: #f2eefb; font: inherit; font-size: 0.9rem; cursor: pointer; }
+    button:hover { background: #3a2766; }
+    button:focus-visible { outline: 3px solid #b79bff; outline-offset: 2px; }
+    @media (max-width: 640px) { .view { height: 340px; } }
+  `;
 
   const noteName = (midi) => NAMES[((Math.round(midi) % 12) + 12) % 12] + (Math.floor(Math.round(midi) / 12) - 1);
   const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
@@ -28,37 +52,47 @@
 
   class Roll extends HTMLElement {
     connectedCallback() {
-      if (this.data) return;
-      this.data = JSON.parse(this.querySelector("script").textContent);
-      const { duration, song, notes, image } = this.data;
-      this.range = lastView && lastView.song === song ? lastView.range : [0, duration];
-      this.view = element(this, "div", { className: "majl-view" });
+      if (!this.shadowRoot) this.build();
+      this.listen();
+      this.load();
+    }
+
+    disconnectedCallback() {
+      this.stop.abort();
+      this.resized.disconnect();
+      this.changed.disconnect();
+    }
+
+    build() {
+      const root = this.attachShadow({ mode: "open" });
+      element(root, "style", { textContent: STYLE });
+      this.view = element(root, "div", { className: "view" });
       this.canvas = element(this.view, "canvas", {});
       this.canvas.setAttribute("role", "img");
-      this.canvas.setAttribute("aria-label", `Piano roll: ${notes.length} notes and the sung pitch over ${clock(duration)} min`);
-      this.head = element(this.view, "div", { className: "majl-playhead", hidden: true });
-      this.selection = element(this.view, "div", { className: "majl-selection", hidden: true });
-      this.tip = element(this.view, "div", { className: "majl-tip", hidden: true });
-      const tools = element(this, "div", { className: "majl-tools" });
+      this.head = element(this.view, "div", { className: "playhead", hidden: true });
+      this.selection = element(this.view, "div", { className: "selection", hidden: true });
+      this.tip = element(this.view, "div", { className: "tip", hidden: true });
+      const tools = element(root, "div", { className: "tools" });
       tools.setAttribute("role", "group");
       tools.setAttribute("aria-label", "What is in view");
-      for (const [name, text] of TOOLS) {
+      for (const [name, text] of Object.entries(TOOLS)) {
         const button = element(tools, "button", { type: "button", textContent: text, title: name });
         button.setAttribute("aria-label", name);
         button.addEventListener("click", () => this.useTool(name));
       }
-      if (image) {
-        this.image = new Image();
-        this.image.onload = () => this.draw();
-        this.image.src = image;
-      }
-      this.listen();
-      this.draw();
     }
 
-    disconnectedCallback() {
-      this.stop?.abort();
-      this.resized?.disconnect();
+    load() {
+      this.data = JSON.parse(this.textContent);
+      const { duration, song, notes, image } = this.data;
+      this.range = lastView && lastView.song === song ? lastView.range : [0, duration];
+      const label = `Piano roll: ${notes.length} notes and the sung pitch over ${clock(duration)} minutes`;
+      this.canvas.setAttribute("aria-label", label);
+      if (this.picture !== image) {
+        this.picture = image;
+        this.image = image ? Object.assign(new Image(), { onload: () => this.draw(), src: image }) : null;
+      }
+      this.draw();
     }
 
     listen() {
@@ -77,6 +111,8 @@
       }
       this.resized = new ResizeObserver(() => this.draw());
       this.resized.observe(this.view);
+      this.changed = new MutationObserver(() => this.load());
+      this.changed.observe(this, { childList: true, characterData: true, subtree: true });
     }
 
     get player() { return document.querySelector(PLAYER); }
@@ -131,7 +167,8 @@
         return this.shift(((this.pressed.x - x) / this.plotWidth) * (to - from));
       }
       const [low, high] = [Math.max(LEFT, Math.min(x, this.pressed.x)), Math.max(x, this.pressed.x)];
-      Object.assign(this.selection.style, { left: `${low}px`, width: `${high - low}px`, height: `${this.plotHeight}px` });
+      const { style } = this.selection;
+      [style.left, style.width, style.height] = [low, high - low, this.plotHeight].map((pixels) => `${pixels}px`);
       this.selection.hidden = high - low <= 4;
     }
 
@@ -141,7 +178,8 @@
       this.pressed = null;
       this.selection.hidden = true;
       if (Math.abs(x - from) <= 4) {
-        if (x >= LEFT && this.player) this.player.currentTime = Math.min(Math.max(0, this.timeAt(x)), this.data.duration);
+        const time = Math.min(Math.max(0, this.timeAt(x)), this.data.duration);
+        if (x >= LEFT && this.player) this.player.currentTime = time;
         this.describe(x, event);
       } else if (event.pointerType !== "touch") {
         this.show(this.timeAt(Math.min(x, from)), this.timeAt(Math.max(x, from)));
@@ -165,7 +203,8 @@
       const note = notes.find((one) => one.onset <= time && time < one.offset);
       if (note) {
         const { midi, kind, onset, offset, confidence, vibrato, text } = note;
-        lines.push(`note ${withCents(midi)}${kind === "sung" ? "" : ` (${kind})`}, ${(offset - onset).toFixed(2)} s, ${Math.round(100 * confidence)} %`);
+        const unsung = kind === "sung" ? "" : ` (${kind})`, length = (offset - onset).toFixed(2);
+        lines.push(`note ${withCents(midi)}${unsung}, ${length} s, ${Math.round(100 * confidence)} %`);
         if (vibrato[0]) lines.push(`vibrato ${vibrato[0]} Hz, ±${vibrato[1]} ct`);
         if (text) lines.push(`“${text}”`);
       }
@@ -177,7 +216,8 @@
       this.tip.hidden = false;
       const y = event.clientY - this.view.getBoundingClientRect().top;
       const { offsetWidth, offsetHeight } = this.tip;
-      this.tip.style.left = `${x + 14 + offsetWidth > this.view.clientWidth ? Math.max(0, x - 14 - offsetWidth) : x + 14}px`;
+      const fits = x + 14 + offsetWidth <= this.view.clientWidth;
+      this.tip.style.left = `${fits ? x + 14 : Math.max(0, x - 14 - offsetWidth)}px`;
       this.tip.style.top = `${Math.max(0, Math.min(y + 14, this.view.clientHeight - offsetHeight))}px`;
     }
 
@@ -199,7 +239,9 @@
         return this.show(begin, begin + to - from);
       }
       this.head.hidden = !player || player.currentTime < from || player.currentTime > to;
-      if (!this.head.hidden) Object.assign(this.head.style, { left: `${this.x(player.currentTime) - 1}px`, height: `${this.plotHeight}px` });
+      if (this.head.hidden) return;
+      this.head.style.left = `${this.x(player.currentTime) - 1}px`;
+      this.head.style.height = `${this.plotHeight}px`;
     }
 
     draw() {
@@ -222,8 +264,10 @@
       pen.clip();
       this.drawSpectrogram(pen);
       this.drawLines(pen);
+      const isNear = (this.range[1] - this.range[0]) / this.plotWidth < 0.05;
+      if (!isNear) this.drawCurve(pen, isNear); // from afar the curve would hide the notes
       this.drawNotes(pen);
-      this.drawCurve(pen);
+      if (isNear) this.drawCurve(pen, isNear);
       pen.restore();
       this.place();
     }
@@ -237,15 +281,15 @@
     // The notes that have room for their names: all Cs, and others as far as they fit.
     named() {
       const [low, high] = this.data.view, semitone = this.plotHeight / (high - low);
-      const kinds = semitone > 13 ? NAMES.map((_, kind) => kind) : semitone > 8 ? [0, 2, 4, 5, 7, 9, 11] : semitone > 4 ? [0, 4, 7] : [0];
+      const [, kinds] = NAMED.find(([height]) => semitone > height);
       const all = Array.from({ length: Math.floor(high) - Math.ceil(low) + 1 }, (_, index) => Math.ceil(low) + index);
-      return all.filter((midi) => kinds.includes(midi % 12));
+      return all.filter((midi) => kinds.includes(midi % 12) && this.y(midi) > 7 && this.y(midi) < this.plotHeight - 6);
     }
 
     drawNames(pen) {
       pen.fillStyle = INK;
       pen.textAlign = "right";
-      for (const midi of this.named()) pen.fillText(noteName(midi), LEFT - 6, Math.min(Math.max(7, this.y(midi)), this.plotHeight - 5));
+      for (const midi of this.named()) pen.fillText(noteName(midi), LEFT - 6, this.y(midi));
     }
 
     drawLines(pen) {
@@ -293,7 +337,7 @@
       pen.setLineDash([]);
     }
 
-    drawCurve(pen) {
+    drawCurve(pen, isNear) {
       const { cents, hop } = this.data, [from, to] = this.range;
       pen.beginPath();
       let before = null;
@@ -306,8 +350,7 @@
         before = pitch;
       }
       pen.lineJoin = pen.lineCap = "round";
-      const near = (to - from) / this.plotWidth < 0.05; // far away, an outline would hide the notes
-      for (const [colour, width] of [["rgba(11, 7, 20, 0.75)", near ? 4 : 2], [CURVE, near ? 1.8 : 1]]) {
+      for (const [colour, width] of [["rgba(11, 7, 20, 0.75)", isNear ? 4 : 2], [CURVE, isNear ? 1.8 : 1]]) {
         pen.strokeStyle = colour;
         pen.lineWidth = width;
         pen.stroke();
@@ -324,9 +367,8 @@
       pen.fillRect(LEFT, bottom - LANE, this.plotWidth, LANE);
       pen.fillStyle = "rgba(200, 182, 255, 0.6)";
       for (let column = 0; column < this.plotWidth; column++) {
-        const first = Math.round(this.timeAt(LEFT + column) / hop), last = Math.round(this.timeAt(LEFT + column + 1) / hop);
-        let highest = 0;
-        for (let frame = first; frame <= Math.max(first, last - 1); frame++) highest = Math.max(highest, voicing[frame] ?? 0);
+        const [first, next] = [column, column + 1].map((pixel) => Math.round(this.timeAt(LEFT + pixel) / hop));
+        const highest = Math.max(0, ...voicing.slice(first, Math.max(first + 1, next)));
         pen.fillRect(LEFT + column, bottom - (LANE * highest) / 100, 1, (LANE * highest) / 100);
       }
       if (threshold == null) return;

@@ -412,9 +412,12 @@ def separate_stream(
 
 
 def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:
-    """The whole of one array `(num_channels, num_samples)` as one `MajlChunk` without logits and
-    evidence; arguments as of `separate_stream`."""
-    chunks = [replace(chunk, logits=None, evidence=None) for chunk in separate_stream(model, [audio], sampling_rate, **arguments)]
+    """The whole of one array `(num_channels, num_samples)` as one `MajlChunk` without logits and evidence;
+    arguments as of `separate_stream`."""
+    chunks = [
+        replace(chunk, logits=None, evidence=None)
+        for chunk in separate_stream(model, [audio], sampling_rate, **arguments)
+    ]
     return MajlChunk(
         *(
             np.concatenate([getattr(c, name) for c in chunks], axis=1)
