@@ -109,7 +109,7 @@ def notes_html(session: Session, transcription: Transcription, url, settings: Se
     song = session.song
     roll = roll_html(transcription, url("spectrogram.jpg"), song.folder.name, settings.voicing_threshold)
     query = "&".join(f"{name}={value}" for name, value in settings.named(NOTE_SETTINGS).items())
-    hint = "Drag over the notes to zoom, on a touch screen to move; click to play from there."
+    hint = "Drag over the notes to zoom, on a touch screen to move; click to go to that time."
     return f'<majl-notes data-query="{escape(query)}"></majl-notes>{roll}<p class="majl-hint">{hint}</p>'
 
 
