@@ -26,8 +26,8 @@ SPACE = "---\ntitle: Sing\nsdk: gradio\nsdk_version: 6.0.0\n---\n"
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, tiny_model_folder) -> Path:
-    """The working directory and home of a reader of the documents: a song of two seconds, tiny corpora, and the tiny
-    model where a document has trained or downloaded one."""
+    """The working directory and home of a reader of the documents: a song of two seconds and its words, tiny corpora,
+    and the tiny model where a document has trained or downloaded one."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("MAJL_DATA", "MAJL_MUSIC"):  # set by documents; restored at the end
         monkeypatch.setenv(name, str(tmp_path / "corpora"))
@@ -35,6 +35,8 @@ def workplace(tmp_path, monkeypatch, tiny_model_folder) -> Path:
     voice = 0.2 * np.sin(2 * np.pi * 220 * times_s) + 0.1 * np.sin(2 * np.pi * 440 * times_s)
     noise = 0.02 * np.random.default_rng(0).standard_normal((2, len(times_s)))
     soundfile.write(tmp_path / "song.wav", (voice + noise).T, 44_100, subtype="PCM_16")
+    (tmp_path / "words.lrc").write_text("[00:00.10]Hello, my dear")
+    (tmp_path / "lyrics").mkdir()
 
     write_mir1k(tmp_path / "corpora/mir1k", {"amy_1_01": steady_clip(), "ben_2_01": steady_clip()})
     for name, audio in zip(("accompaniment", "vocals"), steady_clip(), strict=True):

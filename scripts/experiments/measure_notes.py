@@ -1,12 +1,18 @@
 """How well notes are found in singing, alone and over music, beside rounding the pitch and beside basic-pitch.
 
     python scripts/experiments/measure_notes.py --ssvd DIR --accompaniment DIR --output notes.json
+    python scripts/experiments/measure_notes.py --ultrastar DIR --output karaoke.json
 
 SSVD's validation recordings (numbers from 1217 on) are transcribed as they are, as solo voices, and over music at 0 dB.
 The measures are those of mir_eval.transcription: the F1 of notes whose onset is within 50 ms (or 100 ms) and whose
 pitch is within 50 cents of the label's (COnP), and also whose offset is within 20 % of the note's length or 50 ms
 (COnPOff). Means over recordings, with 95 % bootstrap intervals. SSVD's labels are sharp by 23 cents and lowered by that
 (see `corpora/ssvd.py`); `--as-published` scores against the published ones.
+
+`--ultrastar` compares with the notes that people wrote for karaoke songs, whose octave is unreliable and which are in
+whole semitones: the share of the written notes that are found within 100 ms (`found`) and what of our notes is written
+(`written`), with the same pitch class within 60 cents; the median distance of their onsets; and the share of the time
+inside both that has the same pitch class within 60 cents (`chroma`).
 
 basic-pitch runs where it is installed (`pip install --no-deps basic-pitch` with onnxruntime and resampy or librosa).
 """
@@ -15,6 +21,7 @@ import argparse
 import itertools
 import json
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import mir_eval
@@ -25,7 +32,10 @@ import majl_hf  # noqa: F401  (before transformers)
 
 RATE = 44_100
 FIRST_VALIDATION_NUMBER = 1217
+SAME_PERFORMANCE = "1311"  # as 313, which is for training
 SLIVER_S = 0.1
+FOUND_S, CHROMA_SEMITONES = 0.1, 0.6
+VALIDATION_SONGS = ("dead_smiling_pirates", "joshua_morin", "pornophonique")
 
 
 def scores(reference, estimate) -> dict[str, float]:
@@ -47,6 +57,41 @@ def scores(reference, estimate) -> dict[str, float]:
     return result
 
 
+def karaoke_scores(reference, estimate) -> dict[str, float]:
+    """Measures of one karaoke song."""
+    onsets_s, offsets_s, midi = np.array([(note.onset_s, note.offset_s, note.midi) for note in estimate]).T
+    free, errors_s = np.ones(len(estimate), dtype=bool), []
+    for note in reference:
+        distance_s = np.abs(onsets_s - note.onset_s)
+        candidates = free & (distance_s <= FOUND_S) & _same_chroma(midi, note.midi)
+        if candidates.any():
+            best = int(np.argmin(np.where(candidates, distance_s, np.inf)))
+            free[best] = False
+            errors_s.append(onsets_s[best] - note.onset_s)
+    times_s = np.arange(0.0, offsets_s.max(), 0.01)
+    ours = _pitch_at(times_s, onsets_s, offsets_s, midi)
+    theirs = _pitch_at(times_s, *np.array([(n.onset_s, n.offset_s, n.midi) for n in reference]).T)
+    both = (ours > 0) & (theirs > 0)
+    return {
+        "found": len(errors_s) / len(reference),
+        "written": len(errors_s) / len(estimate),
+        "onset_error_ms": 1000 * float(np.median(np.abs(errors_s))),
+        "onset_shift_ms": 1000 * float(np.median(errors_s)),
+        "chroma": float(_same_chroma(ours[both], theirs[both]).mean()),
+        "notes_ratio": len(estimate) / len(reference),
+    }
+
+
+def _same_chroma(midi, other) -> np.ndarray:
+    return np.abs((midi - other + 6) % 12 - 6) <= CHROMA_SEMITONES
+
+
+def _pitch_at(times_s, onsets_s, offsets_s, midi) -> np.ndarray:
+    """Pitch of the notes at each time, 0 between them."""
+    number = np.searchsorted(onsets_s, times_s, side="right") - 1
+    return np.where((number >= 0) & (times_s < offsets_s[number]), midi[number], 0.0)
+
+
 def rounded(chunks, hop_s: float):
     """Notes as runs of voiced frames of one rounded pitch, as tools without notes make them."""
     from majl_hf.models.decoding_majl import PitchFrames
@@ -63,58 +108,83 @@ def rounded(chunks, hop_s: float):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="majl-base", help="shipped name, folder or Hub id")
-    parser.add_argument("--ssvd", required=True, help="folder of SSVD")
-    parser.add_argument("--accompaniment", required=True, help="folder with music without voices")
+    parser.add_argument("--ssvd", help="folder of SSVD")
+    parser.add_argument("--accompaniment", help="folder with music without voices")
+    parser.add_argument("--ultrastar", help="folder of karaoke songs")
     parser.add_argument("--conditions", nargs="+", default=["solo", "music"], choices=["solo", "through", "music"])
     parser.add_argument("--as-published", action="store_true", help="pitch of the labels as published")
     parser.add_argument("--limit", type=int, help="only so many recordings")
     parser.add_argument("--output", help="JSON with the measures of each recording")
     options = parser.parse_args()
+    if (options.ssvd is None) == (options.ultrastar is None):
+        parser.error("give --ssvd, with --accompaniment, or --ultrastar")
 
     from majl_hf import MajlModel
-    from majl_hf.audio import StreamResampler
-    from majl_hf.corpora.ssvd import load_ssvd
-    from majl_hf.metrics.statistics import estimate
-    from majl_hf.models.streaming_majl import separate_stream
 
-    model = MajlModel.from_pretrained(options.model).eval()
-    tracks = load_ssvd(options.ssvd, as_published=options.as_published)
-    tracks = [t for t in tracks if t.notes and t.id.split("/")[-1].isdigit()]
-    tracks = [t for t in tracks if int(t.id.split("/")[-1]) >= FIRST_VALIDATION_NUMBER][: options.limit]
-    music = sorted(
-        p for p in Path(options.accompaniment).expanduser().rglob("*") if p.suffix in (".ogg", ".flac", ".wav")
-    )
-    basic_pitch = find_basic_pitch()
+    model, name = MajlModel.from_pretrained(options.model).eval(), Path(options.model).name
     results = defaultdict(list)
-    for number, track in enumerate(tracks):
+    items = ssvd_items(options) if options.ssvd else ultrastar_items(options.ultrastar)
+    basic_pitch = find_basic_pitch()
+    for condition, id, mixture, rate, measure in itertools.islice(items, options.limit):
+        chunks = transcribe(model, mixture, rate, separate=condition != "solo")
+        systems = {
+            name: [note for chunk in chunks for note in chunk.notes],
+            "rounded f0": rounded(chunks, model.config.frame_hop_s),
+        }
+        if basic_pitch is not None:
+            systems["basic-pitch"] = basic_pitch(np.concatenate([chunk.vocals for chunk in chunks], axis=1), rate)
+        for system, notes in systems.items():
+            results[condition, system].append({"id": id, **measure(notes)})
+    for (condition, system), rows in results.items():
+        print(f"\n{condition}, {system}, {len(rows)} recordings")
+        print_means(rows)
+    if options.output:
+        table = [{"condition": c, "system": s, "recordings": rows} for (c, s), rows in results.items()]
+        Path(options.output).write_text(json.dumps(table, indent=1) + "\n")
+
+
+def print_means(rows: list[dict]) -> None:
+    from majl_hf.metrics.statistics import estimate
+
+    for name in list(rows[0])[1:]:
+        value = estimate(np.array([[row[name] for row in rows]]), [row["id"] for row in rows])
+        interval = "" if value.low is None else f" [{value.low:.3f}, {value.high:.3f}]"
+        print(f"  {name:16} {value.mean:.3f}{interval}")
+
+
+def ssvd_items(options):
+    """Condition, id, mixture `(1, num_samples)`, its rate and the measures, of each recording in each condition."""
+    from majl_hf.corpora.ssvd import load_ssvd
+
+    music = sorted(Path(options.accompaniment).expanduser().rglob("*.ogg"))
+    tracks = {track.id.split("/")[-1]: track for track in load_ssvd(options.ssvd, as_published=options.as_published)}
+    numbers = [number for number, track in tracks.items() if track.notes and number.isdigit()]
+    numbers = [n for n in numbers if int(n) >= FIRST_VALIDATION_NUMBER and n != SAME_PERFORMANCE]
+    for position, number in enumerate(numbers):
+        track = tracks[number]
         voice = track.part("vocals").read(0, round(track.duration_s * track.sampling_rate)).mean(axis=0)
         voice = soxr.resample(voice, track.sampling_rate, RATE).astype(np.float32)
         for condition in options.conditions:
-            mixture = voice if condition != "music" else voice + accompaniment(music, number, voice)
-            chunks = list(
-                separate_stream(
-                    model, [mixture[None]], RATE, separate=condition != "solo", read_notes=True,
-                    make_resampler=StreamResampler,
-                )
-            )  # fmt: skip
-            systems = {
-                Path(options.model).name: [note for chunk in chunks for note in chunk.notes],
-                "rounded f0": rounded(chunks, model.config.frame_hop_s),
-            }
-            if basic_pitch is not None:
-                vocals = np.concatenate([chunk.vocals for chunk in chunks], axis=1)[0]
-                systems["basic-pitch"] = basic_pitch(vocals)
-            for system, notes in systems.items():
-                results[condition, system].append({"id": track.id, **scores(track.notes, notes)})
-    for (condition, system), rows in results.items():
-        print(f"\n{condition}, {system}, {len(rows)} recordings")
-        for name in list(rows[0])[1:]:
-            value = estimate(np.array([[row[name] for row in rows]]), [row["id"] for row in rows])
-            interval = "" if value.low is None else f" [{value.low:.3f}, {value.high:.3f}]"
-            print(f"  {name:16} {value.mean:.3f}{interval}")
-    if options.output:
-        table = [{"condition": c, "system": s, "recordings": rows} for (c, s), rows in results.items()]
-        Path(options.output).write_text(json.dumps(table, indent=1))
+            mixture = voice if condition != "music" else voice + accompaniment(music, position, voice)
+            yield condition, track.id, mixture[None], RATE, partial(scores, track.notes)
+
+
+def ultrastar_items(folder: str):
+    """The same of karaoke songs."""
+    from majl_hf.corpora.ultrastar import load_ultrastar
+
+    for track in load_ultrastar(folder):
+        if track.id.split("/")[-1].startswith(VALIDATION_SONGS):
+            mixture = track.part("mixture").read(0, round(track.duration_s * track.sampling_rate))
+            yield "karaoke", track.id, mixture, track.sampling_rate, partial(karaoke_scores, track.notes)
+
+
+def transcribe(model, mixture: np.ndarray, rate: int, separate: bool) -> list:
+    from majl_hf.audio import StreamResampler
+    from majl_hf.models.streaming_majl import separate_stream
+
+    options = {"separate": separate, "read_notes": True, "make_resampler": StreamResampler}
+    return list(separate_stream(model, [mixture], rate, **options))
 
 
 def accompaniment(music, number: int, voice: np.ndarray) -> np.ndarray:
@@ -142,9 +212,9 @@ def find_basic_pitch():
 
     model = Model(Path(ICASSP_2022_MODEL_PATH).with_suffix(".onnx"))
 
-    def transcribe(samples):
+    def transcribe(samples, rate):
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-            soundfile.write(file.name, samples, RATE)
+            soundfile.write(file.name, samples.T, rate)
             events = predict(file.name, model)[2]
         notes = [SungNote(float(begin), float(end), float(pitch)) for begin, end, pitch, *_ in events]
         return sorted(notes, key=lambda note: note.onset_s)

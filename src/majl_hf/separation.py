@@ -21,7 +21,7 @@ def separate(
     device: str = "auto",
     **options,
 ) -> dict[str, Any] | list[dict[str, Any]]:
-    """Vocals, accompaniment and the sung pitch of a song.
+    """Vocals, accompaniment, the sung pitch and notes of a song.
 
     Args:
         audio: array or tensor of shape `(num_channels, num_samples)` or `(num_samples,)`, one or two channels, float
@@ -31,12 +31,13 @@ def separate(
         model: a shipped name, a folder, a Hub id, or a loaded `MajlModel`. The last model loaded by name stays in
             memory, so further calls do not load it again.
         device: "auto", "cpu", "cuda" or "mps"; a loaded model stays where it is.
-        options: `batch_size`, `voicing_policy` and `voicing_threshold`, as of the pipeline.
+        options: `batch_size`, `voicing_policy`, `voicing_threshold`, `notes`, `note_threshold` and `min_note_s`, as of
+            the pipeline.
 
     Returns:
         The pipeline's dict: `vocals` and `accompaniment`, float32 arrays of the shape of `audio`, whose sum is `audio`;
-        `sampling_rate`; `times_s`, `f0_hz`, `voicing`, `voiced` and `confidence`, arrays of shape `(num_frames,)`. Of a
-        list, a list of these.
+        `sampling_rate`; `times_s`, `f0_hz`, `voicing`, `voiced` and `confidence`, arrays of shape `(num_frames,)`; with
+        `notes=True` also `notes`, a list of dicts. Of a list, a list of these.
 
     Raises:
         MajlError: the model cannot be loaded, the device is not there, or a file cannot be read.

@@ -35,7 +35,7 @@ def majl(tiny_model_folder):
 
     def run(*arguments, model=tiny_model_folder, stdin=b""):
         arguments = [str(argument) for argument in arguments]
-        if arguments[0] in ("separate", "pitch") and model:
+        if arguments[0] in ("separate", "pitch", "transcribe") and model:
             arguments += ["--model", model, "--device", "cpu"]
         result = CliRunner().invoke(app, arguments, input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):

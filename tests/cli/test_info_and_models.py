@@ -1,5 +1,7 @@
 """`majl info`, `majl models`, and the command as such."""
 
+import json
+
 import pytest
 import torch
 
@@ -41,9 +43,14 @@ def test_the_list_of_models(majl, tiny_model_folder, tmp_path, monkeypatch):
     assert fact["num_parameters"] == sum(parameter.numel() for parameter in model.parameters())
     assert fact["size_bytes"] == (tmp_path / "model" / "model.safetensors").stat().st_size
     assert (fact["name"], fact["sampling_rate"], fact["num_channels"]) == ("tiny", 16000, 1)
-    assert fact["licence"] == "research-only"
+    assert fact["licence"] == "research-only" and fact["has_note_estimator"] is False
     text = majl("models")
-    assert text.exit_code == 0 and "research-only" in text.stdout
+    assert text.exit_code == 0 and "research-only" in text.stdout and "from pitch" in text.stdout
+
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "note_estimator_config": {}}))
+    assert majl("models", "--json").json[0][0]["has_note_estimator"] is True
+    assert "network" in majl("models").stdout
     (tmp_path / "model" / "config.json").unlink()
     broken = majl("models")
     assert broken.exit_code == 2 and "reinstall" in broken.stderr
@@ -59,7 +66,7 @@ def test_the_list_of_parts(majl):
     assert text.exit_code == 0 and "crepe-full" in text.stdout
 
 
-@pytest.mark.parametrize("verb", ["separate", "pitch", "info", "models"])
+@pytest.mark.parametrize("verb", ["separate", "pitch", "transcribe", "info", "models"])
 def test_every_verb_explains_itself(majl, verb):
     result = majl(verb, "--help", model=None)
     assert result.exit_code == 0 and f"majl {verb}" in result.stdout.replace("root", "majl")

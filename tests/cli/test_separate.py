@@ -9,7 +9,7 @@ from audio_files import png, write_film
 from transformers import pipeline
 
 from majl_hf.audio import ENCODINGS, AudioWriter, Quantiser, Tags, read_audio, read_tags
-from majl_hf.cli.separate import Format
+from majl_hf.cli._common import Format
 from majl_hf.export import read_f0_csv
 
 EXACT = {"wav-float": "wav", "wav-24": "wav", "wav-16": "wav", "flac": "flac"}

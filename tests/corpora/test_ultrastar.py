@@ -28,9 +28,9 @@ def test_song_becomes_a_track_of_a_mixture_with_notes(tmp_path):
     assert (track.id, track.song, track.singer) == ("ultrastar/a b", "Ädele - Lied", "Ädele")
     assert (track.label_kind, track.licence, track.vocals) == ("pitch", "CC-BY-NC-3.0", None)
     assert [(round(n.onset_s, 9), round(n.offset_s, 9), n.midi) for n in track.notes] == [
-        (1.5, 2.0, 69.0),
-        (2.0, 2.3, 57.0),
-        (4.0, 4.5, 60.0),
+        (1.53, 2.03, 69.0),
+        (2.03, 2.33, 57.0),
+        (4.03, 4.53, 60.0),
     ]
     f0_hz, confidence = track.label.at(np.array([1.0, 1.75, 2.15, 2.75, 3.25, 4.25]) + 0.1)
     np.testing.assert_allclose(f0_hz, [0, 440, 220, 0, 0, 261.6256], rtol=1e-6)

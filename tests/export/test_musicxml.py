@@ -50,6 +50,8 @@ def test_music21_reads_the_score_back():
     [
         ([60, 62, 64, 65, 67, 69, 71, 72] * 2, 0, ["C", "D", "E", "F", "G", "A", "B", "C"] * 2),
         ([65, 67, 69, 70, 72, 74, 76, 77] * 2, -1, ["F", "G", "A", "Bb", "C", "D", "E", "F"] * 2),
+        ([68, 70, 72, 73, 75, 77, 79, 80] * 2, -4, ["Ab", "Bb", "C", "Db", "Eb", "F", "G", "Ab"] * 2),
+        ([64, 66, 68, 69, 71, 73, 75, 76] * 2, 4, ["E", "F#", "G#", "A", "B", "C#", "D#", "E"] * 2),
         ([62, 64, 66, 67, 69, 71, 73, 74] * 2, 2, ["D", "E", "F#", "G", "A", "B", "C#", "D"] * 2),
         (
             [65, 67, 69, 70, 72, 74, 76, 77] * 6 + [71, 71, 70, 65, 66, 65, 65, 65], -1,
@@ -97,6 +99,13 @@ def test_notes_are_tied_over_bars_and_rap_has_crosses():
     heads = [(note.findtext("pitch/step"), note.findtext("notehead")) for note in pieces]
     assert set(heads) == {("A", None), ("E", "x")} and len(pieces) > 3
     assert sum(note.find("tie") is not None for note in pieces) == len(pieces)
+
+
+def test_a_note_between_two_quarters_is_divided_at_the_next():
+    root = written([(0.25, 0.75, 60), (1.0, 2.0, 62)])
+    quarter = int(root.findtext(".//divisions"))
+    lengths = [int(note.findtext("duration")) / quarter for note in root.iterfind(".//note[pitch]")]
+    assert lengths == [0.5, 0.5, 2.0]
 
 
 def test_names_are_given_and_nothing_is_made_up():

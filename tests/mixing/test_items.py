@@ -3,9 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from built_corpora import make_track
 from corpus_files import MIR1K_RATE, VOICE_HZ, cents, dominant_hz, steady_clip, tone, write, write_mir1k
 from pydantic import ValidationError
 
+from majl_hf.corpora.notes import Note
 from majl_hf.corpora.tracks import AudioPart
 from majl_hf.errors import ConfigError, CorpusError
 from majl_hf.mixing.config import MixingConfig
@@ -498,3 +500,23 @@ def test_nothing_is_doubled_without_a_label(folders):
     plain, doubled = make(sources), make(sources, doubling_probability=1.0)
     assert np.array_equal(plain.draw(0).vocals.shape, doubled.draw(0).vocals.shape)
     assert any(np.abs(plain.draw(i).accompaniment - doubled.draw(i).accompaniment).max() > 1e-3 for i in range(3))
+
+
+@pytest.mark.parametrize("speed", [1.0, 0.8])
+def test_notes_are_where_the_audio_has_them(speed):
+    """Played more slowly they come later, are longer, and lower; frames of a recording without notes are unknown."""
+    track = make_track("c/sung", "pitch", notes=(Note(0.5, 1.0, 57.0), Note(1.0, 1.6, 60.0)))
+    labels = FrameLabels.unknown(300)
+    times_s = 0.01 * np.arange(250) * speed
+    labels.write(slice(0, 250), track, times_s, speed)
+    frames = {second: round(second / speed / 0.01) for second in (0.5, 0.75, 1.0, 1.3, 1.6, 1.9)}
+    shift = 12 * np.log2(speed)
+    expected = {0.75: 57.0 + shift, 1.3: 60.0 + shift, 1.9: 0.0}
+    assert all(labels.note_midi[frames[second]] == pytest.approx(midi) for second, midi in expected.items())
+    assert all(labels.note_onset[frames[second]] > 0.9 for second in (0.5, 1.0))
+    assert all(labels.note_offset[frames[second]] > 0.9 for second in (1.0, 1.6))
+    assert labels.note_onset[frames[0.75]] < 0.01 and labels.note_offset[frames[0.5]] < 0.01
+    assert labels.note_weight[:250].all() and not labels.note_weight[250:].any()
+    without = FrameLabels.unknown(10)
+    without.write(slice(0, 10), make_track("c/clip"), times_s[:10])
+    assert not without.note_weight.any() and without.pitch_weight.any()

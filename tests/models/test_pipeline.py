@@ -7,11 +7,14 @@ import pytest
 import soundfile
 import torch
 from datasets import Audio, Dataset
+from listening import RATE, listening_model, melody
 from transformers import pipeline
 
 import majl_hf
 from majl_hf import MajlModel, MajlPipeline
 from majl_hf.audio import AudioError
+from majl_hf.models.notes_majl import SungNote
+from majl_hf.models.streaming_majl import separate_array
 
 KEYS = {"vocals", "accompaniment", "sampling_rate", "times_s", "f0_hz", "voicing", "voiced", "confidence"}
 
@@ -41,6 +44,23 @@ def check(output: dict, audio: np.ndarray, rate: int) -> None:
     # 20 ms frames over the whole of the audio, whatever its rate
     assert abs(len(frames["f0_hz"]) - (1 + audio.shape[-1] / rate / 0.02)) <= 1
     np.testing.assert_allclose(frames["times_s"], np.arange(len(frames["times_s"])) * 0.02, atol=1e-9)
+
+
+def test_notes_where_they_are_asked_for():
+    separate = MajlPipeline(listening_model())
+    song = {"array": melody([60, 64, 62]), "sampling_rate": RATE}
+    output = separate(song, notes=True)
+    assert output.keys() == {*KEYS, "notes"} and separate(song).keys() == KEYS
+    assert [SungNote(**note) for note in output["notes"]] == separate_array(
+        separate.model, song["array"], RATE, read_notes=True
+    ).notes
+    assert [round(note["midi"]) for note in output["notes"]] == [60, 64, 62]
+    assert majl_hf.separate(song, model=separate.model, notes=True)["notes"] == output["notes"]
+    assert len(separate(song, notes=True, min_note_s=1.5)["notes"]) < 3
+    with pytest.raises(ValueError, match="add notes=True"):
+        separate(song, min_note_s=1.5)
+    with pytest.raises(ValueError, match="note_threshold is 2"):
+        separate(song, notes=True, note_threshold=2)
 
 
 @pytest.mark.parametrize("num_channels", [None, 1, 2])

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..system.provenance import __version__
-from . import calibrate, data, demo, evaluate, info, label, models, pitch, push, separate, train
+from . import calibrate, data, demo, evaluate, info, label, models, pitch, push, separate, train, transcribe
 
 
 class _Majl(TyperGroup):
@@ -28,14 +28,14 @@ class _Majl(TyperGroup):
 app = typer.Typer(
     cls=_Majl,
     name="majl",
-    help="Vocals, accompaniment and the sung pitch of a song.",
+    help="Vocals, accompaniment, the sung pitch and notes of a song.",
     epilog="Exit codes: 0 all good; 1 some files failed, the others are done; 2 wrong usage; 130 stopped by Ctrl-C.",
     no_args_is_help=True,
     rich_markup_mode=None,  # importing rich takes as long as everything else
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for verb in (separate, pitch, demo, train, label, calibrate, evaluate, info, models):
+for verb in (separate, pitch, transcribe, demo, train, label, calibrate, evaluate, info, models):
     app.command(verb.NAME)(verb.run)
 app.add_typer(data.app, name=data.NAME)
 app.add_typer(push.app, name=push.NAME)
@@ -53,7 +53,7 @@ def _before_every_verb(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Vocals, accompaniment and the sung pitch of a song."""
+    """Vocals, accompaniment, the sung pitch and notes of a song."""
     for stream in (sys.stdout, sys.stderr):  # a character that the terminal cannot encode must not end the run
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")

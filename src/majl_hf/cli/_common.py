@@ -39,12 +39,35 @@ Threshold = Annotated[
         "--voicing-threshold", help="Between 0 and 1: voicing from which a frame is sung.", show_default="the model's"
     ),
 ]
+UnvoicedAsZero = Annotated[
+    bool, typer.Option("--unvoiced-as-zero", help="Write 0 Hz in frames that the voicing policy calls unvoiced.")
+]
+Solo = Annotated[bool, typer.Option("--solo", help="The input is a solo voice already: do not separate it.")]
+Format = StrEnum(  # the names of audio.ENCODINGS, which takes too long to import for --help
+    "Format",
+    {name.replace("-", "_"): name for name in ("wav-float", "wav-24", "wav-16", "flac", "mp3", "m4a", "opus")},
+)
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format", help="Of the audio; wav-float is exact, wav-24 and flac have 24 bits; mp3, m4a and opus are lossy."
+    ),
+]
+BitRate = Annotated[
+    int | None,
+    typer.Option(
+        "--bit-rate",
+        help="kbit/s of mp3, m4a or opus.",
+        metavar="KBIT/S",
+        show_default="256, 256 or 160; half of it for mono",
+    ),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessingOptions:
-    """The options that `majl separate` and `majl pitch` share."""
+    """The options that `majl separate`, `majl pitch` and `majl transcribe` share."""
 
     inputs: Inputs
     output_dir: Annotated[
@@ -74,9 +97,6 @@ class ProcessingOptions:
     device: DeviceOption = Device.auto
     voicing_policy: Policy = None
     voicing_threshold: Threshold = None
-    unvoiced_as_zero: Annotated[
-        bool, typer.Option("--unvoiced-as-zero", help="Write 0 Hz in frames that the voicing policy calls unvoiced.")
-    ] = False
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Windows computed together: speed against memory.")
     ] = 1

@@ -17,9 +17,16 @@ _OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac|mp3|m4a|opus)$", 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to process: `outputs` maps what is written (`"vocals"`, ...) to where."""
+    """One file to process.
+
+    Args:
+        source: The file.
+        name: Of its results, without their endings, relative to the output folder.
+        outputs: What is written (`"vocals"`, ...), and where.
+    """
 
     source: Path
+    name: Path
     outputs: dict[str, Path]
 
 
@@ -79,9 +86,11 @@ def find_inputs(inputs: Sequence[str], recursive: bool = False, skip_own_outputs
 
 
 def plan_jobs(
-    found: Iterable[tuple[Path, Path]], output_dir: Path, endings: dict[str, str], overwrite: bool
+    found: Iterable[tuple[Path, Path]], output_dir: Path, endings: dict[str, str | None], overwrite: bool
 ) -> tuple[list[Job], list[Refusal]]:
     """Give every file its outputs, `output_dir / folder / (NAME + ending)`, before anything is computed.
+
+    The ending None is for a copy of the file, under its own name; where it already is there, it is left out.
 
     Refused are: outputs that exist (unless `overwrite`), that are an input, that an earlier file has claimed, or whose
     names are too long.
@@ -91,8 +100,16 @@ def plan_jobs(
     sources = {file_identity(path) for path, _ in found}
     claimed: dict[str, Path] = {}
     for path, folder in found:
-        stem = path.stem if path.suffix.lower() in AUDIO_EXTENSIONS else path.name
-        outputs = {what: output_dir / folder / (stem + ending) for what, ending in endings.items()}
+        name = folder / (path.stem if path.suffix.lower() in AUDIO_EXTENSIONS else path.name)
+        outputs = {
+            what: output_dir / (folder / path.name if ending is None else f"{name}{ending}")
+            for what, ending in endings.items()
+        }
+        outputs = {
+            what: output
+            for what, output in outputs.items()
+            if endings[what] is not None or file_identity(output) != file_identity(path)
+        }
         reason = None
         for output in outputs.values():
             reason = reason or _reason_against_name(output, output_dir)
@@ -101,7 +118,7 @@ def plan_jobs(
             refused.append(Refusal(str(path), reason))
             continue
         claimed.update({os.path.normcase(os.path.abspath(output)): path for output in outputs.values()})
-        jobs.append(Job(path, outputs))
+        jobs.append(Job(path, name, outputs))
     return jobs, refused
 
 

@@ -33,7 +33,7 @@ class Pipes:
 
 
 @contextlib.contextmanager
-def piped(options: ProcessingOptions, endings: Mapping[str, str]) -> Iterator[Pipes]:
+def piped(options: ProcessingOptions, endings: Mapping[str, str | None]) -> Iterator[Pipes]:
     """Read stdin to its end into a temporary file, if `-` is an input; all temporary files are removed at the end.
 
     Raises:
@@ -75,7 +75,7 @@ def copy_to_stdout(path: Path, signals: StopSignals) -> None:
         raise MajlError(f"The result cannot be written to stdout: {error.strerror or error}.") from error
 
 
-def _check_stdout(options: ProcessingOptions, endings: Mapping[str, str]) -> None:
+def _check_stdout(options: ProcessingOptions, endings: Mapping[str, str | None]) -> None:
     if len(endings) != 1:
         raise MajlError("-o - writes one stem to stdout; choose it with --stem vocals or --stem accompaniment.")
     if options.as_json:

@@ -1,10 +1,10 @@
-"""The loop of `majl separate` and `majl pitch`: decode, compute and write one file after the other, block by block."""
+"""The loop of `majl separate`, `pitch` and `transcribe`: decode, compute and write file after file, block by block."""
 
 import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -17,40 +17,49 @@ from ._inputs import Job, check_output_dir, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
 from ._outcomes import Outcomes
 from ._pipes import Pipes, copy_to_stdout, piped
-from ._song_writer import AudioFormat, SongWriter
 
 
 def process(
     verb: str,
     options: ProcessingOptions,
-    endings: dict[str, str],
+    endings: dict[str, str | None],
+    make_writer: Callable,
     *,
-    format: AudioFormat = AudioFormat(),  # noqa: B008 (immutable)
-    separate: bool = True,
     skip_own_outputs: bool = False,
+    for_one_song: Mapping[str, str] | None = None,
+    **engine,
 ) -> int:
     """Process all inputs and return the exit code.
 
     Args:
-        endings: for each wanted result ("vocals", "accompaniment", "f0") the end of its file name.
-        format: of the audio.
-        separate: False takes the inputs for solo voices.
+        endings: for each wanted result ("vocals", "f0", ...) the end of its file name, see `plan_jobs`.
+        make_writer: `(job, song)` to what writes the results of a song, such as `SongWriter`.
         skip_own_outputs: leave out files in folders that this command has written.
+        for_one_song: options given that take one song, each with what to do instead for several.
+        engine: further arguments of `separate_stream`.
     """
     with piped(options, endings) as pipes:
-        return _process_all(verb, pipes, endings, format, separate, skip_own_outputs)
+        for_one_song = {**(for_one_song or {}), **({"-o -": "use a folder as --output"} if pipes.to_stdout else {})}
+        return _process_all(verb, pipes, endings, make_writer, skip_own_outputs, for_one_song, engine)
 
 
 def _process_all(
-    verb: str, pipes: Pipes, endings: dict[str, str], format: AudioFormat, separate: bool, skip_own_outputs: bool
+    verb: str,
+    pipes: Pipes,
+    endings: dict[str, str | None],
+    make_writer: Callable,
+    skip_own_outputs: bool,
+    for_one_song: Mapping[str, str],
+    engine: dict,
 ) -> int:
     options = pipes.options
     check_output_dir(options.output_dir)
     keep_freed_memory()
     found = find_inputs(options.inputs, options.recursive, skip_own_outputs)
     jobs, refused = plan_jobs(found.files, options.output_dir, endings, options.overwrite)
-    if pipes.to_stdout and len(found.files) > 1:
-        raise MajlError(f"-o - takes one song and {len(found.files)} are given; use a folder as --output.")
+    for option, advice in for_one_song.items():
+        if len(found.files) > 1:
+            raise MajlError(f"{option} takes one song and {len(found.files)} are given; {advice}.")
     with Outcomes(verb, options.as_json, pipes.to_stdout, pipes.names) as report, StopSignals() as signals:
         for sentence in found.left_out:
             report.note(shown(sentence))
@@ -65,7 +74,7 @@ def _process_all(
             for job in jobs:
                 signals.check()
                 try:
-                    facts = _process_file(job, model, options, format, separate, report, signals)
+                    facts = _process_file(job, model, options, make_writer, engine, report, signals)
                     if pipes.to_stdout:
                         (result,) = job.outputs.values()
                         copy_to_stdout(result, signals)
@@ -85,8 +94,8 @@ def _process_file(
     job: Job,
     model,
     options: ProcessingOptions,
-    format: AudioFormat,
-    separate: bool,
+    make_writer: Callable,
+    engine: dict,
     report: Outcomes,
     signals: StopSignals,
 ) -> dict:
@@ -101,7 +110,7 @@ def _process_file(
         contextlib.ExitStack() as stack,
     ):
         report.start_file(job.source, reader.duration_s)
-        writer = SongWriter(job, reader, format, options.overwrite, options.unvoiced_as_zero)
+        writer = make_writer(job, reader)
         stack.callback(writer.discard)
         chunks = separate_stream(
             model,
@@ -111,7 +120,7 @@ def _process_file(
             make_resampler=StreamResampler,
             policy=options.voicing_policy,
             threshold=options.voicing_threshold,
-            separate=separate,
+            **engine,
         )
         for chunk in chunks:
             writer.write(chunk)
@@ -128,6 +137,7 @@ def _process_file(
         "duration_s": duration_s,
         "elapsed_s": round(elapsed_s, 3),
         "real_time_factor": round(elapsed_s / duration_s, 4),
+        **writer.facts,
         "warnings": reader.warnings + writer.warnings,
     }
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..audio import ENCODINGS, AudioReader, AudioWriter, Quantiser, Tags, check_encoding, read_tags
 from ..export.f0_csv import F0CsvWriter
-from ..system.files import commit_together
+from ..system.files import AtomicWriter, commit_together
 from ._inputs import Job
 
 
@@ -33,8 +33,10 @@ class SongWriter:
         job: The song, whose tags the stems get, and where the results go.
         song: The same, opened; the results have its rate and channels.
         overwrite, unvoiced_as_zero: As of the writers.
+        format: Of the stems.
 
     Attributes:
+        facts (dict): What to report of the results, by name.
         warnings (list of str): What is stored differently; complete after `commit`.
     """
 
@@ -42,10 +44,11 @@ class SongWriter:
         self,
         job: Job,
         song: AudioReader,
-        format: AudioFormat,
         overwrite: bool,
-        unvoiced_as_zero: bool,
+        format: AudioFormat = AudioFormat(),
+        unvoiced_as_zero: bool = False,
     ):
+        self.facts: dict = {}
         bits = ENCODINGS[format.encoding].bits
         self._rounding = (Quantiser(bits), Quantiser(bits, seed=1)) if bits else None  # of mixture and vocals
         expected = song.num_samples or round((song.duration_s or 0) * song.sampling_rate)
@@ -90,12 +93,13 @@ class SongWriter:
             self._f0.write(chunk.frames)
 
     def commit(self) -> None:
-        commit_together(self._writers())
+        commit_together(self.writers)
 
     def discard(self) -> None:
         """Remove what was written; does nothing after `commit`."""
-        for writer in self._writers():
+        for writer in self.writers:
             writer.discard()
 
-    def _writers(self) -> list:
+    @property
+    def writers(self) -> list[AtomicWriter]:
         return [*self._stems.values(), *([self._f0] if self._f0 else [])]

@@ -27,7 +27,7 @@ def run(
     if backbones:
         return _list_backbones(as_json)
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ..checkpoints import SHIPPED
 
@@ -37,7 +37,10 @@ def run(
         return 0
     if not facts:
         raise MajlError("No checkpoint is installed; reinstall the package, or give --model a folder or a Hub id.")
-    table = Table("name", "parameters", "size", "rate in Hz", "channels", "licence", box=None, header_style="bold")
+    licence = Column("licence", overflow="fold")
+    table = Table(
+        "name", "parameters", "size", "rate in Hz", "channels", "notes", licence, box=None, header_style="bold"
+    )
     for fact in facts:
         table.add_row(
             fact["name"],
@@ -45,6 +48,7 @@ def run(
             f"{fact['size_bytes'] / 1e6:.1f} MB",
             str(fact["sampling_rate"]),
             str(fact["num_channels"]),
+            "network" if fact["has_note_estimator"] else "from pitch",
             fact["licence"] or "see its card",
         )
     Console(highlight=False).print(table)
@@ -156,6 +160,7 @@ def describe_checkpoint(name: str, folder: Path) -> dict:
         "size_bytes": sum(path.stat().st_size for path in weights),
         "sampling_rate": separator.get("sampling_rate"),
         "num_channels": separator.get("num_channels"),
+        "has_note_estimator": config.get("note_estimator_config") is not None,
         "licence": _licence(folder / "README.md"),
     }
 

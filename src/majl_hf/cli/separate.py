@@ -9,41 +9,21 @@ from . import _common as c
 
 NAME = "separate"
 
-
-# The names of audio.ENCODINGS, which takes too long to import for --help.
-Format = StrEnum(
-    "Format",
-    {name.replace("-", "_"): name for name in ("wav-float", "wav-24", "wav-16", "flac", "mp3", "m4a", "opus")},
-)
-
 Stem = StrEnum("Stem", ("vocals", "accompaniment"))
 
 
 @c.processing_command
 def run(
     options: c.ProcessingOptions,
-    format: Annotated[
-        Format,
-        typer.Option(
-            "--format",
-            help="Of the audio; wav-float is exact, wav-24 and flac have 24 bits; mp3, m4a and opus are lossy.",
-        ),
-    ] = Format.wav_float,
-    bit_rate: Annotated[
-        int | None,
-        typer.Option(
-            "--bit-rate",
-            help="kbit/s of mp3, m4a or opus.",
-            metavar="KBIT/S",
-            show_default="256, 256 or 160; half of it for mono",
-        ),
-    ] = None,
+    format: c.FormatOption = c.Format.wav_float,
+    bit_rate: c.BitRate = None,
     stem: Annotated[Stem | None, typer.Option("--stem", help="Write only this stem; needed with -o -.")] = None,
     vocals: Annotated[bool, typer.Option("--vocals/--no-vocals", help="Write NAME.vocals.wav.")] = True,
     accompaniment: Annotated[
         bool, typer.Option("--accompaniment/--no-accompaniment", help="Write NAME.accompaniment.wav.")
     ] = True,
     f0: Annotated[bool, typer.Option("--f0/--no-f0", help="Write NAME.f0.csv.")] = True,
+    unvoiced_as_zero: c.UnvoicedAsZero = False,
 ) -> int:
     """Separate songs into vocals, accompaniment and pitch.
 
@@ -64,9 +44,14 @@ def run(
         raise typer.BadParameter("nothing is left to write; leave out one of --no-vocals, --no-accompaniment, --no-f0")
     from ..audio import ENCODINGS
     from ._processing import process
-    from ._song_writer import AudioFormat
+    from ._song_writer import AudioFormat, SongWriter
 
     extension = ENCODINGS[format.value].extension
     endings = {"vocals": f".vocals{extension}", "accompaniment": f".accompaniment{extension}", "f0": ".f0.csv"}
     endings = {what: ending for what, ending in endings.items() if wanted.get(what)}
-    return process(NAME, options, endings, format=AudioFormat(format.value, bit_rate), skip_own_outputs=True)
+    audio_format = AudioFormat(format.value, bit_rate)
+
+    def make_writer(job, song):
+        return SongWriter(job, song, options.overwrite, audio_format, unvoiced_as_zero)
+
+    return process(NAME, options, endings, make_writer, skip_own_outputs=True)

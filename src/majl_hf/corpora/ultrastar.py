@@ -14,7 +14,9 @@ Traps
     sung. The audio often has another extension than the one in the text file. Old files are in Windows-1252. The notes
     are early: a pitch tracker on separated vocals agrees best with all of seven songs by one artist when they are
     delayed by 80 to 110 ms, by 100 in the median (95 % interval 80 to 100; scripts/experiments/measure_note_labels.py),
-    so frame labels are delayed by `delay_s`; `notes` are as published.
+    so frame labels are delayed by `delay_s`. A note begins before its pitch is reached: the onsets that
+    `evidence_of_pitch` and a note estimator find in the separated vocals of eight songs are most often 30 ms after the
+    written ones (-10 to 30 ms from song to song), so `notes` are delayed by that.
     Where the two voices of a duet differ, the pitch is unknown (see `notes`).
     Files with `#RELATIVE:YES` restart beats in each line, and `B` lines change the tempo: both are refused.
 
@@ -27,7 +29,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +41,7 @@ from .tracks import AudioPart, Track, files_below, is_video, read_recordings, re
 
 CITATION = "UltraStar song files; title, artist and licence are each song's own."
 BASE_MIDI = 60
-DELAY_S = 0.1
+DELAY_S, NOTE_DELAY_S = 0.1, 0.03
 _PITCHED, _UNPITCHED = ":*", "FRG"
 _HEADER = re.compile(r"#\s*([^:#]+?)\s*:(.*)")
 _NOTE = re.compile(r"([:*FRG])\s*(-?\d+)\s+(\d+)\s+(-?\d+)(?:\s|$)")
@@ -63,7 +65,7 @@ def load_ultrastar(folder: str | Path, delay_s: float = DELAY_S, corpus: str = "
 
     Args:
         folder: `~` and environment variables are expanded.
-        delay_s: delay of the frame labels relative to the notes.
+        delay_s: delay of the frame labels relative to what is written.
 
     Raises:
         BadRecordings: songs without audio, or whose notes cannot be read or do not fit the audio; the others are in it.
@@ -128,7 +130,7 @@ def _track(name: str, path: Path, delay_s: float, corpus: str) -> Track:
     song = read_song(path)
     mixture = AudioPart.open(_audio(path, song.header))
     notes = check_notes(song.notes, mixture.duration_s, path)
-    sung = [replace(note, onset_s=note.onset_s + delay_s, offset_s=note.offset_s + delay_s) for note in notes]
+    sung = _delayed(notes, delay_s)
     unpitched = [(start_s + delay_s, end_s + delay_s) for start_s, end_s in song.unpitched]
     artist, title = song.header.get("ARTIST", ""), song.header.get("TITLE", "")
     return Track.of(
@@ -138,11 +140,15 @@ def _track(name: str, path: Path, delay_s: float, corpus: str) -> Track:
         singer=artist,
         mixture=mixture,
         label=notes_to_label(sung, mixture.duration_s, KARAOKE_NOTES, octave_reliable=False, unknown=unpitched),
-        notes=notes,
+        notes=_delayed(notes, NOTE_DELAY_S),
         licence=_licence(path, song.header),
         provenance=f"{title or name} by {artist or 'unknown'}; pitch from an UltraStar text file, octave unreliable, "
         f"delayed by {delay_s * 1000:.0f} ms.",
     )
+
+
+def _delayed(notes: Sequence[Note], delay_s: float) -> tuple[Note, ...]:
+    return tuple(replace(note, onset_s=note.onset_s + delay_s, offset_s=note.offset_s + delay_s) for note in notes)
 
 
 def _is_song(path: Path) -> bool:

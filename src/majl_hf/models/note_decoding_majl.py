@@ -25,6 +25,7 @@ MIN_PEAK = 0.02  # probability below which no note begins or ends
 MAX_NOTE_S = 15.0
 REST_S = 0.35  # so long without a voice, and what comes before is final
 REST = 0.2  # probability of being sung below which there is no voice
+REST_COST = 1.0  # of a frame without a voice within a note, so that a note does not last through a rest
 MAX_PENDING_S = 60.0  # after which notes are final anyway: a bound on memory
 CERTAIN = 6.0  # log odds beyond which evidence counts the same
 FULL_VELOCITY_DB = -12.0  # level of a voice with velocity 127, at the level to which recordings are brought
@@ -245,7 +246,8 @@ class _RunningSums:
         weight = evidence.weight * evidence.active + 1e-6
         base = float(np.median(evidence.midi)) if len(evidence) else 0.0  # keeps the squares small
         midi = evidence.midi - base
-        rows = (config.note_active_weight * _log_odds(evidence.active), weight, weight * midi, weight * midi**2)
+        active = config.note_active_weight * _log_odds(evidence.active) - REST_COST * (evidence.active < REST)
+        rows = (active, weight, weight * midi, weight * midi**2)
         self.sums = np.pad(np.cumsum(rows, axis=1), ((0, 0), (1, 0)))
 
     def of_notes(self, begin: int, ends: np.ndarray) -> np.ndarray:

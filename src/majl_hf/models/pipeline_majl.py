@@ -1,8 +1,9 @@
-"""`pipeline("majl-separation-pitch")`: a song in; vocals, accompaniment and pitch out."""
+"""`pipeline("majl-separation-pitch")`: a song in; vocals, accompaniment, pitch and notes out."""
 
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -32,9 +33,13 @@ class MajlPipeline(Pipeline):
     - `vocals`, `accompaniment`: float32 arrays of the input's shape, at the input's rate; their sum is the input. Files
       with more than two channels are mixed down to stereo first;
     - `sampling_rate`: the input's rate in Hz;
-    - `times_s`, `f0_hz`, `voicing`, `voiced`, `confidence`: arrays of shape `(num_frames,)`, see `PitchFrames`.
+    - `times_s`, `f0_hz`, `voicing`, `voiced`, `confidence`: arrays of shape `(num_frames,)`, see `PitchFrames`;
+    - with `notes=True`, `notes`: a list of dicts, one for each sung note in order of onset, with the fields of
+      `SungNote`.
 
-    Call arguments: `batch_size` (windows in a forward pass, default 1), `voicing_policy`, `voicing_threshold`.
+    Call arguments: `batch_size` (windows in a forward pass, default 1), `voicing_policy`, `voicing_threshold`, `notes`
+    (default `False`: a note estimator takes a tenth of the time again), and for notes `note_threshold` and
+    `min_note_s`, see `NoteDecoder`.
     """
 
     # The engine cuts and prepares the audio itself; a checkpoint needs no feature extractor beside it.
@@ -43,10 +48,26 @@ class MajlPipeline(Pipeline):
     _load_processor = False
     _load_tokenizer = False
 
-    def _sanitize_parameters(self, voicing_policy=None, voicing_threshold=None, windows_per_batch=None, **kwargs):
+    def _sanitize_parameters(
+        self,
+        voicing_policy=None,
+        voicing_threshold=None,
+        notes=None,
+        note_threshold=None,
+        min_note_s=None,
+        windows_per_batch=None,
+        **kwargs,
+    ):
         if kwargs:
             raise TypeError(f"The pipeline takes no argument {', '.join(sorted(kwargs))}.")
-        forward = {"policy": voicing_policy, "threshold": voicing_threshold, "batch_size": windows_per_batch}
+        forward = {
+            "policy": voicing_policy,
+            "threshold": voicing_threshold,
+            "read_notes": notes,
+            "note_threshold": note_threshold,
+            "min_note_s": min_note_s,
+            "batch_size": windows_per_batch,
+        }
         return {}, {name: value for name, value in forward.items() if value is not None}, {}
 
     def __call__(self, inputs, batch_size=None, num_workers=None, **kwargs):
@@ -68,6 +89,8 @@ class MajlPipeline(Pipeline):
         return {"array": array, "sampling_rate": sampling_rate}
 
     def _forward(self, model_inputs, **forward_arguments):
+        if not forward_arguments.get("read_notes") and {"note_threshold", "min_note_s"} & forward_arguments.keys():
+            raise ValueError("note_threshold and min_note_s are of notes, which were not asked for; add notes=True.")
         array, sampling_rate = model_inputs["array"], model_inputs["sampling_rate"]
         make_resampler = None
         if sampling_rate != self.model.config.sampling_rate:
@@ -82,6 +105,7 @@ class MajlPipeline(Pipeline):
     def postprocess(self, model_outputs):
         result, shape = model_outputs["result"], model_outputs["shape"]
         frames = result.frames
+        notes = {} if result.notes is None else {"notes": [asdict(note) for note in result.notes]}
         return {
             "vocals": result.vocals.reshape(shape),
             "accompaniment": result.accompaniment.reshape(shape),
@@ -91,6 +115,7 @@ class MajlPipeline(Pipeline):
             "voicing": frames.voicing,
             "voiced": frames.voiced,
             "confidence": frames.confidence,
+            **notes,
         }
 
     def save_pretrained(self, save_directory, **kwargs):

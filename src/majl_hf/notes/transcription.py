@@ -26,9 +26,10 @@ class NoteText:
     """What is sung on a note.
 
     Args:
-        text: A syllable, without blanks or hyphens around it. Empty where the syllable of the note before continues.
+        text: A syllable, without blanks or hyphens around it. Empty where there is none, and where the syllable of the
+            note before continues.
         begins_word, ends_word: Whether it is the first and the last syllable of its word; a syllable that continues
-            over several notes ends the word on its last note only.
+            over several notes begins the word on its first and ends it on its last one only.
         ends_line: Whether a line of the lyrics ends with this note.
     """
 
@@ -40,7 +41,7 @@ class NoteText:
     @property
     def continues(self) -> bool:
         """Whether the syllable of the note before continues."""
-        return not self.text
+        return not self.text and not self.begins_word
 
 
 @dataclass(frozen=True)

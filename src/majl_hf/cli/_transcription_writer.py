@@ -1,0 +1,190 @@
+"""The notes of one song as files, with its stems."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..audio import AudioReader, read_tags
+from ..errors import MajlError
+from ..export.formats import NOTE_FORMATS, NoteWriter
+from ..models.decoding_majl import PitchFrames
+from ..models.notes_majl import SungNote
+from ..notes.laying import lay_lyrics
+from ..notes.lyrics import Lyrics, read_lyrics
+from ..notes.quantising import quantise
+from ..notes.syllables import guess_language
+from ..notes.tempo import TempoEstimator
+from ..notes.transcription import Tempo, Transcription
+from ..system.files import AtomicWriter, commit_together, file_identity
+from ._inputs import Job
+from ._song_writer import AudioFormat, SongWriter
+
+COPY = "audio"  # the output that is a copy of the song
+STEMS = ("vocals", "accompaniment")
+LYRICS_EXTENSIONS = (".json", ".lrc", ".txt")  # with times of words, with times of lines, without times
+MAX_WORDS_NAMED = 12
+
+
+@dataclass(frozen=True)
+class TranscriptionSettings:
+    """What is written of every song, and how.
+
+    Args:
+        stems: Format of the stems.
+        is_solo: Whether the songs are solo voices.
+        lyrics: A file, or a folder of files named like the songs.
+        language: Of the lyrics, ISO 639-1; "" to find it out.
+        bpm: Tempo in quarter notes a minute; None to estimate it.
+        quantise: Whether notes are moved to the grid of the tempo.
+        model: Its name, for the record.
+    """
+
+    stems: AudioFormat
+    is_solo: bool = False
+    lyrics: Path | None = None
+    language: str = ""
+    bpm: float | None = None
+    quantise: bool = False
+    model: str = ""
+
+
+class TranscriptionWriter:
+    """The files of one transcribed song; either all of them appear or none.
+
+    Notes are collected and rendered at the end. One note is rendered at the beginning: what fails with it, such as the
+    name of the song or its lyrics, would fail after all the work.
+
+    Args:
+        job: The song, and where the results go.
+        song: The same, opened.
+        overwrite: Whether existing files may be replaced.
+        settings: What is written.
+
+    Attributes:
+        warnings (list of str), facts (dict): What to report, complete after `commit`.
+
+    Raises:
+        MajlError: lyrics that cannot be read, or a song that a format cannot express.
+    """
+
+    def __init__(self, job: Job, song: AudioReader, overwrite: bool, settings: TranscriptionSettings):
+        self.job, self.settings, self.sampling_rate = job, settings, song.sampling_rate
+        self.facts: dict = {}
+        self._warnings: list[str] = []
+        self._lyrics = self._find_lyrics()
+        self._tags = read_tags(job.source).fields
+        self._tempo = TempoEstimator(song.sampling_rate)
+        self._notes: list[SungNote] = []
+        self._frames: list[PitchFrames] = []
+        self._num_samples = 0
+        trial, _ = self._transcription([SungNote(0.0, 1.0, 60.0)], Tempo())
+        formats = [what for what in job.outputs if what in NOTE_FORMATS]
+        self._render_options = {"midi": {"bend": "none"}} if settings.quantise else {}
+        for name in formats:
+            NOTE_FORMATS[name].render(trial)
+        stems = {what: path for what, path in job.outputs.items() if what in STEMS}
+        self._stems = SongWriter(replace(job, outputs=stems), song, overwrite, settings.stems)
+        self._note_writers: list[NoteWriter] = []
+        self._copy: AtomicWriter | None = None
+        try:
+            for name in formats:
+                job.outputs[name].parent.mkdir(parents=True, exist_ok=True)
+                self._note_writers.append(NoteWriter(job.outputs[name], name, overwrite))
+            if COPY in job.outputs:
+                self._copy = AtomicWriter(job.outputs[COPY], overwrite)
+        except BaseException:
+            self.discard()
+            raise
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._stems.warnings + self._warnings
+
+    def write(self, chunk) -> None:
+        """Append a `MajlChunk` with notes."""
+        self._stems.write(chunk)
+        self._tempo.push(chunk.mixture if self.settings.is_solo else chunk.accompaniment)
+        self._notes += chunk.notes
+        self._frames.append(chunk.frames)
+        self._num_samples += chunk.mixture.shape[1]
+
+    def commit(self) -> None:
+        transcription, left_out = self._transcription(self._notes, self._tempo.finish(self.settings.bpm))
+        self._report(transcription, left_out)
+        for writer in self._note_writers:
+            writer.write(transcription, **self._render_options.get(writer.format.name, {}))
+        if self._copy is not None:
+            with open(self.job.source, "rb") as file:
+                shutil.copyfileobj(file, self._copy)
+        commit_together(self._writers())
+
+    def discard(self) -> None:
+        """Remove what was written; does nothing after `commit`."""
+        for writer in self._writers():
+            writer.discard()
+
+    def _writers(self) -> list[AtomicWriter]:
+        return [*self._stems.writers, *self._note_writers, *([self._copy] if self._copy else [])]
+
+    def _transcription(self, notes: Sequence[SungNote], tempo: Tempo) -> tuple[Transcription, list[str]]:
+        """The transcription, and the words of the lyrics that have no note."""
+        texts, left_out, language = None, [], self.settings.language
+        if self._lyrics is not None:
+            words = [word.text for line in self._lyrics.lines for word in line.words]
+            language = language or self._lyrics.language or guess_language(words)
+            notes, texts, words = lay_lyrics(notes, self._lyrics, language)
+            left_out = [word.text for word in words]
+        if self.settings.quantise:
+            notes = quantise(notes, tempo)
+        title, artist = self._title_and_artist()
+        names = {what: path.name for what, path in self.job.outputs.items()}
+        return Transcription(
+            notes=tuple(notes),
+            frames=PitchFrames.concatenate(self._frames),
+            duration_s=self._num_samples / self.sampling_rate,
+            texts=texts,
+            tempo=tempo,
+            title=title,
+            artist=artist,
+            language=language,
+            audio=self.job.source.name,
+            vocals=names.get("vocals"),
+            accompaniment=names.get("accompaniment"),
+            model=Path(self.settings.model).name if Path(self.settings.model).is_dir() else self.settings.model,
+        ), left_out
+
+    def _title_and_artist(self) -> tuple[str, str]:
+        """By the song's tags, else the lyrics, else the name of the file, which may be "ARTIST - TITLE"."""
+        artist, separator, title = self.job.name.name.partition(" - ")
+        if not separator:
+            artist, title = "", self.job.name.name
+        lyrics = self._lyrics
+        return (
+            self._tags.get("title") or (lyrics and lyrics.title) or title.strip(),
+            self._tags.get("artist") or (lyrics and lyrics.artist) or artist.strip(),
+        )
+
+    def _find_lyrics(self) -> Lyrics | None:
+        path = self.settings.lyrics
+        if path is None:
+            return None
+        if path.is_dir():
+            wanted = [path / f"{self.job.name}{extension}" for extension in LYRICS_EXTENSIONS]
+            path = next((file for file in wanted if file.is_file()), None)
+            if path is None:
+                self._warnings.append(f"without lyrics, because there is none of {', '.join(map(str, wanted))}")
+                return None
+        if file_identity(path) in map(file_identity, self.job.outputs.values()):
+            raise MajlError(f"The result {path} would replace the lyrics; use another --output folder.")
+        return read_lyrics(path)
+
+    def _report(self, transcription: Transcription, left_out: list[str]) -> None:
+        self.facts = {"num_notes": len(transcription.notes), "bpm": round(transcription.tempo.bpm, 3)}
+        if left_out:
+            words = " ".join(left_out[:MAX_WORDS_NAMED]) + " ..." * (len(left_out) > MAX_WORDS_NAMED)
+            self._warnings.append(f"{len(left_out)} words of the lyrics have no note and are left out: {words}")
+        if self.settings.quantise and self.settings.bpm is None and not transcription.tempo.is_estimated:
+            self._warnings.append(
+                f"no tempo was found, so notes are moved to the grid of {transcription.tempo.bpm:g} bpm; give --bpm"
+            )
