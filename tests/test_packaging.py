@@ -36,6 +36,7 @@ ENTRIES = {
     "majl_hf.pseudo_labels": "train",
     "majl_hf.evaluation": "evaluate",
     "majl_hf.export.plot": "plot",
+    "majl_hf.export.note_plot": "plot",
     "majl_hf.export.formats": None,
     "majl_hf.export.note_tables": None,
     "majl_hf.export.ultrastar": None,

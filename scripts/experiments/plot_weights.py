@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from majl_hf import MajlModel
 from majl_hf.corpora.tracks import Track
-from majl_hf.export.plot import HIGHEST_HZ, LOWEST_HZ, log_spectrogram_db
+from majl_hf.export.spectrogram import HIGHEST_HZ, LOWEST_HZ, log_spectrogram_db
 from majl_hf.mixing.clips import evenly_spread
 from majl_hf.mixing.config import RowsCorpus
 from majl_hf.mixing.segments import read_segment, to_channels

@@ -37,10 +37,21 @@ ARGUMENTS = [
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PATIENCE_MS = 1000 * int(os.environ.get("MAJL_PATIENCE_S", "60"))  # increase it on a busy machine
-# Elements of the page that contain our own markup; the rest is gradio's, plotly's or the browser's.
-OURS = ".majl-intro, #majl-status, #majl-players, #majl-facts, #majl-downloads, .majl-hint, .majl-section"
-X_RANGE = "document.querySelector('#majl-plot .js-plotly-plot')._fullLayout.xaxis.range"
-PLAYERS = "[...document.querySelectorAll('.majl-player audio')]"
+# Elements of the page that contain our own markup; the rest is gradio's or the browser's.
+OURS = (
+    ".majl-intro, #majl-status, #majl-desk, #majl-facts, #majl-notes, .majl-table, #majl-downloads, .majl-hint, "
+    ".majl-section"
+)
+ROLL, DESK = "document.querySelector('majl-roll')", "document.querySelector('majl-desk')"
+# Records every block that is played: when it starts, from where in the block, and how long the block is.
+WATCH_SOURCES = """
+    window.started = [];
+    const start = AudioBufferSourceNode.prototype.start;
+    AudioBufferSourceNode.prototype.start = function (when, offset) {
+      window.started.push([when, offset, this.buffer.duration, this.buffer.numberOfChannels]);
+      start.call(this, when, offset);
+    };
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +72,7 @@ def open_page(browser):
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
+        page.add_init_script(WATCH_SOURCES)
         page.on("pageerror", lambda error: problems.append(f"error on the page: {error}"))
         page.on(
             "request",
@@ -88,8 +100,8 @@ def upload(page, path) -> None:
 
 def separate(page, patience_ms: int = PATIENCE_MS) -> None:
     page.click("#majl-separate")
-    expect(page.locator("#majl-plot .js-plotly-plot .main-svg").first).to_be_visible(timeout=patience_ms)
-    page.wait_for_function(f"{PLAYERS}.length == 3 && {PLAYERS}.every(p => p.readyState >= 1)")
+    expect(page.locator("majl-roll canvas")).to_be_visible(timeout=patience_ms)
+    page.wait_for_function(f"{ROLL}.image?.complete && {DESK}.duration > 0")
 
 
 def fetch_everything(page) -> dict[str, bytes]:
@@ -97,7 +109,7 @@ def fetch_everything(page) -> dict[str, bytes]:
     fetched = {}
     for link in page.locator(".majl-download").all():
         file = link.get_attribute("data-file")
-        with page.expect_download() as waiting:
+        with page.expect_download(timeout=PATIENCE_MS) as waiting:
             link.click()
         assert waiting.value.suggested_filename.endswith(f".{file}")
         fetched[file] = Path(waiting.value.path()).read_bytes()
@@ -124,18 +136,102 @@ def check_downloads(fetched: dict[str, bytes], mixture: np.ndarray, rate: int, t
     assert tables["f0.csv"]["time_s"][-1] == pytest.approx(mixture.shape[1] / rate, abs=0.05)
     sung = tables["f0.sung.csv"]["f0_hz"] > 0
     np.testing.assert_array_equal(tables["f0.sung.csv"]["f0_hz"][sung], tables["f0.csv"]["f0_hz"][sung])
-    assert fetched["f0.png"].startswith(b"\x89PNG") and len(fetched["f0.png"]) > 10_000
+    assert fetched["notes.png"].startswith(b"\x89PNG") and len(fetched["notes.png"]) > 10_000
+    assert fetched["notes.csv"].count(b"\n") > 1
+    melody, melody_rate = soundfile.read(io.BytesIO(fetched["melody.flac"]))
+    assert (melody_rate, melody.shape) == (rate, mixture.shape[1:]) and np.abs(melody).max() > 0.01
 
 
 def set_threshold(page, value: float) -> None:
-    number = page.locator("#majl-threshold input[type=number]")
+    set_slider(page, "majl-voicing", value, "f0.sung.csv", "voicing_threshold")
+
+
+def set_slider(page, name: str, value: float, file: str, setting: str) -> None:
+    """Move a slider and wait until the link to a file that depends on it has changed."""
+    number = page.locator(f"#{name} input[type=number]")
     number.fill(f"{value:.2f}")
     number.press("Enter")
-    expect(page.locator("[data-file='f0.sung.csv']")).to_have_attribute("href", re.compile(rf"threshold={value:g}\b"))
+    expect(page.locator(f"[data-file='{file}']")).to_have_attribute("href", re.compile(rf"{setting}={value:g}\b"))
 
 
-def x_range(page) -> list[float]:
-    return page.evaluate(f"{X_RANGE}.slice()")
+def in_view(page) -> list[float]:
+    return page.evaluate(f"{ROLL}.range")
+
+
+def gains(page) -> list[float]:
+    """Of voice, accompaniment and melody, once they have settled."""
+    page.wait_for_timeout(150)
+    return [round(gain, 2) for gain in page.evaluate(f"Object.values({DESK}.gains)")]
+
+
+def use_the_desk(page, duration_s: float) -> None:
+    """Play, mute, solo, faders, seeking by bar, keyboard and piano roll; at the end it is paused."""
+    play = page.get_by_role("button", name="Play", exact=True).and_(page.locator(".majl-play"))
+    mute, solo = (page.get_by_role("button", name=f"{name} voice") for name in ("Mute", "Solo"))
+    assert page.evaluate(f"{DESK}.duration") == pytest.approx(duration_s, abs=1e-3)
+    assert gains(page) == [1, 1, 0] and page.evaluate(f"{DESK}.paused")
+    play.click()
+    page.wait_for_function(f"{DESK}.currentTime > 0.3")
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+    expect(page.locator("majl-roll .playhead")).to_be_visible()
+    page.wait_for_function("window.started.length == 2")
+
+    # All tracks are in one source, and each block starts on the sample where the one before ends.
+    rate = page.evaluate(f"{DESK}.context.sampleRate")
+    (when, offset, length, num_channels), (next_when, next_offset, *_) = page.evaluate("window.started.slice(0, 2)")
+    assert (offset, next_offset, num_channels) == (0, 0, 5)
+    assert (next_when - when) * rate == pytest.approx(length * rate, abs=1e-3)
+    assert when * rate == pytest.approx(round(when * rate), abs=1e-3)
+
+    mute.click()
+    assert gains(page) == [0, 1, 0]
+    expect(mute).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Solo melody").click()
+    assert gains(page) == [0, 0, 1]
+    solo.click()
+    assert gains(page) == [1, 0, 1]  # what is solo is heard, also if it is muted
+    for button in (solo, page.get_by_role("button", name="Solo melody"), mute):
+        button.click()
+    fader = page.get_by_role("slider", name="Accompaniment level")
+    fader.focus()
+    for _ in range(6):
+        page.keyboard.press("ArrowLeft")
+    expect(fader).to_have_attribute("aria-valuetext", "−6 dB")
+    assert gains(page) == [1, 0.5, 0]
+    page.keyboard.press("Home")
+    expect(fader).to_have_attribute("aria-valuetext", "off")
+    assert gains(page) == [1, 0, 0]
+    fader.fill("0")
+
+    # Seeking plays on from there, from the sample inside the block.
+    position = page.get_by_role("slider", name="Position")
+    page.evaluate("window.started = []")
+    position.fill("1.4")
+    page.wait_for_function(f"{DESK}.currentTime > 1.6 && {DESK}.currentTime < 3 && window.started.length > 1")
+    (when, offset, length, _), (next_when, next_offset, *_) = page.evaluate("window.started.slice(0, 2)")
+    assert offset == pytest.approx(1.4, abs=0.02) and offset * rate == pytest.approx(round(offset * rate), abs=1e-6)
+    assert (next_when - when) * rate == pytest.approx((length - offset) * rate, abs=1e-3) and next_offset == 0
+    page.evaluate(f"{DESK}.pause()")
+    expect(play).to_be_visible()
+    position.focus()
+    page.keyboard.press("Home")
+    assert page.evaluate(f"{DESK}.currentTime") == 0
+    expect(position).to_have_attribute("aria-valuetext", re.compile(r"^0:00 of "))
+    roll = page.locator("majl-roll .view")
+    roll.scroll_into_view_if_needed()
+    box = roll.bounding_box()
+    page.mouse.click(box["x"] + 40 + (box["width"] - 40) / 4, box["y"] + 50)
+    assert page.evaluate(f"{DESK}.currentTime") == pytest.approx(duration_s / 4, abs=0.02 * duration_s)
+
+    # Towards the end it stops, and begins again.
+    page.evaluate(f"{DESK}.currentTime = {duration_s} - 0.4")
+    play.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"{DESK}.paused && {DESK}.currentTime == {DESK}.duration")
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!{DESK}.paused && {DESK}.currentTime < 1")
+    page.keyboard.press("Space")
+    assert page.evaluate(f"{DESK}.paused")
 
 
 def serious_faults(page) -> list[str]:
@@ -157,67 +253,66 @@ def serious_faults(page) -> list[str]:
 
 
 def use_everything(page, mixture: np.ndarray, rate: int, tmp_path: Path, name: str) -> None:
-    """A page with a result: players, playhead, hover, zoom, slider, downloads, accessibility, phone."""
+    """A page with a result: desk, piano roll, sliders, downloads, accessibility, phone."""
     shoot(page, f"{name}-result")
     duration_s = mixture.shape[1] / rate
-    assert page.evaluate(f"{PLAYERS}.map(p => p.duration)") == pytest.approx([duration_s] * 3, abs=0.06)
     assert not serious_faults(page)
+    use_the_desk(page, duration_s)
 
-    # One player at a time, at one place; the playhead follows.
-    page.evaluate(f"{PLAYERS}[1].play()")
-    page.wait_for_function(f"{PLAYERS}[1].currentTime > 0.3")
-    page.evaluate(f"{PLAYERS}[2].play()")
-    page.wait_for_function(f"{PLAYERS}[1].paused && {PLAYERS}[2].currentTime > 0.3")
-    expect(page.locator("#majl-playhead")).to_be_visible()
-    page.evaluate(f"{PLAYERS}[2].pause()")
-    plot = page.locator("#majl-plot .js-plotly-plot")
-    plot.scroll_into_view_if_needed()
-    box = page.locator("#majl-plot .nsewdrag").first.bounding_box()
-
-    # A click in the middle goes to the middle of the song; hovering shows the note.
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_function(f"Math.abs({PLAYERS}[2].currentTime - {duration_s / 2}) < {0.02 * duration_s + 0.05}")
-
+    # Hovering shows the note and the pitch.
     set_threshold(page, 0.01)
-    assert page.evaluate("document.querySelectorAll('#majl-plot .scatterlayer .trace').length") == 3
+    roll = page.locator("majl-roll .view")
+    roll.scroll_into_view_if_needed()
+    box = roll.bounding_box()
     for step in range(40):
-        page.mouse.move(box["x"] + box["width"] * (0.05 + 0.022 * step), box["y"] + box["height"] / 2, steps=2)
-        time.sleep(0.1)
-        shown = " ".join(page.locator("#majl-plot .hoverlayer text").all_text_contents())
-        if "Hz" in shown:
+        page.mouse.move(box["x"] + 40 + (box["width"] - 40) * (0.02 + 0.024 * step), box["y"] + 100)
+        shown = page.locator("majl-roll .tip").inner_text()
+        if "Hz" in shown and "note" in shown:
             break
-    assert re.search(r"[A-G]♯?\d [+−]\d+ ct.*Hz.*voicing \d+%", shown), shown
+    pitch = r"[A-G]♯?\d [+−]\d+ ct"
+    assert re.search(rf"note {pitch}.*\n(.*\n)*{pitch}, [\d.]+ Hz, voicing \d+ %", shown), shown
     shoot(page, f"{name}-hover")
 
-    # A drag zooms, and the slider keeps the zoom and what was computed.
+    # A drag zooms, and the sliders keep the zoom and what was computed.
     before = page.get_attribute("[data-file='vocals.wav']", "href")
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
     page.mouse.up()
-    page.wait_for_function(f"{X_RANGE}[0] > {0.2 * duration_s}")
-    zoomed = x_range(page)
+    zoomed = in_view(page)
+    assert 0.2 * duration_s < zoomed[0] < zoomed[1] < 0.6 * duration_s
     all_sung = page.inner_text("#majl-facts")
     set_threshold(page, 0.99)
     assert page.inner_text("#majl-facts") != all_sung
-    page.wait_for_function(
-        f"([low, high]) => {{ const [a, b] = {X_RANGE}; return Math.abs(a - low) + Math.abs(b - high) < 1e-3 }}",
-        arg=zoomed,
-    )
+    assert in_view(page) == zoomed
     shoot(page, f"{name}-zoomed")
-    for _ in range(20):  # on a busy machine the two clicks may come too far apart
-        page.mouse.dblclick(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
-        page.wait_for_timeout(1000)
-        if x_range(page)[1] > 0.95 * duration_s:
-            break
-    assert x_range(page) == pytest.approx([0, duration_s], abs=0.05)
+    page.get_by_role("button", name="Later").click()
+    assert in_view(page)[0] > zoomed[0]
+    for button in ("Earlier", "Zoom out"):
+        page.get_by_role("button", name=button).click()
+    assert in_view(page)[1] - in_view(page)[0] == pytest.approx(min(duration_s, 2 * (zoomed[1] - zoomed[0])), abs=0.01)
+    page.get_by_role("button", name="Whole song").click()
+    assert in_view(page) == pytest.approx([0, duration_s], abs=0.01)
     set_threshold(page, 0.5)
     assert page.get_attribute("[data-file='vocals.wav']", "href") == before
+
+    # Other notes are shown, and the melody goes on with them while it plays.
+    page.evaluate(f"{DESK}.play()")
+    page.wait_for_function(f"{DESK}.currentTime > 0.1")
+    notes = page.evaluate(f"{ROLL}.data.notes.length")
+    with page.expect_request(re.compile(r"desk/\d+\?.*min_note_s=0\.9")):
+        set_slider(page, "majl-min-note", 0.9, "notes.csv", "min_note_s")
+    assert page.evaluate(f"{ROLL}.data.notes.length") < notes
+    assert page.evaluate(f"!{DESK}.paused")
+    page.evaluate(f"{DESK}.pause()")
+    set_slider(page, "majl-min-note", 0.06, "notes.csv", "min_note_s")
+    page.get_by_role("button", name="Table of notes").click()
+    expect(page.locator(".majl-table tbody tr")).to_have_count(notes)
 
     check_downloads(fetch_everything(page), mixture, rate, tmp_path)
 
     page.set_viewport_size(PHONE)
-    page.wait_for_function("document.querySelector('#majl-plot .main-svg').getBoundingClientRect().width < 390")
+    page.wait_for_function(f"{ROLL}.canvas.getBoundingClientRect().width < 390")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert not serious_faults(page)
     shoot(page, f"{name}-phone")
@@ -233,6 +328,19 @@ def test_a_song(server, open_page, make_song, tmp_path):
     separate(page)
     assert page.locator(".majl-name").inner_text() == path.stem
     use_everything(page, mixture, 44_100, tmp_path, "tiny")
+
+    # A second song, while the first one plays.
+    page.evaluate(f"{DESK}.play()")
+    second, mixture = make_song(tmp_path / "second.wav", seed=1, seconds=3.0)
+    page.get_by_role("button", name="Clear").click()
+    upload(page, second)
+    page.click("#majl-separate")
+    expect(page.locator(".majl-name")).to_have_text("second")
+    page.wait_for_function(f"{DESK}.duration == 3 && {ROLL}.data.duration == 3")
+    assert page.evaluate(f"[{DESK}.paused, {DESK}.currentTime]") == [True, 0]
+    page.get_by_role("button", name="Play", exact=True).and_(page.locator(".majl-play")).click()
+    page.wait_for_function(f"{DESK}.currentTime > 0.2")
+    assert gains(page) == [1, 1, 0]
 
 
 def test_a_bad_file_and_then_a_good_one(server, open_page, make_song, tmp_path):

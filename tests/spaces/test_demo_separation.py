@@ -1,15 +1,18 @@
 """A file in, stems and pitch out, without the web: lengths, sums, error messages, and nothing left behind."""
 
+import dataclasses
+import html as entities
 import json
+import re
 import threading
 
 import numpy as np
 import pytest
 import soundfile
 
-from majl_hf.audio import AudioError, read_audio
-from majl_hf.demo import downloads as downloads_room
+from majl_hf.audio import AudioError, read_audio, to_24_bit_grid
 from majl_hf.demo import fragments
+from majl_hf.demo.decisions import Settings, transcribe
 from majl_hf.demo.downloads import DOWNLOADS, download_path
 from majl_hf.demo.limits import Limits
 from majl_hf.demo.separation import Progress, SeparatedSong, SeparationStopped, separate_file
@@ -28,6 +31,10 @@ def folder(tmp_path):
 
 def run(model, path, folder, limits=None, **arguments):
     return list(separate_file(model, path, path.name, folder, limits or Limits(), **arguments))
+
+
+def settings_of(song, **values):
+    return Settings.of_model(song.config).changed(values)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +56,8 @@ def test_stems_add_up_to_the_song(song):
     assert (song.sampling_rate, song.num_channels, song.num_samples) == (44_100, *mixture.shape)
     wav = [read(song.folder / f"{stem}.wav") for stem in ("vocals", "accompaniment")]
     assert np.abs(sum(wav) - mixture).max() <= np.spacing(np.abs(mixture).max())
-    flac = [read(song.folder / f"{track}.flac") for track in ("vocals", "accompaniment", "mixture")]
-    np.testing.assert_array_equal(flac[0] + flac[1], flac[2])
-    assert np.abs(flac[2] - mixture).max() <= 2.0**-24
+    flac = [read(song.folder / f"{track}.flac") for track in ("vocals", "accompaniment")]
+    np.testing.assert_array_equal(sum(flac), to_24_bit_grid(mixture))
     assert all(isinstance(step, Progress) and step.total_s == pytest.approx(3.0) for step in steps)
     assert steps[0].done_s == 0.0 and steps[-1].done_s == pytest.approx(3.0)
     vocals, rate = song.drawing_vocals
@@ -68,29 +74,50 @@ def test_surround_is_mixed_down_with_a_note(tiny_model, make_song, tmp_path, fol
 
 def test_every_download_can_be_made(song):
     song, _, _ = song
+    settings = settings_of(song)
+    assert transcribe(song, settings).notes
+    heads = {
+        ".wav": b"RIFF", ".flac": b"fLaC", ".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".svg": b"<?xml", ".mid": b"MThd",
+        ".html": b"<!DOCTYPE html>", ".npz": b"PK", ".jams": b"{", ".musicxml": b"<?xml",
+    }  # fmt: skip
     for file, download in DOWNLOADS.items():
-        path = download_path(song, file, 0.5)
+        path = download_path(song, file, settings)
         assert path.stat().st_size > 100, file
-        heads = {"wav": b"RIFF", "lac": b"fLaC", "png": b"\x89PNG", "csv": b"time"}
-        assert path.read_bytes().startswith(heads[file[-3:]]), file
-        assert download_path(song, file, 0.5) == path
+        assert path.read_bytes().startswith(heads.get(path.suffix, b"")), file
+        assert download_path(song, file, settings) == path
         assert bool(download.title) == download.offered
     assert not list(song.folder.glob("unfinished*"))
 
 
-def test_downloads_follow_the_threshold(song):
+def test_downloads_follow_the_settings_and_only_the_latest_is_kept(song):
     song, _, _ = song
-    share = [(read_f0_csv(download_path(song, "f0.sung.csv", t))["f0_hz"] > 0).mean() for t in (0.01, 0.5, 0.99)]
+    every = [settings_of(song, voicing_threshold=threshold) for threshold in (0.01, 0.5, 0.99)]
+    share = [(read_f0_csv(download_path(song, "f0.sung.csv", s))["f0_hz"] > 0).mean() for s in every]
     assert share[0] >= share[1] >= share[2] and share[0] > share[2]
-    for threshold in (0.01, 0.99):
+    assert len(list(song.folder.glob("*f0.sung.csv"))) == 1
+    for settings in every:
         np.testing.assert_allclose(
-            read_f0_csv(download_path(song, "f0.csv", threshold))["f0_hz"], song.frames.f0_hz, atol=1e-3
+            read_f0_csv(download_path(song, "f0.csv", settings))["f0_hz"], song.frames.f0_hz, atol=1e-3
         )
+    rows = [
+        len(download_path(song, "notes.csv", settings_of(song, min_note_s=length)).read_text().splitlines()) - 1
+        for length in (0.02, 0.9)
+    ]
+    assert rows[0] > rows[1]
+    assert rows == [len(transcribe(song, settings_of(song, min_note_s=length)).notes) for length in (0.02, 0.9)]
+
+
+def test_the_melody_is_as_long_as_the_song(song):
+    song, _, _ = song
+    melody = read(download_path(song, "melody.flac", settings_of(song)))
+    assert melody.shape == (1, song.num_samples)
+    sung = [note for note in transcribe(song, settings_of(song)).notes if note.kind == "sung"]
+    assert melody.any() == bool(sung)
 
 
 def test_a_download_that_fails_leaves_no_half_file(song, monkeypatch):
     song, _, _ = song
-    broken = downloads_room.replace(
+    broken = dataclasses.replace(
         DOWNLOADS["f0.csv"], file="new.csv", write=lambda path, *_: path.write_text("half") / 0
     )
     monkeypatch.setitem(DOWNLOADS, "new.csv", broken)
@@ -99,52 +126,37 @@ def test_a_download_that_fails_leaves_no_half_file(song, monkeypatch):
     assert not (song.folder / "new.csv").exists()
 
 
-@pytest.mark.parametrize(("file", "threshold"), [("../secret", 0.5), ("f0.png", 1.5), ("f0.png", float("nan"))])
-def test_what_is_not_offered(song, file, threshold):
-    with pytest.raises(MajlError, match=r"There is no file|must be between 0 and 1"):
-        download_path(song[0], file, threshold)
+def test_what_is_not_offered(song):
+    with pytest.raises(MajlError, match=r"There is no file '\.\./secret'"):
+        download_path(song[0], "../secret")
 
 
-def test_figure(song):
-    pytest.importorskip("plotly", reason="needs the extra demo")
-    from majl_hf.demo.figure import pitch_figure
-
+def test_the_page_shows_the_transcription(song):
     song, _, _ = song
-    voiced = np.arange(len(song.frames)) % 50 < 30
-    figure = json.loads(pitch_figure(song, voiced, 0.3, "majl/a/spectrogram.png"))
-    curve = next(trace for trace in figure["data"] if trace.get("name") == "f0")
-    drawn = np.array([value is not None for value in curve["y"]])
-    assert len(drawn) == len(voiced) and not (drawn & ~voiced).any() and drawn.sum() > 0
-    assert all(bool(text) == sung for text, sung in zip(curve["text"], voiced, strict=True))
-    assert figure["layout"]["images"][0]["source"] == "majl/a/spectrogram.png"
-    assert figure["layout"]["images"][0]["sizex"] == pytest.approx(song.duration_s)
-    assert figure["layout"]["shapes"][0]["y0"] == 0.3
-    assert figure["layout"]["uirevision"]
-
-
-def test_long_songs_are_drawn_with_fewer_points(song):
-    pytest.importorskip("plotly", reason="needs the extra demo")
-    from majl_hf.demo.figure import MAX_PITCH_POINTS, MAX_VOICING_POINTS, pitch_figure
-    from majl_hf.models.decoding_majl import PitchFrames
-
-    num_frames = 100_001
-    frames = PitchFrames(np.arange(num_frames) * 0.01, *(np.full(num_frames, v) for v in (220.0, 0.9, 0.9, True)))
-    long = downloads_room.replace(song[0], frames=frames, num_samples=44_100 * 1000)
-    text = pitch_figure(long, np.ones(num_frames, dtype=bool), 0.3, "x")
-    _, curve, voicing = json.loads(text)["data"]
-    assert len(curve["y"]) <= MAX_PITCH_POINTS and len(voicing["y"]) <= MAX_VOICING_POINTS
-    assert len(curve["y"]) * curve["dx"] == pytest.approx(1000, rel=1e-3)
-    assert len(text) < 3_000_000
+    settings = settings_of(song, note_threshold=0.3)
+    transcription = transcribe(song, settings)
+    session = Session("owner", in_cookie=True, song=song)
+    piece = fragments.notes_html(session, transcription, lambda file, **_: f"majl/a/{file}", settings)
+    data = json.loads(entities.unescape(re.search("<pre hidden>(.*?)</pre>", piece)[1]))
+    assert data["image"] == "majl/a/spectrogram.jpg" and data["threshold"] == song.config.voicing_threshold
+    assert len(data["notes"]) == len(transcription.notes)
+    assert f"note_threshold=0.3&amp;min_note_s={song.config.min_note_s}" in piece
+    facts = fragments.facts_html(song, describe_voice(song.frames.f0_hz, song.frames.voiced), transcription.notes)
+    assert f"<dt>Notes</dt><dd><strong>{len(transcription.notes)}</strong>" in facts
+    listed = fragments.downloads_html(session, lambda file, **_: file, settings, has_notes=False)
+    assert "notes.csv" not in listed and "melody.flac" not in listed and "notes.png" in listed
 
 
 def test_the_name_of_a_file_is_text_whatever_it_contains(song):
     evil = '<img src=x onerror="alert(1)">'
-    named = downloads_room.replace(song[0], name=evil, warnings=(evil,))
+    named = dataclasses.replace(song[0], file_name=f"{evil}.mp3", warnings=(evil,))
+    settings = settings_of(named)
     session = Session("owner", in_cookie=True, song=named)
     pieces = [
-        fragments.players_html(session, lambda file, **_: f"{file}?{evil}"),
-        fragments.downloads_html(session, lambda file, **_: f"{file}?{evil}", 0.5),
-        fragments.facts_html(named, describe_voice(named.frames.f0_hz, named.frames.voiced)),
+        fragments.desk_html(session, lambda file, **_: f"{file}?{evil}"),
+        fragments.downloads_html(session, lambda file, **_: f"{file}?{evil}", settings, True),
+        fragments.facts_html(named, describe_voice(named.frames.f0_hz, named.frames.voiced), ()),
+        fragments.notes_html(session, transcribe(named, settings), lambda file, **_: f"{file}?{evil}", settings),
         fragments.error_html(evil),
         fragments.note_html(evil),
     ]

@@ -16,6 +16,7 @@ pytest.importorskip("gradio_client", reason="needs the extra demo")
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
+from majl_hf.demo.desk import desk_block
 from majl_hf.demo.downloads import DOWNLOADS
 from majl_hf.demo.guard import COOKIE
 
@@ -54,19 +55,46 @@ def test_result_and_every_file(connect, fetch, song):
     result = separate(client, path)
     assert result["name"] == "ein Lied"
     assert (result["sampling_rate"], result["num_channels"], result["num_samples"]) == (44_100, *mixture.shape)
-    assert result["files"].keys() == DOWNLOADS.keys()
+    assert result["files"].keys() == DOWNLOADS.keys() and result["num_notes"] > 0
     answers = {file: fetch(client, address) for file, address in result["files"].items()}
     assert all(answer.status_code == 200 and answer.content for answer in answers.values())
-    assert {answer.headers["content-type"].split(";")[0] for answer in answers.values()} == {
-        "audio/wav", "audio/flac", "text/csv", "image/png",
-    }  # fmt: skip
+    kinds = {file: answer.headers["content-type"].split(";")[0] for file, answer in answers.items()}
+    assert kinds == {file: download.media_type for file, download in DOWNLOADS.items()}
     stems = [samples(answers[f"{stem}.wav"]) for stem in ("vocals", "accompaniment")]
     assert np.abs(sum(stems) - mixture).max() <= np.spacing(np.abs(mixture).max())
     assert answers["f0.csv"].text.startswith("time_s,f0_hz,voicing,confidence\n")
 
-    lower = client.predict(0.02, api_name="/voicing")
+    lower = client.predict(0.02, 0.5, 1.0, api_name="/voicing")
     assert lower["sung_share"] >= result["sung_share"]
     assert lower["files"]["vocals.wav"] == result["files"]["vocals.wav"]  # nothing was computed again
+    assert (lower["min_note_s"], lower["voicing_threshold"]) == (1.0, 0.02)
+    assert lower["num_notes"] < result["num_notes"]
+    table = fetch(client, lower["files"]["notes.csv"]).text.splitlines()
+    assert len(table) == 1 + lower["num_notes"]
+
+
+def test_blocks_for_the_mixing_desk(server, connect, fetch, song):
+    client, other = connect(), connect()
+    files = separate(client, song[0])["files"]
+    address = files["vocals.wav"].replace("vocals.wav", "desk/{}")
+    (session,) = [s for s in server.demo.sessions._sessions.values() if s.owner == client.cookies[COOKIE]]
+    query = "?note_threshold=0.5&min_note_s=0.3"
+    block = fetch(client, address.format(0) + query)
+    settings = server.demo.settings.changed({"note_threshold": 0.5, "min_note_s": 0.3})
+    assert block.status_code == 200 and block.content == desk_block(session.song, 0, settings)
+    assert int(block.headers["content-length"]) == len(block.content)
+    assert fetch(other, address.format(0) + query).status_code == 403
+    assert fetch(client, address.format(7)).status_code == 400
+    assert fetch(client, address.format(-1)).status_code == 404
+    assert fetch(client, address.format(0) + "?min_note_s=2").status_code == 400
+    assert fetch(client, address.format(0) + "?min_note_s=much").status_code == 400
+
+
+def test_pages_and_pictures_that_are_opened_cannot_act_for_their_reader(connect, fetch, song):
+    client = connect()
+    files = separate(client, song[0])["files"]
+    for file in ("notes.html", "notes.svg"):
+        assert fetch(client, files[file]).headers["content-security-policy"] == "sandbox allow-scripts"
 
 
 def test_players_can_seek_and_names_are_kept(connect, fetch, song):

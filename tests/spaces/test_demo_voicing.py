@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from majl_hf import MajlConfig
-from majl_hf.demo.voicing import decide_voiced, describe_voice, note_and_cents
+from majl_hf.demo.voicing import decide_voiced, describe_voice
 from majl_hf.models.decoding_majl import decode
-from majl_hf.models.pitch_majl import hz_to_midi, note_name
+from majl_hf.models.pitch_majl import hz_to_midi, note_and_cents, note_name
 
 
 @pytest.mark.parametrize("policy", ["threshold", "hysteresis"])

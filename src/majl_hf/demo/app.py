@@ -10,24 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MajlError
+from ..export.note_page import page_style, roll_script, table_html
 from . import fragments
-from .downloads import DOWNLOADS, checked_threshold
+from .decisions import Settings, transcribe
+from .downloads import DOWNLOADS
 from .example_song import write_example_song
-from .figure import FONT, pitch_figure
-from .guard import SessionGuard, Uploads, cookie_key, file_url, result_route
+from .guard import SessionGuard, Uploads, cookie_key, file_url, result_routes
 from .limits import Limits
 from .separation import Progress, SeparatedSong, SeparationStopped, separate_file
 from .sessions import Session, Sessions
-from .voicing import decide_voiced, describe_voice
+from .voicing import describe_voice
 
 try:
     import gradio as gr
-    import plotly  # noqa: F401  (imported here so that its absence is reported before a song is processed)
-    from gradio.components.plot import PlotData
 except ImportError as error:
     raise MajlError(f"The demo needs {error.name}, which is not installed; run: pip install 'majl_hf[demo]'") from error
 
 TITLE = "Vocals, accompaniment and the sung pitch"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 STOPPED = "Stopped. Nothing was kept."
 _HERE = Path(__file__).parent
 
@@ -46,8 +46,9 @@ class Demo:
         self.sessions, self.uploads = Sessions(limits, root), Uploads()
 
     @property
-    def threshold(self) -> float:
-        return checked_threshold(self.model.config.voicing_threshold)
+    def settings(self) -> Settings:
+        """The model's."""
+        return Settings.of_model(self.model.config)
 
     def separate(self, path: str | None, session: Session) -> Iterator[Progress | SeparatedSong]:
         """Separate an upload; the song becomes the session's result. Errors as for `separate_file`."""
@@ -73,38 +74,44 @@ class Demo:
         """`url(file, **arguments)`: URL of a file of the session's song."""
         return functools.partial(file_url, session.token, key=None if session.in_cookie else session.owner)
 
-    def shown(self, session: Session, threshold: float) -> tuple[str, PlotData, str]:
-        """Facts, plot and downloads at a threshold."""
+    def shown(self, session: Session, settings: Settings) -> tuple[str, str, str, str]:
+        """Facts, notes, their table and downloads at these settings."""
         song, url = session.song, self.url(session)
-        voiced = decide_voiced(song.frames.voicing, song.policy, threshold)
-        facts = fragments.facts_html(song, describe_voice(song.frames.f0_hz, voiced))
-        plot = PlotData(type="plotly", plot=pitch_figure(song, voiced, threshold, url("spectrogram.png")))
-        return facts, plot, fragments.downloads_html(session, url, threshold)
+        transcription = transcribe(song, settings)
+        voice = describe_voice(song.frames.f0_hz, transcription.frames.voiced)
+        return (
+            fragments.facts_html(song, voice, transcription.notes),
+            fragments.notes_html(session, transcription, url, settings),
+            table_html(transcription),
+            fragments.downloads_html(session, url, settings, bool(transcription.notes)),
+        )
 
-    def facts(self, session: Session, threshold: float) -> dict:
+    def facts(self, session: Session, settings: Settings) -> dict:
         """The result for programs: numbers, and URLs relative to the server's."""
         song, url = session.song, self.url(session)
-        voiced = decide_voiced(song.frames.voicing, song.policy, threshold)
+        transcription = transcribe(song, settings)
         return {
             "name": song.name,
             "sampling_rate": song.sampling_rate,
             "num_channels": song.num_channels,
             "num_samples": song.num_samples,
-            "voicing_threshold": threshold,
-            **vars(describe_voice(song.frames.f0_hz, voiced)),
+            **vars(settings),
+            **vars(describe_voice(song.frames.f0_hz, transcription.frames.voiced)),
+            "num_notes": len(transcription.notes),
             "warnings": list(song.warnings),
             "files": {
-                file: url(file, threshold=threshold if download.uses_threshold else None)
+                file: url(file, settings=settings.named(download.settings))
                 for file, download in DOWNLOADS.items()
+                if transcription.notes or not download.needs_notes
             },
         }
 
     # Events of the page.
 
     def on_separate(self, path: str | None, request: gr.Request) -> Iterator[dict | list]:
-        """Progress, then the result: status, results, players, facts, plot, downloads, slider, two buttons."""
+        """Progress, then the result: status, results, desk, facts, notes, table, downloads, sliders, two buttons."""
         idle = [gr.update(interactive=True), gr.update(visible=False)]
-        kept = [gr.skip()] * 5
+        kept = [gr.skip()] * 8
 
         def failed(html: str) -> list:
             return [html, gr.update(visible=False), *kept, *idle]
@@ -115,13 +122,12 @@ class Demo:
             yield [fragments.progress_html(Progress(0.0, None)), *started]
             for step in self.separate(path, session):
                 if isinstance(step, Progress):
-                    yield [fragments.progress_html(step), *[gr.skip()] * 8]
+                    yield [fragments.progress_html(step), *[gr.skip()] * 11]
             if session.song is None:
                 raise SeparationStopped
-            threshold = self.threshold
-            facts, plot, downloads = self.shown(session, threshold)
-            players = fragments.players_html(session, self.url(session))
-            yield ["", gr.update(visible=True), players, facts, plot, downloads, threshold, *idle]
+            desk = fragments.desk_html(session, self.url(session))
+            sliders = vars(self.settings).values()
+            yield ["", gr.update(visible=True), desk, *self.shown(session, self.settings), *sliders, *idle]
         except SeparationStopped:
             yield failed(fragments.note_html(STOPPED))
         except MajlError as error:
@@ -134,11 +140,13 @@ class Demo:
         self.session(request).stop.set()
         return [fragments.note_html(STOPPED), gr.update(interactive=True), gr.update(visible=False)]
 
-    def on_threshold(self, threshold: float, request: gr.Request) -> tuple:
+    def on_settings(
+        self, voicing_threshold: float, note_threshold: float, min_note_s: float, request: gr.Request
+    ) -> tuple:
         session = self.session(request)
         if session.song is None:
-            return gr.skip(), gr.skip(), gr.skip()
-        return self.shown(session, checked_threshold(threshold))
+            return (gr.skip(),) * 4
+        return self.shown(session, Settings(voicing_threshold, note_threshold, min_note_s).changed({}))
 
     def on_example(self) -> str:
         """The example song in gradio's cache, where every session may read it."""
@@ -165,15 +173,20 @@ class Demo:
                     progress((round(step.done_s), round(step.total_s or step.done_s)), unit="s of audio")
             if session.song is None:
                 raise SeparationStopped
-            return self.facts(session, self.threshold)
+            return self.facts(session, self.settings)
 
-    def api_voicing(self, threshold: float, request: gr.Request) -> dict:
-        """Decide again which frames of the last song are sung; returns the same as `separate`."""
+    def api_voicing(
+        self, voicing_threshold: float, note_threshold: float, min_note_s: float, request: gr.Request
+    ) -> dict:
+        """Decide again which frames of the last song are sung, and on its notes; returns the same as `separate`."""
         session = self.session(request)
         with _reported_to_clients():
             if session.song is None:
                 raise MajlError("There is no result in this session. Call /separate first.")
-            return self.facts(session, checked_threshold(threshold))
+            values = {
+                "voicing_threshold": voicing_threshold, "note_threshold": note_threshold, "min_note_s": min_note_s
+            }  # fmt: skip
+            return self.facts(session, self.settings.changed(values))
 
 
 @contextlib.contextmanager
@@ -214,7 +227,7 @@ def build_page(demo: Demo) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, round(limits.keep_s))) as page:
         gr.HTML(
             f'<div class="majl-intro"><h1>{TITLE}</h1><p>Upload a song and get a karaoke track, the vocals alone and '
-            f'the sung melody.</p><p class="majl-limits">{limits.describe()}</p></div>'
+            f'the sung melody as notes.</p><p class="majl-limits">{limits.describe()}</p></div>'
         )
         audio = gr.Audio(
             label="Song", type="filepath", sources=["upload", "microphone"], editable=False, elem_id="majl-song",
@@ -227,36 +240,32 @@ def build_page(demo: Demo) -> gr.Blocks:
             example = gr.Button("Use the example song", elem_id="majl-example")
         status = gr.HTML(elem_id="majl-status")
         with gr.Column(visible=False, elem_id="majl-results") as results:
-            players = gr.HTML(elem_id="majl-players")
+            desk = gr.HTML(elem_id="majl-desk")
             facts = gr.HTML(elem_id="majl-facts")
-            gr.HTML('<h2 class="majl-section">Sung pitch</h2>')
-            plot = gr.Plot(show_label=False, elem_id="majl-plot")
-            gr.HTML(
-                '<p class="majl-hint">Drag over the plot to zoom, double-click to zoom out, click to move the player '
-                "to that time.</p>"
-            )
-            threshold = gr.Slider(
-                0.01, 0.99, demo.threshold, step=0.01, label="Voicing threshold", elem_id="majl-threshold",
-                info="Probability of singing above which a frame counts as sung. Updates the curve, the numbers and "
-                "the downloads.",
-            )  # fmt: skip
+            gr.HTML('<h2 class="majl-section">Sung pitch and notes</h2>')
+            notes = gr.HTML(elem_id="majl-notes")
+            with gr.Row():
+                sliders = [gr.Slider(**slider, min_width=280) for slider in _sliders(demo.settings)]
+            with gr.Accordion("Table of notes", open=False, elem_id="majl-table"):
+                table = gr.HTML()
             gr.HTML('<h2 class="majl-section">Downloads</h2>')
             downloads = gr.HTML(elem_id="majl-downloads")
         with gr.Group(visible=False):  # the API for programs
-            api_threshold, answer = gr.Slider(0.01, 0.99, demo.threshold), gr.JSON()
+            api_sliders = [gr.Slider(**slider | {"elem_id": None}) for slider in _sliders(demo.settings)]
+            answer = gr.JSON()
             api_separate, api_voicing = gr.Button(), gr.Button()
 
         private = {"api_visibility": "private"}
         one_song_at_a_time = {"concurrency_limit": 1, "concurrency_id": "model"}
-        shown = [facts, plot, downloads]
+        shown = [facts, notes, table, downloads]
         running = separate.click(
-            demo.on_separate, audio, [status, results, players, *shown, threshold, separate, stop],
+            demo.on_separate, audio, [status, results, desk, *shown, *sliders, separate, stop],
             show_progress="minimal", show_progress_on=[status], **one_song_at_a_time, **private,
         )  # fmt: skip
         stop.click(demo.on_stop, None, [status, separate, stop], cancels=[running], queue=False, **private)
-        threshold.input(
-            demo.on_threshold, threshold, shown, trigger_mode="always_last", show_progress="hidden",
-            concurrency_limit=4, **private,
+        gr.on(
+            [slider.input for slider in sliders], demo.on_settings, sliders, shown, trigger_mode="always_last",
+            show_progress="hidden", concurrency_limit=4, **private,
         )  # fmt: skip
         example.click(demo.on_example, None, audio, **private)
         page.unload(demo.on_close)
@@ -269,9 +278,27 @@ def build_page(demo: Demo) -> gr.Blocks:
             **one_song_at_a_time,
         )  # fmt: skip
         api_voicing.click(
-            demo.api_voicing, api_threshold, answer, api_name="voicing", api_description=demo.api_voicing.__doc__
+            demo.api_voicing, api_sliders, answer, api_name="voicing", api_description=demo.api_voicing.__doc__
         )
     return page.queue(max_size=limits.max_waiting)
+
+
+def _sliders(settings: Settings) -> list[dict]:
+    """Arguments of the sliders, in the order of the settings."""
+    return [
+        {
+            "label": "Voicing threshold", "minimum": 0.01, "maximum": 0.99, "step": 0.01, "elem_id": "majl-voicing",
+            "value": settings.voicing_threshold, "info": "Probability from which a frame counts as sung.",
+        },
+        {
+            "label": "Note threshold", "minimum": 0.01, "maximum": 0.99, "step": 0.01, "elem_id": "majl-threshold",
+            "value": settings.note_threshold, "info": "Probability from which a note begins; higher gives fewer notes.",
+        },
+        {
+            "label": "Shortest note in s", "minimum": 0.0, "maximum": 1.0, "step": 0.01, "elem_id": "majl-min-note",
+            "value": settings.min_note_s, "info": "Notes that would be shorter are joined to others or left out.",
+        },
+    ]  # fmt: skip
 
 
 class RunningDemo:
@@ -332,10 +359,10 @@ def launch(
             show_error=True,
             max_file_size=limits.max_bytes,
             theme=_theme(),
-            css=(_HERE / "page.css").read_text(encoding="utf-8"),
-            head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+            css=(_HERE / "page.css").read_text(encoding="utf-8") + page_style(),
+            head=f"<script>{(_HERE / 'desk.js').read_text(encoding='utf-8')}\n{roll_script()}</script>",
             app_kwargs={
-                "routes": [result_route(demo.sessions)],
+                "routes": result_routes(demo.sessions),
                 "middleware": [Middleware(SessionGuard, sessions=demo.sessions, uploads=demo.uploads)],
             },
             **{name: value for name, value in later.items() if name in known},

@@ -2,19 +2,31 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from ..audio import AudioWriter
 from ..errors import MajlError
 from ..export.f0_csv import F0CsvWriter
-from ..export.plot import plot_pitch
-from .figure import write_spectrogram
+from ..export.formats import NOTE_FORMATS, NoteFormat
+from ..export.melody import render_melody
+from ..export.note_plot import plot_notes
+from ..export.spectrogram import spectrogram_jpeg
+from .decisions import NOTE_SETTINGS, Settings, decide_notes, transcribe
 from .separation import SeparatedSong
-from .voicing import decide_voiced
 
 _writing = threading.Lock()  # for matplotlib, and for two simultaneous requests for the same file
+_ALL = ("voicing_threshold", *NOTE_SETTINGS)
+_NAMES = {"midi": "MIDI", "ultrastar": "UltraStar", "jams": "JAMS", "musicxml": "MusicXML", "csv": "CSV",
+          "labels": "Audacity", "sv-csv": "Sonic Visualiser", "npz": "NumPy"}  # fmt: skip
+_MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".jams": "application/json",
+    ".mid": "audio/midi",
+    ".musicxml": "application/vnd.recordare.musicxml+xml",
+    ".txt": "text/plain",
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +37,9 @@ class Download:
         file: Its name in the song's folder; saved files are named after the song and it.
         title, hint: Text on the page.
         media_type: Media type in HTTP.
-        write: Writes it, called with `(path, song, voiced)`; None if the separation has written it.
-        uses_threshold: Whether it depends on which frames are sung.
+        write: Writes it, called with `(path, song, settings)`; None if the separation has written it.
+        settings: Names of those that it depends on.
+        needs_notes: Whether it is only listed for songs with notes.
         offered: Whether it is listed as a download; otherwise it is part of the page.
     """
 
@@ -34,27 +47,67 @@ class Download:
     title: str
     hint: str
     media_type: str
-    write: Callable[[Path, SeparatedSong, np.ndarray], None] | None = None
-    uses_threshold: bool = False
+    write: Callable[[Path, SeparatedSong, Settings], None] | None = None
+    settings: tuple[str, ...] = ()
+    needs_notes: bool = False
     offered: bool = True
 
 
-def _write_csv(path: Path, song: SeparatedSong, voiced: np.ndarray) -> None:
+def _write_csv(path: Path, song: SeparatedSong, settings: Settings) -> None:
     with F0CsvWriter(path, overwrite=True) as writer:
         writer.write(song.frames)
 
 
-def _write_sung_csv(path: Path, song: SeparatedSong, voiced: np.ndarray) -> None:
+def _write_sung_csv(path: Path, song: SeparatedSong, settings: Settings) -> None:
     with F0CsvWriter(path, overwrite=True, unvoiced_as_zero=True) as writer:
-        writer.write(replace(song.frames, voiced=voiced))
+        writer.write(transcribe(song, settings).frames)
 
 
-def _write_picture(path: Path, song: SeparatedSong, voiced: np.ndarray) -> None:
-    frames = song.frames
-    plot_pitch(path, *song.drawing_vocals, frames.times_s, frames.f0_hz, voiced, title=song.name)
+def _write_picture(path: Path, song: SeparatedSong, settings: Settings) -> None:
+    plot_notes(path, transcribe(song, settings), *song.drawing_vocals)
 
 
-# To offer a new format of `export/`, add a line here.
+def _write_melody(path: Path, song: SeparatedSong, settings: Settings) -> None:
+    blocks = render_melody(decide_notes(song, settings), song.frames, song.sampling_rate, song.num_samples)
+    with AudioWriter(path, song.sampling_rate, 1, "flac", overwrite=True) as writer:
+        for block in blocks:
+            writer.write(block[None])
+
+
+def _write_spectrogram(path: Path, song: SeparatedSong, settings: Settings) -> None:
+    path.write_bytes(spectrogram_jpeg(*song.drawing_vocals))
+
+
+def _write_notes(format: NoteFormat, path: Path, song: SeparatedSong, settings: Settings) -> None:
+    path.write_bytes(format.render(transcribe(song, settings)))
+
+
+def _note_downloads() -> list[Download]:
+    """One for each format of notes whose package is installed."""
+    downloads = []
+    for format in NOTE_FORMATS.values():
+        try:
+            format.check_package()
+        except MajlError:
+            continue
+        file = f"notes{format.extension.removeprefix('.notes')}"
+        media_type = _MEDIA_TYPES.get(Path(file).suffix, "application/octet-stream")
+        write = partial(_write_notes, format)
+        downloads.append(
+            Download(
+                file,
+                f"Notes, {_NAMES.get(format.name, format.name)}",
+                format.description,
+                media_type,
+                write,
+                _ALL,
+                True,
+            )
+        )
+    return downloads
+
+
+# To offer a new format of `export/`, add a line here; formats of notes are offered by themselves.
 DOWNLOADS = {
     download.file: download
     for download in (
@@ -62,50 +115,47 @@ DOWNLOADS = {
         Download("accompaniment.flac", "Accompaniment, flac", "the same in half the space", "audio/flac"),
         Download("vocals.wav", "Vocals, wav", "the voice alone, exact", "audio/wav"),
         Download("vocals.flac", "Vocals, flac", "the same in half the space", "audio/flac"),
+        Download("melody.flac", "Melody, flac", "the notes as a soft tone", "audio/flac", _write_melody,
+                 NOTE_SETTINGS, True),
+        *_note_downloads(),
+        Download("notes.png", "Picture, PNG", "notes and pitch on the spectrogram", "image/png", _write_picture, _ALL),
+        Download("notes.svg", "Picture, SVG", "the same, to edit or print", "image/svg+xml", _write_picture, _ALL),
+        Download("notes.html", "Page, HTML", "the same, to zoom into, without a network", "text/html", _write_picture,
+                 _ALL),
         Download("f0.csv", "Pitch, CSV", "time, Hz, voicing, confidence of every frame", "text/csv", _write_csv),
-        Download("f0.sung.csv", "Sung pitch, CSV", "0 Hz in unvoiced frames", "text/csv", _write_sung_csv, True),
-        Download("f0.png", "Picture, PNG", "the pitch over the spectrogram", "image/png", _write_picture, True),
-        Download("mixture.flac", "", "", "audio/flac", offered=False),
-        Download(
-            "spectrogram.png", "", "", "image/png", lambda path, song, voiced: write_spectrogram(path, song),
-            offered=False,
-        ),
+        Download("f0.sung.csv", "Sung pitch, CSV", "0 Hz in unvoiced frames", "text/csv", _write_sung_csv,
+                 ("voicing_threshold",)),
+        Download("spectrogram.jpg", "", "", "image/jpeg", _write_spectrogram, offered=False),
     )
 }  # fmt: skip
 
 
-def checked_threshold(threshold: float) -> float:
-    """The threshold in whole hundredths, which limits the number of files per song.
-
-    Raises:
-        MajlError: not between 0 and 1.
-    """
-    if not 0.0 < threshold < 1.0:
-        raise MajlError(f"The voicing threshold is {threshold}; it must be between 0 and 1.")
-    return min(max(round(threshold, 2), 0.01), 0.99)
-
-
-def download_path(song: SeparatedSong, file: str, threshold: float | None = None) -> Path:
+def download_path(song: SeparatedSong, file: str, settings: Settings | None = None) -> Path:
     """Path of a file of `DOWNLOADS`, written if it does not exist.
 
+    Of a file that depends on settings, only the latest is kept.
+
     Args:
-        threshold: Between 0 and 1, for files that depend on it; default: the model's.
+        settings: Default: the model's.
 
     Raises:
-        MajlError: unknown name, or a threshold out of range.
+        MajlError: unknown name, or nothing that the format can express.
     """
     if file not in DOWNLOADS:
         raise MajlError(f"There is no file {file!r}; choose one of {', '.join(DOWNLOADS)}.")
     download = DOWNLOADS[file]
-    threshold = checked_threshold(song.threshold if threshold is None else threshold)
     if download.write is None:
         return song.folder / file
-    path = song.folder / (f"{threshold:.2f}.{file}" if download.uses_threshold else file)
+    settings = settings or Settings.of_model(song.config)
+    values = "-".join(f"{value:.2f}" for value in settings.named(download.settings).values())
+    path = song.folder / (f"{values}.{file}" if values else file)
     with _writing:
         if not path.exists():
-            voiced = decide_voiced(song.frames.voicing, song.policy, threshold)
             # Under another name first: an aborted request must not leave a partial file.
             unfinished = path.with_name(f"unfinished.{path.name}")
-            download.write(unfinished, song, voiced)
+            download.write(unfinished, song, settings)
+            for other in song.folder.glob(f"*.{file}") if values else ():
+                if other != unfinished:
+                    other.unlink(missing_ok=True)
             unfinished.replace(path)
     return path

@@ -2,13 +2,19 @@
 
 from html import escape
 
+from ..export.note_page import roll_html
+from ..models.notes_majl import SungNote
 from ..models.pitch_majl import hz_to_midi, note_name
+from ..notes.transcription import Transcription
+from .decisions import NOTE_SETTINGS, Settings
+from .desk import TRACKS, block_length
 from .downloads import DOWNLOADS
 from .separation import Progress, SeparatedSong
 from .sessions import Session
 from .voicing import VoiceFacts
 
-PLAYERS = (("mixture.flac", "Mixture"), ("vocals.flac", "Vocals"), ("accompaniment.flac", "Accompaniment"))
+MUTED = ("Melody",)  # until the listener wants it: a song sounds as it is
+FADER_DB = (-40, 6)  # the lowest is silence
 
 
 def progress_html(progress: Progress) -> str:
@@ -35,8 +41,8 @@ def _status(inner: str) -> str:
     return f'<div class="majl-status" role="status">{inner}</div>'
 
 
-def facts_html(song: SeparatedSong, facts: VoiceFacts) -> str:
-    """Range, median and share of time sung as a description list."""
+def facts_html(song: SeparatedSong, facts: VoiceFacts, notes: tuple[SungNote, ...]) -> str:
+    """Range, median, share of time sung and number of notes as a description list."""
     if facts.median_hz is None:
         entries = [("Vocal range", "–", "nothing is sung at this threshold"), ("Median pitch", "–", "")]
     else:
@@ -45,6 +51,9 @@ def facts_html(song: SeparatedSong, facts: VoiceFacts) -> str:
         median = note_name(hz_to_midi(facts.median_hz))
         entries = [("Vocal range", f"{low} to {high}", span), ("Median pitch", median, f"{facts.median_hz:.0f} Hz")]
     entries.append(("Time sung", f"{facts.sung_share:.0%}", f"{facts.sung_share * song.duration_s:.0f} s"))
+    lengths_s = sorted(note.duration_s for note in notes)
+    detail = f"half of them longer than {lengths_s[len(notes) // 2]:.2f} s" if notes else "none at these settings"
+    entries.append(("Notes", str(len(notes)), detail))
     channels = {1: "mono", 2: "stereo"}.get(song.num_channels, f"{song.num_channels} channels")
     minutes, seconds = divmod(round(song.duration_s), 60)
     entries.append(("Song", f"{minutes}:{seconds:02d}", f"{song.sampling_rate / 1000:g} kHz, {channels}"))
@@ -60,29 +69,58 @@ def _sentence(text: str) -> str:
     return f"Note: {text}."
 
 
-def players_html(session: Session, url) -> str:
-    """A player for each track. `page.js` plays one at a time and keeps them in sync.
+def desk_html(session: Session, url) -> str:
+    """The name of the song and the mixing desk, which `desk.js` brings to life.
 
     `url(file, **arguments)` returns a file's URL.
     """
-    rows = "".join(
-        f'<div class="majl-player"><span id="majl-label-{index}">{title}</span>'
-        f'<audio controls preload="metadata" controlslist="nodownload" aria-labelledby="majl-label-{index}" '
-        f'src="{escape(url(file))}"></audio></div>'
-        for index, (file, title) in enumerate(PLAYERS)
-    )
-    name = escape(session.song.name)
-    return f'<h2 class="majl-name">{name}</h2><div class="majl-players" role="group" aria-label="Players">{rows}</div>'
+    song = session.song
+    duration_s = song.duration_s
+    strips = "".join(_strip(name, index) for index, name in enumerate(TRACKS))
+    return f"""<h2 class="majl-name">{escape(song.name)}</h2>
+<majl-desk role="group" aria-label="Mixing desk" data-src="{escape(url("desk/NUMBER"))}"
+ data-rate="{song.sampling_rate}" data-samples="{song.num_samples}" data-block="{block_length(song)}"
+ data-channels="{song.num_channels}">
+<div class="majl-transport">
+<button type="button" class="majl-play" aria-label="Play"></button>
+<input type="range" class="majl-seek" aria-label="Position" min="0" max="{duration_s:.3f}" value="0"
+ step="{max(0.01, duration_s / 200):.2f}">
+<span class="majl-clock"></span>
+</div>
+{strips}
+<p class="majl-trouble" role="alert" hidden></p>
+</majl-desk>"""
 
 
-def downloads_html(session: Session, url, threshold: float) -> str:
-    """Links to all downloads."""
+def _strip(name: str, index: int) -> str:
+    muted = "true" if name in MUTED else "false"
+    low, high = FADER_DB
+    return f"""<div class="majl-strip" role="group" aria-labelledby="majl-track-{index}">
+<span class="majl-track" id="majl-track-{index}">{name}</span>
+<button type="button" class="majl-mute" aria-pressed="{muted}" aria-label="Mute {name.lower()}">Mute</button>
+<button type="button" class="majl-solo" aria-pressed="false" aria-label="Solo {name.lower()}">Solo</button>
+<input type="range" class="majl-fader" aria-label="{name} level" min="{low}" max="{high}" step="1" value="0">
+<span class="majl-level"></span>
+</div>"""
+
+
+def notes_html(session: Session, transcription: Transcription, url, settings: Settings) -> str:
+    """The piano roll; the desk learns from it which notes to play."""
+    song = session.song
+    roll = roll_html(transcription, url("spectrogram.jpg"), song.folder.name, settings.voicing_threshold)
+    query = "&".join(f"{name}={value}" for name, value in settings.named(NOTE_SETTINGS).items())
+    hint = "Drag over the notes to zoom, on a touch screen to move; click to go to that time."
+    return f'<majl-notes data-query="{escape(query)}"></majl-notes>{roll}<p class="majl-hint">{hint}</p>'
+
+
+def downloads_html(session: Session, url, settings: Settings, has_notes: bool) -> str:
+    """Links to all downloads that the song has."""
     song = session.song
     items = []
     for file, download in DOWNLOADS.items():
-        if not download.offered:
+        if not download.offered or (download.needs_notes and not has_notes):
             continue
-        address = url(file, save=True, threshold=threshold if download.uses_threshold else None)
+        address = url(file, save=True, settings=settings.named(download.settings))
         size = _size(song.folder / file) if download.write is None else ""
         hint = escape(", ".join(part for part in (download.hint, size) if part))
         items.append(

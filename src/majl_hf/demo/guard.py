@@ -25,7 +25,10 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..errors import MajlError
+from .decisions import Settings
+from .desk import desk_block
 from .downloads import DOWNLOADS, download_path
+from .separation import SeparatedSong
 from .sessions import NotYours, Sessions
 
 COOKIE = "majl_session"
@@ -34,6 +37,8 @@ API = "/gradio_api"
 MAX_JSON_BYTES = 1_000_000  # of an event; files are uploaded separately
 MAX_FORM_BYTES = 100_000  # overhead of the form around a file
 MAX_SESSIONS_KNOWN = 20_000
+# If an encoding is set, gradio does not compress the response, so ranges and lengths stay correct.
+_HEADERS = {"Cache-Control": "private, no-cache", "Content-Encoding": "identity", "X-Content-Type-Options": "nosniff"}
 # Routes of gradio that this app does not need: they fetch other URLs or expose a session's components.
 _CLOSED = ("proxy=", "deep_link", "stream/", "component_server", "vibe", "dev/")
 
@@ -44,46 +49,71 @@ def cookie_key(request: Request) -> str | None:
     return key if key and MIN_KEY_LENGTH <= len(key) <= 256 and key.isascii() else None
 
 
-def result_route(sessions: Sessions) -> Route:
-    """`GET majl/TOKEN/FILE`, with the query parameters `threshold`, `save` (as a download) and `key`."""
+def result_routes(sessions: Sessions) -> list[Route]:
+    """`GET majl/TOKEN/FILE`, with the query parameters of `Settings`, `save` (as a download) and `key`; and
+    `GET majl/TOKEN/desk/NUMBER`, a block of what the mixing desk plays."""
 
     async def serve(request: Request) -> Response:
-        file, query = request.path_params["file"], request.query_params
-        keys = [key for key in (cookie_key(request), query.get("key")) if key]
+        file = request.path_params["file"]
         try:
-            song = None
-            for key in keys or [None]:
-                try:
-                    song = sessions.song(request.path_params["token"], key)
-                except NotYours as refusal:
-                    error = refusal
-            if song is None:
-                return PlainTextResponse(str(error), status_code=403)
-            threshold = float(query["threshold"]) if "threshold" in query else None
-            path = await run_in_threadpool(download_path, song, file, threshold)
-        except KeyError:
-            return PlainTextResponse("This result was deleted. Separate the song again.", status_code=404)
-        except (MajlError, ValueError) as error:
-            return PlainTextResponse(str(error), status_code=404 if file not in DOWNLOADS else 400)
+            song, settings = await run_in_threadpool(_song, request, sessions)
+            path = await run_in_threadpool(download_path, song, file, settings)
+        except (NotYours, KeyError, MajlError, ValueError) as error:
+            return _problem(error, 400 if file in DOWNLOADS else 404)
         if not path.is_file():
-            return PlainTextResponse("This result was deleted. Separate the song again.", status_code=404)
-        # If an encoding is set, gradio does not compress the response, so ranges and lengths stay correct.
-        headers = {
-            "Cache-Control": "private, no-cache",
-            "Content-Encoding": "identity",
-            "X-Content-Type-Options": "nosniff",
-        }
-        name = f"{song.name}.{file}" if "save" in query else None
+            return _problem(KeyError(file), 404)
+        headers = dict(_HEADERS)
+        if "save" not in request.query_params and DOWNLOADS[file].media_type in ("text/html", "image/svg+xml"):
+            headers["Content-Security-Policy"] = "sandbox allow-scripts"  # a song's own page cannot act on this one
+        name = f"{song.name}.{file}" if "save" in request.query_params else None
         return FileResponse(path, media_type=DOWNLOADS[file].media_type, headers=headers, filename=name)
 
-    return Route("/majl/{token}/{file}", serve, methods=["GET"])
+    async def serve_block(request: Request) -> Response:
+        try:
+            song, settings = await run_in_threadpool(_song, request, sessions)
+            content = await run_in_threadpool(desk_block, song, request.path_params["number"], settings)
+        except (NotYours, KeyError, MajlError, ValueError) as error:
+            return _problem(error, 400)
+        except (OSError, RuntimeError):  # its file was deleted meanwhile
+            return _problem(KeyError("stems"), 404)
+        return Response(content, media_type="application/octet-stream", headers=_HEADERS)
+
+    return [
+        Route("/majl/{token}/desk/{number:int}", serve_block, methods=["GET"]),
+        Route("/majl/{token}/{file}", serve, methods=["GET"]),
+    ]
 
 
-def file_url(
-    token: str, file: str, *, threshold: float | None = None, save: bool = False, key: str | None = None
-) -> str:
+def _song(request: Request, sessions: Sessions) -> tuple[SeparatedSong, Settings]:
+    """The song that a request may see, and the settings that it names.
+
+    Raises:
+        KeyError: there is no such song.
+        NotYours: it belongs to another session.
+        MajlError, ValueError: a setting that is not between 0 and 1, or not a number.
+    """
+    keys = [key for key in (cookie_key(request), request.query_params.get("key")) if key] or [None]
+    for number, key in enumerate(keys, start=1):
+        try:
+            song = sessions.song(request.path_params["token"], key)
+            break
+        except NotYours:
+            if number == len(keys):
+                raise
+    return song, Settings.of_model(song.config).changed(request.query_params)
+
+
+def _problem(error: Exception, status: int) -> Response:
+    if isinstance(error, NotYours):
+        status = 403
+    if isinstance(error, KeyError):
+        return PlainTextResponse("This result was deleted. Separate the song again.", status_code=404)
+    return PlainTextResponse(str(error), status_code=status)
+
+
+def file_url(token: str, file: str, *, settings: dict | None = None, save: bool = False, key: str | None = None) -> str:
     """URL of a result's file, relative to the page."""
-    queries = {"threshold": threshold, "save": 1 if save else None, "key": key}
+    queries = {**(settings or {}), "save": 1 if save else None, "key": key}
     text = "&".join(f"{name}={quote(str(value))}" for name, value in queries.items() if value is not None)
     return f"majl/{token}/{file}{'?' + text if text else ''}"
 

@@ -4,21 +4,24 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
 from ..errors import AudioError, MajlError
+from ..models.configuration_majl import MajlConfig
 from ..models.decoding_majl import PitchFrames
+from ..models.note_decoding_majl import NoteEvidence
+from ..models.notes_majl import SungNote
 from ..models.streaming_majl import separate_stream
 from ..system.files import commit_together
 from .limits import Limits
 
 # The spectrogram ends at 2 kHz, so drawing only needs a copy of the vocals at this rate.
 DRAWING_RATE = 8_000  # Hz
-# On disk per sample and channel: two stems as 32-bit float, three tracks as flac of at most about 24 bits.
+# On disk per sample and channel: two stems as 32-bit float, these and the melody as flac of at most about 24 bits.
 _BYTES_PER_SAMPLE = 2 * 4 + 3 * 3
 _SPARE_BYTES = 200e6
 
@@ -40,24 +43,31 @@ class SeparatedSong:
     """The result of one file.
 
     Args:
-        name: Of the file, without its extension; for titles and downloads.
-        folder: Contains `vocals`, `accompaniment` as wav (32-bit float) and flac, `mixture` as flac, and the files that
-            downloads add.
+        file_name: The uploader's name of the file.
+        folder: Contains `vocals` and `accompaniment` as wav (32-bit float) and flac, and the files that downloads add.
         sampling_rate (Hz), num_channels, num_samples: Of the file and of each stem.
         frames: Pitch of the whole song.
-        policy, threshold: The model's voicing policy and threshold.
+        evidence: Of its notes, seven numbers for each frame.
+        config: Of the model, with its settings.
         warnings: Problems of a file that could still be read.
+        decided: Notes by settings, see `decisions.py`.
     """
 
-    name: str
+    file_name: str
     folder: Path
     sampling_rate: int
     num_channels: int
     num_samples: int
     frames: PitchFrames
-    policy: str
-    threshold: float
+    evidence: NoteEvidence
+    config: MajlConfig
     warnings: tuple[str, ...]
+    decided: dict[tuple[float, float], tuple[SungNote, ...]] = field(init=False, repr=False, default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the file, without its extension; for titles and downloads."""
+        return Path(self.file_name).stem or "song"
 
     @property
     def duration_s(self) -> float:
@@ -80,7 +90,7 @@ def separate_file(
 ) -> Iterator[Progress | SeparatedSong]:
     """Separate one file into `folder`; yields `Progress` after every chunk and the `SeparatedSong` last.
 
-    Memory does not grow with the song, except for a copy of the vocals at 8 kHz and the pitch.
+    Memory does not grow with the song, except for a copy of the vocals at 8 kHz, the pitch and the evidence of notes.
 
     Args:
         model: `MajlModel` in evaluation mode.
@@ -129,18 +139,19 @@ def _separate(model, source, file_name, folder, limits, should_stop) -> Iterator
                 yield block
 
         writers = {}
-        for file in ("vocals.wav", "accompaniment.wav", "vocals.flac", "accompaniment.flac", "mixture.flac"):
+        for file in ("vocals.wav", "accompaniment.wav", "vocals.flac", "accompaniment.flac"):
             encoding = "flac" if file.endswith("flac") else "wav-float"
             writers[file] = AudioWriter(folder / file, rate, num_channels, encoding)
             stack.callback(writers[file].discard)  # does nothing once it is committed
         to_drawing = StreamResampler(rate, min(rate, DRAWING_RATE), 1)
-        drawing, frames, num_samples = [], [], 0
-        chunks = separate_stream(model, blocks(), rate, make_resampler=StreamResampler)
+        drawing, frames, evidence, num_samples = [], [], [], 0
+        chunks = separate_stream(model, blocks(), rate, make_resampler=StreamResampler, read_notes=True)
         stack.callback(chunks.close)
         for chunk in chunks:
             _write(writers, chunk)
             drawing.append(to_drawing.push(chunk.vocals.mean(axis=0, keepdims=True)))
             frames.append(chunk.frames)
+            evidence.append(chunk.evidence)
             num_samples += chunk.mixture.shape[1]
             yield Progress(num_samples / rate, total_s)
         drawing.append(to_drawing.push(np.zeros((1, 0), dtype=np.float32), last=True))
@@ -148,14 +159,14 @@ def _separate(model, source, file_name, folder, limits, should_stop) -> Iterator
         commit_together(list(writers.values()))
         warnings = [*reader.warnings, *_clipping_warnings(writers)]
     yield SeparatedSong(
-        name=Path(file_name).stem or "song",
+        file_name=file_name,
         folder=folder,
         sampling_rate=rate,
         num_channels=num_channels,
         num_samples=num_samples,
         frames=PitchFrames.concatenate(frames),
-        policy=model.config.voicing_policy,
-        threshold=model.config.voicing_threshold,
+        evidence=NoteEvidence.concatenate(evidence),
+        config=model.config,
         warnings=tuple(warnings),
     )
 
@@ -169,7 +180,6 @@ def _write(writers: dict[str, AudioWriter], chunk) -> None:
         "accompaniment.wav": chunk.accompaniment,
         "vocals.flac": vocals,
         "accompaniment.flac": mixture - vocals,
-        "mixture.flac": mixture,
     }
     for file, track in tracks.items():
         writers[file].write(track)

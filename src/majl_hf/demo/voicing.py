@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..models.decoding_majl import hysteresis_runs
-from ..models.pitch_majl import note_name
 
 # The vocal range leaves out this share of the sung frames at each end: onsets, slides and pitch errors.
 RANGE_TAIL = 0.02
@@ -42,9 +41,3 @@ def describe_voice(f0_hz: np.ndarray, voiced: np.ndarray) -> VoiceFacts:
         return VoiceFacts(None, None, None, 0.0)
     lowest, median, highest = np.quantile(sung_hz, [RANGE_TAIL, 0.5, 1 - RANGE_TAIL])
     return VoiceFacts(float(lowest), float(highest), float(median), len(sung_hz) / len(f0_hz))
-
-
-def note_and_cents(midi: float) -> str:
-    """Nearest note and the deviation from it, such as `A4 −12 ct`."""
-    cents = round(100 * (midi - round(midi)))
-    return f"{note_name(midi)} {'+' if cents >= 0 else '−'}{abs(cents)} ct"

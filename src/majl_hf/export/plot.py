@@ -6,12 +6,8 @@ import numpy as np
 
 from ..errors import MajlError
 from ..models.pitch_majl import midi_to_hz, note_name
+from .spectrogram import DYNAMIC_RANGE_DB, HIGHEST_HZ, LOWEST_HZ, as_mono, log_spectrogram_db
 
-LOWEST_HZ, HIGHEST_HZ = 60.0, 2000.0
-ROWS_PER_OCTAVE = 72
-WINDOW_S = 0.08  # long enough to resolve the harmonics of a low voice, short enough to follow a glide
-MAX_COLUMNS = 2400  # more than the picture has pixels
-DYNAMIC_RANGE_DB = 65.0
 MAX_GAP_S = 0.05  # the line is broken where voiced frames are further apart
 
 
@@ -38,11 +34,9 @@ def plot_pitch(path_png, vocals, sampling_rate: int, times_s, f0_hz, voiced, tit
     except ImportError as error:
         raise MajlError("Drawing needs matplotlib, which is not installed; run: pip install 'majl_hf[plot]'") from error
 
-    mono = np.atleast_2d(np.asarray(vocals, dtype=np.float32)).mean(axis=0)
+    mono = as_mono(vocals)
     times_s, f0_hz = np.asarray(times_s, dtype=float), np.asarray(f0_hz, dtype=float)
     voiced = np.asarray(voiced, dtype=bool)
-    if not mono.size:
-        raise MajlError("The vocals have no samples; at least one is needed to draw.")
     if not times_s.shape == f0_hz.shape == voiced.shape:
         raise MajlError(
             f"times_s, f0_hz and voiced have the shapes {times_s.shape}, {f0_hz.shape} and {voiced.shape}; "
@@ -74,34 +68,6 @@ def plot_pitch(path_png, vocals, sampling_rate: int, times_s, f0_hz, voiced, tit
     figure.colorbar(image, ax=axes, pad=0.01, fraction=0.04, label="level in dB (loudest: 0)")
     figure.savefig(path_png, format="png")
     return Path(path_png)
-
-
-def log_spectrogram_db(mono: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Levels `(num_rows, num_columns)` in dB below the loudest, from `LOWEST_HZ` up in equal steps of pitch.
-
-    Columns are centred on parts of the file of equal length; rows above half the sampling rate are silent.
-    """
-    window_length = max(16, round(WINDOW_S * sampling_rate))
-    fft_length = 4 * 2 ** int(
-        np.ceil(np.log2(window_length))
-    )  # finely spaced bins, so that rows need no more than a line
-    num_columns = int(np.clip(mono.size / (0.01 * sampling_rate), 1, MAX_COLUMNS))
-    centres = ((np.arange(num_columns) + 0.5) * mono.size / num_columns).astype(int)
-    padded = np.pad(mono, window_length)
-    num_rows = round(ROWS_PER_OCTAVE * np.log2(HIGHEST_HZ / LOWEST_HZ))
-    rows_hz = LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ) ** ((np.arange(num_rows) + 0.5) / num_rows)
-    position = rows_hz * fft_length / sampling_rate
-    lower = np.minimum(position.astype(int), fft_length // 2 - 1)
-    share = np.clip(position - lower, 0.0, 1.0)[:, None]
-    window = np.hanning(window_length).astype(np.float32)
-    starts = centres + window_length - window_length // 2
-    levels = np.empty((num_rows, num_columns), dtype=np.float32)
-    for first in range(0, num_columns, 256):  # in groups, to keep a long song out of memory
-        group = starts[first : first + 256]
-        spectrum = np.abs(np.fft.rfft(padded[group[:, None] + np.arange(window_length)] * window, fft_length)).T
-        levels[:, first : first + len(group)] = spectrum[lower] * (1 - share) + spectrum[lower + 1] * share
-    levels[rows_hz >= sampling_rate / 2] = 0.0
-    return 20 * np.log10(np.maximum(levels, 1e-9) / max(float(levels.max()), 1e-9))
 
 
 def _with_gaps(times_s: np.ndarray, f0_hz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,12 @@ def note_name(midi: float) -> str:
     return f"{NOTE_NAMES[nearest % 12]}{nearest // 12 - 1}"
 
 
+def note_and_cents(midi: float) -> str:
+    """Nearest note and the deviation from it, such as `A4 −12 ct`."""
+    cents = round(100 * (midi - round(midi)))
+    return f"{note_name(midi)} {'+' if cents >= 0 else '−'}{abs(cents)} ct"
+
+
 def hz_to_bins(f0_hz: torch.Tensor, grid) -> torch.Tensor:
     """Frequencies in Hz (> 0) as fractional bin numbers on `grid`, of the same shape."""
     return OCTAVE_CENTS * torch.log2(f0_hz / grid.first_bin_hz) / grid.bin_cents

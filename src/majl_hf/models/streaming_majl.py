@@ -50,6 +50,9 @@ class MajlChunk:
             float32; left out by `separate_array`.
         notes (`list[SungNote]`, *optional*): The notes that became final with this piece; `None` where they were not
             asked for.
+        evidence (`NoteEvidence`, *optional*): Of the notes, for frames that became final with this piece and trail
+            `frames`: a `NoteDecoder` with other settings finds other notes in it. Left out by `separate_array`, and
+            `None` where notes were not asked for.
     """
 
     mixture: np.ndarray
@@ -58,6 +61,7 @@ class MajlChunk:
     frames: PitchFrames
     logits: np.ndarray | None = None
     notes: list[SungNote] | None = None
+    evidence: NoteEvidence | None = None
 
 
 def _run(model: MajlModel, part: torch.nn.Module, *inputs: torch.Tensor):
@@ -167,7 +171,9 @@ class _NoteStream:
         self.cutter = WindowCutter(WindowGrid(max(1, round(config.window_s / config.frame_hop_s)), margin))
         self.voice, self.pitch = torch.zeros(0), torch.zeros(2, 0)  # that wait for their decoded pitch
 
-    def push(self, voice: torch.Tensor, logits: torch.Tensor, frames: PitchFrames, last: bool) -> list[SungNote]:
+    def push(
+        self, voice: torch.Tensor, logits: torch.Tensor, frames: PitchFrames, last: bool
+    ) -> tuple[list[SungNote], list[NoteEvidence]]:
         self.voice = torch.cat([self.voice, voice])
         pitch = likeliest_pitch(logits[None], self.model.config.pitch_estimator_config)
         self.pitch = torch.cat([self.pitch, torch.cat(pitch)], dim=1)
@@ -176,12 +182,12 @@ class _NoteStream:
         samples = torch.nn.functional.pad(samples, (0, count * self.hop_length - len(samples)))
         known, self.pitch = self.pitch.tensor_split([count], dim=1)
         columns = torch.cat([samples.view(count, self.hop_length).T, known, decoded])
-        notes = []
+        notes, evidence = [], []
         windows = self.cutter.push(columns, last)
         for window in windows:
-            evidence = self._evidence(window.samples)[window.start : window.stop]
-            notes += self.decoder.push(evidence, last and window is windows[-1])
-        return notes
+            evidence.append(self._evidence(window.samples)[window.start : window.stop])
+            notes += self.decoder.push(evidence[-1], last and window is windows[-1])
+        return notes, evidence
 
     def _evidence(self, columns: torch.Tensor) -> NoteEvidence:
         samples, (f0_hz, confidence, decoded_hz, voicing) = columns[:-4], columns[-4:]
@@ -361,6 +367,7 @@ def separate_stream(
     undecided = logits.numpy()  # logits of frames that are not final yet
     frames = PitchFrames.concatenate([])
     notes: list[SungNote] = []
+    evidence: list[NoteEvidence] = []
     into = out_of = waiting = conditioner = None
 
     for block, following in itertools.pairwise(itertools.chain(_checked(blocks, sampling_rate), [None])):
@@ -384,7 +391,8 @@ def separate_stream(
             undecided = np.concatenate([undecided, logits.numpy()])
             frames = decoder.push(logits.numpy(), last)
         if note_reader is not None:
-            notes += note_reader.push(sung, logits, frames, last)
+            new_notes, new_evidence = note_reader.push(sung, logits, frames, last)
+            notes, evidence = notes + new_notes, evidence + new_evidence
         if refiner is not None:
             vocals = refiner.push(mixture, vocals, logits, last)
         if separate:
@@ -398,15 +406,18 @@ def separate_stream(
         vocals = vocals[:, : waiting.length]
         if vocals.shape[1] or len(frames) or last:
             mixture = waiting.pop(vocals.shape[1])
-            final_notes = notes if read_notes else None
-            yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)], final_notes)
-            undecided, notes = undecided[len(frames) :], []
+            final = (notes, NoteEvidence.concatenate(evidence)) if read_notes else ()
+            yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)], *final)
+            undecided, notes, evidence = undecided[len(frames) :], [], []
 
 
 def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:
-    """The whole of one array `(num_channels, num_samples)` as one `MajlChunk` without logits; arguments as of
-    `separate_stream`."""
-    chunks = [replace(chunk, logits=None) for chunk in separate_stream(model, [audio], sampling_rate, **arguments)]
+    """The whole of one array `(num_channels, num_samples)` as one `MajlChunk` without logits and evidence;
+    arguments as of `separate_stream`."""
+    chunks = [
+        replace(chunk, logits=None, evidence=None)
+        for chunk in separate_stream(model, [audio], sampling_rate, **arguments)
+    ]
     return MajlChunk(
         *(
             np.concatenate([getattr(c, name) for c in chunks], axis=1)
