@@ -31,7 +31,7 @@ STATE_NAME = "state.safetensors"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="with a stage `notes`")
-    parser.add_argument("--items", type=int, default=700, help="number of items")
+    parser.add_argument("--items", type=int, default=400, help="number of items")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--only-items", action="store_true", help="compute the items, and train nothing")
     options = parser.parse_args()

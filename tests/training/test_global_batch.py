@@ -11,6 +11,8 @@ from transformers import TrainerCallback
 from majl_hf.training import TrainingConfig, ValidationConfig, make_trainer
 from majl_hf.training.validation import Validation
 
+NOTE_ESTIMATOR = {"hidden_size": 4, "num_mels": 8, "dilations": [1], "dropout": 0.0}
+
 
 def step(config: dict, output: str) -> tuple[list[dict], dict]:
     """Two steps in double precision, where only what is wrong differs; returns their losses and the validation scores
@@ -43,6 +45,7 @@ def built(tmp_path_factory):
     """Every kind of row, with labels by hand, weak ones, and pseudo labels with confidences on both sides."""
     rows = make_rows({"full": 4, "separation": 2, "pitch": 3, "accompaniment": 1}, duration_s=1.0)
     for number, row in enumerate(row for row in rows if row["label_kind"] == "full"):
+        row["notes"] = [{"onset_s": 0.2, "offset_s": 0.3 + 0.1 * number, "midi": 57.0}]
         if number % 2:
             frames = len(row["f0_hz"])
             row |= {"label_kind": "pseudo", "id": f"c/pseudo{number}"}
@@ -53,7 +56,7 @@ def built(tmp_path_factory):
 def values(built, model, output, strategy, balance, **arguments) -> dict:
     return {
         **run_values(model, output, rows_of(built), max_grad_norm=0, save_strategy="no", **arguments),
-        "model_config_overrides": {"separator_gradient_scale": 0.5},
+        "model_config_overrides": {"separator_gradient_scale": 0.5, "note_estimator_config": NOTE_ESTIMATOR},
         "weighting": {"strategy": strategy, "warmup_share": 0.0},
         "balancing": {"strategy": balance},
         "validation": {"corpora": [rows_of(built, label_kinds=["full", "separation", "pitch"])]},
@@ -72,7 +75,8 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path,
 
     whole, whole_losses, whole_scores = here("whole", per_device_train_batch_size=8)
     assert len(whole_losses) == 2 and all(torch.isfinite(gradient).all() for gradient in whole.values())
-    for name in ("separator.head.weight", "pitch_estimator.head.weight", "balance.log_variances"):
+    parts = ("separator.head.weight", "pitch_estimator.head.weight", "note_estimator.head.weight")
+    for name in (*parts, "balance.log_variances"):
         assert whole[name].any()
     cuts = [here("accumulated", per_device_train_batch_size=2, gradient_accumulation_steps=4)]
     if strategy == "dwhs":
@@ -90,6 +94,7 @@ def test_cutting_a_batch_changes_no_gradient(built, tiny_model_folder, tmp_path,
         for got, expected in zip(cut_losses, whole_losses, strict=True):
             assert got["separation_loss"] == pytest.approx(expected["separation_loss"], rel=1e-4)
             assert got["pitch_loss"] == pytest.approx(expected["pitch_loss"], rel=1e-4)
+            assert got["note_loss"] == pytest.approx(expected["note_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize(

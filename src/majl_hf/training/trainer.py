@@ -163,7 +163,7 @@ class DwhsTrainer(Trainer):
         self.average = None if config.average_decay is None else moving_average(self.model, config.average_decay)
         # The loss is that of the global batch already; see `training_step`.
         self.model_accepts_loss_kwargs = True
-        self._step_losses = torch.zeros(2, device=self.args.device)
+        self._step_losses = torch.zeros(3, device=self.args.device)
         self._means = _Means()
         self.add_callback(_Follow(self))
 
@@ -244,26 +244,28 @@ class DwhsTrainer(Trainer):
         )
         pitch = majl.pitch_loss(output.pitch_logits, taught_hz, weights.pitch, totals[1])
         loss = self.balance(separation, pitch, 1.0 if step is None else 1.0 / step.num_batches)
+        notes = torch.zeros_like(separation)
         if output.notes is not None:
             labels = (inputs[name] for name in ("note_midi", "note_onset", "note_offset", "note_weight"))
             notes = majl.note_loss(output, *labels, total=totals[2])
             loss = loss + notes
-            self._means.add("note_loss", notes.detach())
         if not math.isfinite(loss.item()):
             raise NonFiniteLossError(
                 f"The loss is {loss.item()} at step {self.state.global_step} (separation {separation.item()}, pitch "
-                f"{pitch.item()}). The batch contains: {'; '.join(ids)}. Look at these recordings, or lower the "
-                "learning rate."
+                f"{pitch.item()}, notes {notes.item()}). The batch contains: {'; '.join(ids)}. Look at these "
+                "recordings, or lower the learning rate."
             )
-        self._step_losses += torch.stack([separation.detach(), pitch.detach()])
+        self._step_losses += torch.stack([separation, pitch, notes]).detach()
         return (loss, output) if return_outputs else loss
 
     def end_step(self) -> None:
         """Called when a step's parts have been summed and the weights have moved."""
-        separation, pitch = self.accelerator.reduce(self._step_losses, "mean").tolist()
+        separation, pitch, notes = self.accelerator.reduce(self._step_losses, "mean").tolist()
         self._step_losses.zero_()
         self._means.add("separation_loss", separation)
         self._means.add("pitch_loss", pitch)
+        if self.accelerator.unwrap_model(self.model).note_estimator is not None:
+            self._means.add("note_loss", notes)
         self.balance.zero_grad()
         self.balance.observe(separation, pitch)
         if self.average is not None:
