@@ -31,13 +31,13 @@ def separate(
         model: a shipped name, a folder, a Hub id, or a loaded `MajlModel`. The last model loaded by name stays in
             memory, so further calls do not load it again.
         device: "auto", "cpu", "cuda" or "mps"; a loaded model stays where it is.
-        options: `batch_size`, `voicing_policy`, `voicing_threshold`, `notes`, `note_threshold` and `min_note_s`, as of
+        options: `batch_size`, `voicing_policy`, `voicing_threshold`, `note_threshold`, `min_note_s` and `notes`, as of
             the pipeline.
 
     Returns:
         The pipeline's dict: `vocals` and `accompaniment`, float32 arrays of the shape of `audio`, whose sum is `audio`;
-        `sampling_rate`; `times_s`, `f0_hz`, `voicing`, `voiced` and `confidence`, arrays of shape `(num_frames,)`; with
-        `notes=True` also `notes`, a list of dicts. Of a list, a list of these.
+        `sampling_rate`; `times_s`, `f0_hz`, `voicing`, `voiced` and `confidence`, arrays of shape `(num_frames,)`;
+        `notes`, a list of dicts. Of a list, a list of these.
 
     Raises:
         MajlError: the model cannot be loaded, the device is not there, or a file cannot be read.

@@ -147,7 +147,7 @@ def test_the_same_notes_by_every_door(transcribe, sung, tmp_path, model_folder):
     for number, folder in enumerate((model_folder, tmp_path / "small")):
         assert transcribe(song, "--export", "npz", model=folder, out=tmp_path / f"{number}").exit_code == 0
         rows.append(read_npz((tmp_path / f"{number}/a.npz").read_bytes()))
-        notes = pipeline("majl-separation-pitch", model=str(folder))(str(song), notes=True, batch_size=2)["notes"]
+        notes = pipeline("majl-separation-pitch", model=str(folder))(str(song), batch_size=2)["notes"]
         rows.append([(note["onset_s"], note["offset_s"], note["midi"]) for note in notes])
     audio, rate = read_audio(song)
     for size in (317, 10_000):

@@ -16,7 +16,7 @@ from majl_hf.audio import AudioError
 from majl_hf.models.notes_majl import SungNote
 from majl_hf.models.streaming_majl import separate_array
 
-KEYS = {"vocals", "accompaniment", "sampling_rate", "times_s", "f0_hz", "voicing", "voiced", "confidence"}
+KEYS = {"notes", "vocals", "accompaniment", "sampling_rate", "times_s", "f0_hz", "voicing", "voiced", "confidence"}
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +46,20 @@ def check(output: dict, audio: np.ndarray, rate: int) -> None:
     np.testing.assert_allclose(frames["times_s"], np.arange(len(frames["times_s"])) * 0.02, atol=1e-9)
 
 
-def test_notes_where_they_are_asked_for():
+def test_notes_unless_they_are_not_wanted():
     separate = MajlPipeline(listening_model())
     song = {"array": melody([60, 64, 62]), "sampling_rate": RATE}
-    output = separate(song, notes=True)
-    assert output.keys() == {*KEYS, "notes"} and separate(song).keys() == KEYS
+    output = separate(song)
+    assert output.keys() == KEYS and separate(song, notes=False).keys() == KEYS - {"notes"}
+    assert MajlPipeline(separate.model, notes=False)(song).keys() == KEYS - {"notes"}
     assert [SungNote(**note) for note in output["notes"]] == separate_array(
         separate.model, song["array"], RATE, read_notes=True
     ).notes
     assert [round(note["midi"]) for note in output["notes"]] == [60, 64, 62]
-    assert majl_hf.separate(song, model=separate.model, notes=True)["notes"] == output["notes"]
-    assert len(separate(song, notes=True, min_note_s=1.5)["notes"]) < 3
-    with pytest.raises(ValueError, match="add notes=True"):
-        separate(song, min_note_s=1.5)
+    assert majl_hf.separate(song, model=separate.model)["notes"] == output["notes"]
+    assert len(separate(song, min_note_s=1.5)["notes"]) < 3
     with pytest.raises(ValueError, match="note_threshold is 2"):
-        separate(song, notes=True, note_threshold=2)
+        separate(song, note_threshold=2)
 
 
 @pytest.mark.parametrize("num_channels", [None, 1, 2])

@@ -34,12 +34,10 @@ class MajlPipeline(Pipeline):
       with more than two channels are mixed down to stereo first;
     - `sampling_rate`: the input's rate in Hz;
     - `times_s`, `f0_hz`, `voicing`, `voiced`, `confidence`: arrays of shape `(num_frames,)`, see `PitchFrames`;
-    - with `notes=True`, `notes`: a list of dicts, one for each sung note in order of onset, with the fields of
-      `SungNote`.
+    - `notes`: a list of dicts, one for each sung note in order of onset, with the fields of `SungNote`.
 
-    Call arguments: `batch_size` (windows in a forward pass, default 1), `voicing_policy`, `voicing_threshold`, `notes`
-    (default `False`: a note estimator takes a tenth of the time again), and for notes `note_threshold` and
-    `min_note_s`, see `NoteDecoder`.
+    Call arguments: `batch_size` (windows in a forward pass, default 1), `voicing_policy`, `voicing_threshold`,
+    `note_threshold` and `min_note_s` (see `NoteDecoder`), and `notes=False` to save the time that notes take.
     """
 
     # The engine cuts and prepares the audio itself; a checkpoint needs no feature extractor beside it.
@@ -89,17 +87,14 @@ class MajlPipeline(Pipeline):
         return {"array": array, "sampling_rate": sampling_rate}
 
     def _forward(self, model_inputs, **forward_arguments):
-        if not forward_arguments.get("read_notes") and {"note_threshold", "min_note_s"} & forward_arguments.keys():
-            raise ValueError("note_threshold and min_note_s are of notes, which were not asked for; add notes=True.")
         array, sampling_rate = model_inputs["array"], model_inputs["sampling_rate"]
         make_resampler = None
         if sampling_rate != self.model.config.sampling_rate:
             make_resampler = _package_audio(
                 f"Resampling from {sampling_rate} Hz to the model's {self.model.config.sampling_rate} Hz"
             ).StreamResampler
-        result = separate_array(
-            self.model, np.atleast_2d(array), sampling_rate, make_resampler=make_resampler, **forward_arguments
-        )
+        arguments = {"read_notes": True, "make_resampler": make_resampler, **forward_arguments}
+        result = separate_array(self.model, np.atleast_2d(array), sampling_rate, **arguments)
         return {"result": result, "shape": array.shape, "sampling_rate": sampling_rate}
 
     def postprocess(self, model_outputs):

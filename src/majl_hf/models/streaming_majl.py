@@ -37,6 +37,8 @@ from .running_majl import check_fork, evaluating, run_part
 from .samples_majl import check_sampling_rate, float_samples
 from .windows_majl import Window, WindowCutter, WindowGrid
 
+NOTE_WINDOWS = 3  # of the model's in one of the note estimator's, whose margins are as long
+
 
 @dataclass
 class MajlChunk:
@@ -168,7 +170,8 @@ class _NoteStream:
         self.hop_length = config.pitch_estimator_config.hop_length
         part = config.note_estimator_config
         margin = EVIDENCE_FRAMES if part is None else -(-part.context // self.hop_length)
-        self.cutter = WindowCutter(WindowGrid(max(1, round(config.window_s / config.frame_hop_s)), margin))
+        core = max(1, round(NOTE_WINDOWS * config.window_s / config.frame_hop_s))
+        self.cutter = WindowCutter(WindowGrid(core, margin))
         self.voice, self.pitch = torch.zeros(0), torch.zeros(2, 0)  # that wait for their decoded pitch
 
     def push(
