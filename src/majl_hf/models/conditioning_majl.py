@@ -37,6 +37,7 @@ BALANCE_DB = (3.0, 5.0)  # a difference of channels up to the first is kept, one
 ONE_SIDED_DB = (20.0, 26.0)  # difference of channels, between which the weaker one is replaced by the other ...
 UNLIKE_DB, UNLIKE = (5.0, 8.0), (0.4, 0.2)  # ... from lower differences on if their correlation falls between these
 TINY = 1e-30  # power, far below that of silence
+SIDE_RATIO = 4.0  # of powers; voices that are doubled and panned wide, which models separate well, have about 1
 MEMORY = 0.9  # share that averages over frames keep from one frame to the next
 BALANCE_MEMORY = 0.7  # the same for the balance of channels: one that drops out is replaced within seconds
 UNRELATED = 0.2  # correlation of two channels below which they are separated each on its own
@@ -312,9 +313,9 @@ def are_unlike(mixture: torch.Tensor, vocals: torch.Tensor) -> bool:
 
 
 def cancels(vocals: torch.Tensor) -> bool:
-    """Whether most of a voice on two channels is in their difference instead of their mean."""
+    """Whether nearly all of a voice on two channels is in their difference instead of their mean."""
     mean_power, side_power = _mean_and_side(vocals)
-    return side_power > mean_power
+    return side_power > SIDE_RATIO * mean_power
 
 
 def _mean_and_side(stereo: torch.Tensor) -> tuple[float, float]:
