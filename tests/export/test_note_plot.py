@@ -1,6 +1,7 @@
 """Pictures of notes: bars at their pitch and time, the curve, words; and unusual transcriptions."""
 
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -79,6 +80,20 @@ def test_words_are_text_in_svg_and_the_spectrogram_is_inside():
     assert "Hel-" in content and "你" in content and "Ädele – Lied" in content
     assert "data:image/png;base64" in content
     assert content == svg(transcription, np.random.default_rng(0).normal(size=(2, 4 * RATE)), RATE).decode()
+
+
+@pytest.mark.parametrize(("step_s", "num_rows"), [(1.0, 1), (0.5, 2), (0.2, 4)])
+def test_words_that_are_close_are_below_each_other(step_s, num_rows):
+    notes = [(number * step_s, (number + 0.9) * step_s, 60.0) for number in range(12)]
+    transcription = replace(transcription_of(notes, ["through"] * 12), duration_s=LINE_S)
+    root = ElementTree.fromstring(svg(transcription))
+    texts = [text for text in root.iter("{http://www.w3.org/2000/svg}text") if text.text == "through"]
+    rows: dict[int, list[float]] = {}
+    for text in texts:
+        rows.setdefault(round(float(text.get("y"))), []).append(float(text.get("x")))
+    assert len(texts) == 12 and len(rows) == num_rows
+    assert min(np.diff(sorted(rows)), default=10) >= 10  # points; the letters are 8 high
+    assert all(np.diff(places).min() > 33 for places in rows.values())  # and the word 33 wide
 
 
 def test_the_view_has_room_around_the_notes():

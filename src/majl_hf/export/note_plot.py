@@ -8,6 +8,7 @@ Notes of rap and speech are outlines. With lyrics, each syllable is below its no
 
 import io
 import warnings
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from ..errors import MajlError
 from ..models.pitch_majl import hz_to_midi, note_name
 from .spectrogram import DYNAMIC_RANGE_DB, HIGHEST_HZ, LOWEST_HZ, as_mono, log_spectrogram_db, palette
-from .texts import notes_with_texts, one_line
+from .texts import notes_with_texts, one_line, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,8 @@ WIDTH_IN, LEAST_HEIGHT_IN, SEMITONE_IN = 15.0, 2.0, 0.1  # of a line
 LEFT_IN, RIGHT_IN, TITLE_IN, GAP_IN, DPI = 0.45, 0.15, 0.35, 0.35, 110  # around lines; below each one for its times
 TICKS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 BAR_SEMITONES = 0.8
+LETTER_IN, TEXT_HEIGHT_IN = 0.07, 0.15  # of the words
+MAX_TEXT_ROWS = 4  # below each other, where words are close
 EAST_ASIAN_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS")
 BACKGROUND, INK = "#0b0714", "#f2eefb"
 NOTE, CURVE = "#ff9d3c", "#35e0ff"
@@ -190,6 +193,9 @@ def _draw_notes(axes: "Axes", transcription: "Transcription", height_in: float) 
     (begin_s, end_s), (low, high) = axes.get_xlim(), axes.get_ylim()
     # How much higher than wide a unit of the data is, so that corners are round on paper.
     aspect = (high - low) / height_in / ((end_s - begin_s) / WIDTH_IN)
+    text_height = TEXT_HEIGHT_IN * (high - low) / height_in
+    letter_s = LETTER_IN * (end_s - begin_s) / WIDTH_IN
+    latest: deque[tuple[float, float]] = deque(maxlen=MAX_TEXT_ROWS - 1)  # ends and tops of the words before
     for note, text in notes_with_texts(transcription):
         if note.offset_s <= begin_s or note.onset_s >= end_s:
             continue
@@ -205,8 +211,12 @@ def _draw_notes(axes: "Axes", transcription: "Transcription", height_in: float) 
             )
         )  # fmt: skip
         if text is not None and text.text and note.onset_s >= begin_s:
+            top = note.midi - 0.7
+            while any(note.onset_s < until_s and abs(top - other) < 0.99 * text_height for until_s, other in latest):
+                top -= text_height
+            latest.append((note.onset_s + letter_s * text_width(syllable(text)), top))
             axes.text(
-                note.onset_s, note.midi - 0.7, syllable(text), color=INK, fontsize=8, va="top",
+                note.onset_s, top, syllable(text), color=INK, fontsize=8, va="top",
                 clip_on=True, parse_math=False,
                 bbox={"facecolor": BACKGROUND, "edgecolor": "none", "alpha": 0.5, "pad": 0.5},
             )  # fmt: skip
