@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 from listening import RATE, listening_model, melody
-from note_readers import READERS, read_midi, read_npz
+from note_readers import PICTURES, READERS, page_data, read_midi, read_npz
 from transformers import pipeline
 from typer.testing import CliRunner
 from ultrastar_parser import parse_ultrastar
 
 from majl_hf import MajlModel
-from majl_hf.audio import AudioWriter, Tags, read_audio
+from majl_hf.audio import AudioWriter, Tags, read_audio, read_tags
 from majl_hf.cli import _processing, _transcription_writer, app
-from majl_hf.export import NOTE_FORMATS
+from majl_hf.cli._transcription_writer import EXPORTS
 from majl_hf.models import streaming_majl
 from majl_hf.models.streaming_majl import separate_stream
 
@@ -25,7 +25,13 @@ PITCHES = [60, 62, 64.3, 64.3, 57]
 NAME = "It's a “söng” – 🎤"
 # How far a format may be from the notes, in seconds and semitones: scores and games count in beats and semitones, and
 # a MIDI note begins with the pitch of its first frame.
-TOLERANCES = {"midi": (0.001, 0.3), "ultrastar": (0.08, 0.51), "musicxml": (0.2, 0.51), "labels": (1e-5, 0.0051)}
+TOLERANCES = {
+    "midi": (0.001, 0.3),
+    "ultrastar": (0.08, 0.51),
+    "musicxml": (0.2, 0.51),
+    "labels": (1e-5, 0.0051),
+    "html": (1e-4, 0.0051),
+}
 
 
 @pytest.fixture(scope="session")
@@ -70,26 +76,35 @@ def onsets_of(notes) -> list[float]:
 
 def test_every_format_has_the_notes(transcribe, sung, tmp_path):
     song = sung(f"{NAME}.wav")
-    result = transcribe(song, "--export", ", ".join(NOTE_FORMATS).upper(), "--stems", "--format", "flac")
+    result = transcribe(song, "--export", ", ".join(EXPORTS).upper(), "--stems", "--format", "flac")
     assert result.exit_code == 0, result.stderr
     outputs = result.json[0]["outputs"]
-    endings = [*(format.extension for format in NOTE_FORMATS.values()), ".vocals.flac", ".accompaniment.flac", ".wav"]
+    endings = [*EXPORTS.values(), ".vocals.flac", ".accompaniment.flac", ".wav"]
     assert set(os.listdir(tmp_path / "out")) == {NAME + ending for ending in endings}
-    contents = {
-        name: (tmp_path / "out" / f"{NAME}{NOTE_FORMATS[name].extension}").read_bytes() for name in NOTE_FORMATS
-    }
+    contents = {name: (tmp_path / "out" / f"{NAME}{ending}").read_bytes() for name, ending in EXPORTS.items()}
     exact = np.array(READERS["npz"](contents["npz"]))
     assert exact[:, 0] == pytest.approx(1 + 0.6 * np.arange(5), abs=0.03)
     assert exact[:, 1] - exact[:, 0] == pytest.approx(0.4, abs=0.05)
     assert exact[:, 2] == pytest.approx(PITCHES, abs=0.15)
-    for name, content in contents.items():
-        notes = np.array(READERS[name](content))
+    for name in READERS:
+        notes = np.array(READERS[name](contents[name]))
         if name == "musicxml":  # counts from the first bar
             notes[:, :2] += exact[0, 0] - notes[0, 0]
         times_s, semitones = TOLERANCES.get(name, (1e-5, 1e-3))
         assert np.abs(notes[:, :2] - exact[:, :2]).max() < times_s, name
         assert np.abs(notes[:, 2] - exact[:, 2]).max() < semitones, name
-    assert result.json[0]["num_notes"] == 5 and set(outputs) == {*NOTE_FORMATS, "audio", "vocals", "accompaniment"}
+    assert result.json[0]["num_notes"] == 5 and set(outputs) == {*EXPORTS, "audio", "vocals", "accompaniment"}
+    assert PICTURES["svg"](contents["svg"]) == 5 and PICTURES["png"](contents["png"]) > 1000
+    assert page_data(contents["html"].decode())["image"].startswith("data:image/jpeg;base64,")
+    assert 'src="It%27s' in contents["html"].decode()
+
+    sound, rate = read_audio(tmp_path / "out" / f"{NAME}.melody.flac")
+    assert (sound.shape, rate) == ((1, read_audio(song)[0].shape[1]), RATE)
+    assert not sound[0, : round(0.9 * RATE)].any()
+    for onset_s, _, midi in exact:
+        inside = sound[0, round((onset_s + 0.05) * RATE) : round((onset_s + 0.3) * RATE)]
+        spectrum = np.abs(np.fft.rfft(inside * np.hanning(len(inside)), 2**17))
+        assert 12 * np.log2(spectrum.argmax() * RATE / 2**17 / 440) + 69 == pytest.approx(midi, abs=0.1)
 
     header = parse_ultrastar(contents["ultrastar"]).header
     assert (header["TITLE"], header["MP3"], header["VOCALS"]) == (NAME, f"{NAME}.wav", f"{NAME}.vocals.flac")
@@ -101,7 +116,7 @@ def test_every_format_has_the_notes(transcribe, sung, tmp_path):
 
 def test_the_help_names_every_format():
     text = "".join(CliRunner().invoke(app, ["transcribe", "--help"]).stdout.split())  # lines break anywhere
-    assert ",".join(NOTE_FORMATS) in text
+    assert ",".join(EXPORTS) in text
 
 
 def test_midi_and_csv_of_a_folder(transcribe, sung, tmp_path):
@@ -163,6 +178,32 @@ def test_a_solo_voice_is_not_separated(transcribe, sung, tmp_path):
     song = sung("a.vocals.wav")
     assert transcribe(song.parent, "--solo", "--export", "npz").json[0]["num_notes"] == 5
     assert "written by this command" in transcribe(song.parent).stderr
+
+
+# Pictures and sound
+
+
+def test_a_page_plays_the_song_if_it_is_beside_it(transcribe, sung, tmp_path):
+    song = sung(pitches=[60])
+    for out, formats, player in ((tmp_path / "other", "html", False), (tmp_path, "html,csv", True)):
+        assert transcribe(song, "--export", formats, out=out).exit_code == 0
+        assert ('src="a.wav"' in (out / "a.html").read_text(encoding="utf-8")) == player
+
+
+def test_of_a_long_song_there_is_no_spectrogram(transcribe, sung, tmp_path, monkeypatch):
+    monkeypatch.setattr(_transcription_writer, "MAX_DRAWN_S", 1.2)
+    (warning,) = transcribe(sung(pitches=[60, 62]), "--export", "html").json[0]["warnings"]
+    assert "have no spectrogram" in warning
+    data = page_data((tmp_path / "out/a.html").read_text(encoding="utf-8"))
+    assert data["image"] == "" and len(data["notes"]) == 2
+
+
+def test_the_melody_has_the_tags_of_the_song_and_is_no_song(transcribe, tmp_path):
+    with AudioWriter(tmp_path / "a.flac", RATE, 1, "flac", tags=Tags({"title": "Söng", "artist": "Me"})) as writer:
+        writer.write(melody([60]))
+    assert transcribe(tmp_path / "a.flac", "--export", "melody", out=tmp_path).exit_code == 0
+    assert read_tags(tmp_path / "a.melody.flac").fields == {"title": "Söng (melody)", "artist": "Me"}
+    assert len(transcribe(tmp_path, "--export", "csv").json) == 2  # the song and the summary
 
 
 # Lyrics
@@ -261,7 +302,18 @@ def test_a_failure_at_the_end_leaves_nothing(transcribe, sung, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_transcription_writer, "commit_together", full)
-    result = transcribe(sung(), "--export", "csv,ultrastar", "--stems")
+    result = transcribe(sung(), "--export", "csv,ultrastar,html,melody", "--stems")
+    assert result.exit_code == 1 and "No space left" in result.json[0]["error"]
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_full_disk_while_the_melody_is_written_leaves_nothing(transcribe, sung, tmp_path, monkeypatch):
+    def full(*arguments):
+        yield np.zeros(100, dtype=np.float32)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_transcription_writer, "render_melody", full)
+    result = transcribe(sung(), "--export", "csv,html,melody")
     assert result.exit_code == 1 and "No space left" in result.json[0]["error"]
     assert os.listdir(tmp_path / "out") == []
 
@@ -274,7 +326,7 @@ def test_a_signal_leaves_nothing(transcribe, sung, tmp_path, monkeypatch):
             yield chunk
 
     monkeypatch.setattr(streaming_majl, "separate_stream", interrupted)
-    result = transcribe(sung(), "--export", "csv,ultrastar", "--stems")
+    result = transcribe(sung(), "--export", "csv,ultrastar,html,melody", "--stems")
     assert result.exit_code == 130 and result.json[-1]["stopped"] is True and os.listdir(tmp_path / "out") == []
 
 
@@ -285,6 +337,8 @@ def test_one_format_to_stdout(majl, transcribe, sung, tmp_path, model_folder):
     assert piped.exit_code == 0 and read_midi(piped.stdout_bytes) == read_midi((tmp_path / "out/a.mid").read_bytes())
     karaoke = majl("transcribe", song, "-o", "-", "--export", "ultrastar", model=model_folder)
     assert parse_ultrastar(karaoke.stdout_bytes).header["MP3"] == "a.wav"
+    sound = majl("transcribe", song, "-o", "-", "--export", "melody", model=model_folder)
+    assert sound.stdout_bytes.startswith(b"fLaC")
 
 
 # Tempo
@@ -310,7 +364,7 @@ def test_a_missing_tempo_is_noted(transcribe, sung):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--export", "midi,mp3"], ", ".join(NOTE_FORMATS)),
+        (["--export", "midi,mp3"], ", ".join(EXPORTS)),
         (["--export", " , "], "separated by commas"),
         (["--language", "klingon"], "ISO 639-1"),
         (["--note-threshold", 1.5], "note_threshold is 1.5"),

@@ -1,12 +1,11 @@
 """The page of a transcription: complete in itself, its data right, and text is text."""
 
-import html as entities
-import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from note_readers import page_data
 from transcriptions import AWKWARD, SYLLABLES, scale, transcription_of
 
 from majl_hf.export import note_page
@@ -16,16 +15,12 @@ from majl_hf.models.pitch_majl import midi_to_hz
 RATE = 8_000
 
 
-def data_of(page: str) -> dict:
-    return json.loads(entities.unescape(re.search(r"<pre hidden>(.*?)</pre>", page, re.DOTALL)[1]))
-
-
 def test_nothing_is_loaded_from_elsewhere():
     page = html(transcription_of(scale(6), audio=None), np.ones((2, 4 * RATE)), RATE).decode()
     assert not re.search(r"https?:|src=|@import|url\(", page)
-    assert data_of(page)["image"].startswith("data:image/jpeg;base64,")
+    assert page_data(page)["image"].startswith("data:image/jpeg;base64,")
     assert "customElements.define" in page and len(page) < 200_000
-    assert data_of(html(transcription_of(scale(6))).decode())["image"] == ""
+    assert page_data(html(transcription_of(scale(6))).decode())["image"] == ""
 
 
 def test_the_recording_beside_it_is_played():
@@ -35,7 +30,7 @@ def test_the_recording_beside_it_is_played():
 
 def test_data_of_the_roll():
     transcription = transcription_of(scale(6), SYLLABLES)
-    data = data_of(roll_html(transcription, "picture.jpg", "song", 0.4))
+    data = page_data(roll_html(transcription, "picture.jpg", "song", 0.4))
     assert (data["image"], data["song"], data["threshold"]) == ("picture.jpg", "song", 0.4)
     notes = transcription.notes
     assert [(n["onset"], n["offset"], n["midi"]) for n in data["notes"]] == [
@@ -54,7 +49,7 @@ def test_data_of_the_roll():
 def test_of_a_long_song_some_frames_are_left_out(monkeypatch):
     monkeypatch.setattr(note_page, "MAX_POINTS", 100)
     transcription = transcription_of(scale(6))
-    data = data_of(roll_html(transcription, ""))
+    data = page_data(roll_html(transcription, ""))
     assert len(data["cents"]) == len(data["voicing"]) <= 100
     assert len(data["cents"]) * data["hop"] == pytest.approx(transcription.duration_s, abs=data["hop"])
 
@@ -63,7 +58,7 @@ def test_of_a_long_song_some_frames_are_left_out(monkeypatch):
 def test_awkward_transcriptions(case):
     transcription = AWKWARD[case]
     page = html(replace(transcription, audio=None)).decode()
-    assert len(data_of(page)["notes"]) == len(transcription.notes)
+    assert len(page_data(page)["notes"]) == len(transcription.notes)
     assert page.count("<tr>") == 1 + len(transcription.notes)
 
 

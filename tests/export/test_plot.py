@@ -11,8 +11,7 @@ from majl_hf.export.plot import plot_pitch
 RATE = 16000
 
 
-@pytest.mark.parametrize("num_samples", [1, 2 * RATE])
-@pytest.mark.parametrize("num_frames", [0, 200])
+@pytest.mark.parametrize(("num_samples", "num_frames"), [(1, 200), (2 * RATE, 0)])
 def test_pictures_of_silence_and_of_a_curve(tmp_path, num_samples, num_frames):
     from matplotlib.image import imread
 

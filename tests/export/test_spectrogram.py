@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from majl_hf.errors import MajlError
-from majl_hf.export.spectrogram import HIGHEST_HZ, LOWEST_HZ, as_mono, log_spectrogram_db, palette, spectrogram_jpeg
+from majl_hf.export.spectrogram import (
+    DRAWING_RATE,
+    HIGHEST_HZ,
+    LOWEST_HZ,
+    DrawingCopy,
+    as_mono,
+    log_spectrogram_db,
+    palette,
+    spectrogram_jpeg,
+)
 
 RATE = 16000
 
@@ -38,6 +47,28 @@ def test_the_picture_has_high_notes_on_top_and_one_pixel_per_value():
     share = np.log2(HIGHEST_HZ / 220) / np.log2(HIGHEST_HZ / LOWEST_HZ)
     assert picture.mean(axis=1).argmax() == pytest.approx(share * len(picture), abs=2)
     assert (np.diff(palette().astype(int).sum(axis=1)) >= 0).all()  # louder is lighter
+
+
+@pytest.mark.parametrize("rate", [4_000, RATE, 44_100])
+def test_a_copy_is_drawn_like_the_vocals(rate):
+    tone = 1e-3 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate).astype(np.float32)
+    copy = DrawingCopy(rate)
+    for block in np.split(np.stack([2 * tone, 0 * tone]), [1, rate // 3, rate], axis=1):
+        copy.push(block)
+    vocals = copy.finish()
+    assert vocals.shape == (2 * copy.sampling_rate,)
+    assert copy.sampling_rate == min(rate, DRAWING_RATE)
+    drawn, expected = log_spectrogram_db(as_mono(vocals), copy.sampling_rate), log_spectrogram_db(tone, rate)
+    rows = expected[:, 100] > -20
+    assert rows.any() and np.abs(drawn - expected)[rows, 20:-20].max() < 1
+
+
+@pytest.mark.parametrize(("max_s", "is_too_long"), [(1.0, False), (0.99, True)])
+def test_of_long_vocals_there_is_no_copy(max_s, is_too_long):
+    copy = DrawingCopy(RATE, max_s)
+    for _ in range(10):
+        copy.push(np.ones((1, RATE // 10), dtype=np.float32))
+    assert (copy.finish() is None) == copy.is_too_long == is_too_long
 
 
 def test_no_samples():

@@ -1,7 +1,10 @@
-"""Readers of the exported formats, each independent of the code that writes it: lists of (onset_s, offset_s, midi)."""
+"""Readers of the exported formats, each independent of the code that writes it: lists of (onset_s, offset_s, midi), of
+pictures how much they show of the notes."""
 
 import csv
+import html
 import io
+import json
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -11,6 +14,7 @@ import mido
 import numpy as np
 from ultrastar_parser import parse_ultrastar
 
+NOTE_COLOUR = (0xFF, 0x9D, 0x3C)
 NOTE_NUMBERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
@@ -123,6 +127,45 @@ def read_musicxml(content: bytes):
     return notes
 
 
+def page_data(page: str) -> dict:
+    """What the piano roll of a page shows."""
+    return json.loads(html.unescape(re.search(r"<pre hidden>(.*?)</pre>", page, re.DOTALL)[1]))
+
+
+def read_html(content: bytes):
+    """Checks that the page loads nothing from elsewhere."""
+    page = content.decode("utf-8")
+    assert not re.search(r"https?:|src=\"/|@import|url\(", page)
+    return [(note["onset"], note["offset"], note["midi"]) for note in page_data(page)["notes"]]
+
+
+def pixels(content: bytes) -> np.ndarray:
+    """Of a PNG: `(height, width, 3)`, 0 to 255."""
+    from matplotlib.image import imread
+
+    return (imread(io.BytesIO(content), format="png")[..., :3] * 255).round()
+
+
+def near(picture: np.ndarray, colour, tolerance: float = 40) -> np.ndarray:
+    """Which pixels have this colour, `(height, width)`."""
+    return (np.abs(picture - np.array(colour)) < tolerance).all(axis=-1)
+
+
+def note_pixels(content: bytes) -> int:
+    """How many pixels of a PNG are of notes."""
+    picture = pixels(content)
+    assert picture.shape[0] > 200 and picture.shape[1] > 1000
+    return int(near(picture, NOTE_COLOUR).sum())
+
+
+def note_bars(content: bytes) -> int:
+    """How many bars an SVG has; notes that go on in the next line have two."""
+    colour = "stroke: #" + bytes(NOTE_COLOUR).hex()
+    root = ElementTree.fromstring(content)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    return sum(colour in path.get("style", "") for path in root.iter("{http://www.w3.org/2000/svg}path"))
+
+
 READERS = {
     "midi": read_midi,
     "ultrastar": read_ultrastar,
@@ -132,4 +175,6 @@ READERS = {
     "sv-csv": read_sonic_visualiser,
     "npz": read_npz,
     "musicxml": read_musicxml,
+    "html": read_html,
 }
+PICTURES = {"png": note_pixels, "svg": note_bars}

@@ -12,7 +12,7 @@ from ..audio import AUDIO_EXTENSIONS, local_path
 from ..errors import AudioError, MajlError
 from ..system.files import counted, extension, file_identity, is_hidden, walk
 
-_OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment)\.(wav|flac|mp3|m4a|opus)$", re.IGNORECASE)
+_OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment|melody)\.(wav|flac|mp3|m4a|opus)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

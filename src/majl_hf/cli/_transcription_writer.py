@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..audio import AudioReader, read_tags
+import numpy as np
+
+from ..audio import AudioReader, AudioWriter, read_tags
 from ..errors import MajlError
-from ..export.formats import NOTE_FORMATS, NoteWriter
+from ..export.formats import NOTE_FORMATS, NoteFormat, NoteWriter
+from ..export.melody import render_melody
+from ..export.spectrogram import DrawingCopy
 from ..models.decoding_majl import PitchFrames
 from ..models.notes_majl import SungNote
 from ..notes.laying import lay_lyrics
@@ -22,6 +26,9 @@ from ._song_writer import AudioFormat, SongWriter
 
 COPY = "audio"  # the output that is a copy of the song
 STEMS = ("vocals", "accompaniment")
+MELODY = "melody"  # the output that is the notes as sound
+EXPORTS = {**{name: format.extension for name, format in NOTE_FORMATS.items()}, MELODY: ".melody.flac"}
+MAX_DRAWN_S = 1200.0  # of vocals that are kept in memory for the spectrogram of pictures, 40 MB
 LYRICS_EXTENSIONS = (".json", ".lrc", ".txt")  # with times of words, with times of lines, without times
 MAX_WORDS_NAMED = 12
 
@@ -73,26 +80,33 @@ class TranscriptionWriter:
         self.facts: dict = {}
         self._warnings: list[str] = []
         self._lyrics = self._find_lyrics()
-        self._tags = read_tags(job.source).fields
+        self._tags = read_tags(job.source)
         self._tempo = TempoEstimator(song.sampling_rate)
         self._notes: list[SungNote] = []
         self._frames: list[PitchFrames] = []
         self._num_samples = 0
         trial, _ = self._transcription([SungNote(0.0, 1.0, 60.0)], Tempo())
         formats = [what for what in job.outputs if what in NOTE_FORMATS]
-        self._render_options = {"midi": {"bend": "none"}} if settings.quantise else {}
         for name in formats:
             NOTE_FORMATS[name].render(trial)
         stems = {what: path for what, path in job.outputs.items() if what in STEMS}
         self._stems = SongWriter(replace(job, outputs=stems), song, overwrite, settings.stems)
         self._note_writers: list[NoteWriter] = []
         self._copy: AtomicWriter | None = None
+        self._melody: AudioWriter | None = None
+        self._drawing: DrawingCopy | None = None
+        if any(NOTE_FORMATS[name].shows_vocals for name in formats):
+            self._drawing = DrawingCopy(song.sampling_rate, MAX_DRAWN_S)
         try:
+            for path in job.outputs.values():
+                path.parent.mkdir(parents=True, exist_ok=True)
             for name in formats:
-                job.outputs[name].parent.mkdir(parents=True, exist_ok=True)
                 self._note_writers.append(NoteWriter(job.outputs[name], name, overwrite))
             if COPY in job.outputs:
                 self._copy = AtomicWriter(job.outputs[COPY], overwrite)
+            if MELODY in job.outputs:
+                tags = self._tags.of_stem(MELODY)
+                self._melody = AudioWriter(job.outputs[MELODY], song.sampling_rate, 1, "flac", overwrite, tags=tags)
         except BaseException:
             self.discard()
             raise
@@ -107,13 +121,20 @@ class TranscriptionWriter:
         self._tempo.push(chunk.mixture if self.settings.is_solo else chunk.accompaniment)
         self._notes += chunk.notes
         self._frames.append(chunk.frames)
+        if self._drawing is not None:
+            self._drawing.push(chunk.vocals)
         self._num_samples += chunk.mixture.shape[1]
 
     def commit(self) -> None:
         transcription, left_out = self._transcription(self._notes, self._tempo.finish(self.settings.bpm))
         self._report(transcription, left_out)
+        vocals = None if self._drawing is None else self._drawing.finish()
         for writer in self._note_writers:
-            writer.write(transcription, **self._render_options.get(writer.format.name, {}))
+            writer.write(transcription, **self._render_options(writer.format, vocals))
+        if self._melody is not None:
+            frames = None if self.settings.quantise else transcription.frames
+            for block in render_melody(transcription.notes, frames, self.sampling_rate, self._num_samples):
+                self._melody.write(block[None])
         if self._copy is not None:
             with open(self.job.source, "rb") as file:
                 shutil.copyfileobj(file, self._copy)
@@ -125,7 +146,13 @@ class TranscriptionWriter:
             writer.discard()
 
     def _writers(self) -> list[AtomicWriter]:
-        return [*self._stems.writers, *self._note_writers, *([self._copy] if self._copy else [])]
+        others = [writer for writer in (self._melody, self._copy) if writer is not None]
+        return [*self._stems.writers, *self._note_writers, *others]
+
+    def _render_options(self, format: NoteFormat, vocals: np.ndarray | None) -> dict:
+        if format.shows_vocals and vocals is not None:
+            return {"vocals": vocals, "sampling_rate": self._drawing.sampling_rate}
+        return {"bend": "none"} if format.name == "midi" and self.settings.quantise else {}
 
     def _transcription(self, notes: Sequence[SungNote], tempo: Tempo) -> tuple[Transcription, list[str]]:
         """The transcription, and the words of the lyrics that have no note."""
@@ -148,21 +175,27 @@ class TranscriptionWriter:
             title=title,
             artist=artist,
             language=language,
-            audio=self.job.source.name,
+            audio=self.job.source.name if self._is_beside_results() else None,
             vocals=names.get("vocals"),
             accompaniment=names.get("accompaniment"),
             model=Path(self.settings.model).name if Path(self.settings.model).is_dir() else self.settings.model,
         ), left_out
+
+    def _is_beside_results(self) -> bool:
+        """Whether the song is in the folder of the results; it is copied there for UltraStar."""
+        folder = next(iter(self.job.outputs.values())).parent
+        source = self.job.source
+        return "ultrastar" in self.job.outputs or file_identity(folder / source.name) == file_identity(source)
 
     def _title_and_artist(self) -> tuple[str, str]:
         """By the song's tags, else the lyrics, else the name of the file, which may be "ARTIST - TITLE"."""
         artist, separator, title = self.job.name.name.partition(" - ")
         if not separator:
             artist, title = "", self.job.name.name
-        lyrics = self._lyrics
+        lyrics, tags = self._lyrics, self._tags.fields
         return (
-            self._tags.get("title") or (lyrics and lyrics.title) or title.strip(),
-            self._tags.get("artist") or (lyrics and lyrics.artist) or artist.strip(),
+            tags.get("title") or (lyrics and lyrics.title) or title.strip(),
+            tags.get("artist") or (lyrics and lyrics.artist) or artist.strip(),
         )
 
     def _find_lyrics(self) -> Lyrics | None:
@@ -181,6 +214,10 @@ class TranscriptionWriter:
 
     def _report(self, transcription: Transcription, left_out: list[str]) -> None:
         self.facts = {"num_notes": len(transcription.notes), "bpm": round(transcription.tempo.bpm, 3)}
+        if self._drawing is not None and self._drawing.is_too_long:
+            self._warnings.append(
+                f"the song is longer than {MAX_DRAWN_S / 60:g} minutes, so pictures and page have no spectrogram"
+            )
         if left_out:
             words = " ".join(left_out[:MAX_WORDS_NAMED]) + " ..." * (len(left_out) > MAX_WORDS_NAMED)
             self._warnings.append(f"{len(left_out)} words of the lyrics have no note and are left out: {words}")

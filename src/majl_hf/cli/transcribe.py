@@ -17,7 +17,8 @@ def run(
         str,
         typer.Option(
             "--export",
-            help="Formats, separated by commas: midi, ultrastar, jams, musicxml, csv, labels, sv-csv, npz.",
+            help="Formats, separated by commas: midi, ultrastar, jams, musicxml, csv, labels, sv-csv, npz, png, svg, "
+            "html, melody.",
             metavar="FORMATS",
         ),
     ] = "midi,csv",
@@ -76,15 +77,15 @@ def run(
     from ._pipes import PIPE
     from ._processing import process
     from ._song_writer import AudioFormat
-    from ._transcription_writer import COPY, LYRICS_EXTENSIONS, TranscriptionSettings, TranscriptionWriter
+    from ._transcription_writer import COPY, EXPORTS, LYRICS_EXTENSIONS, TranscriptionSettings, TranscriptionWriter
 
     names = list(dict.fromkeys(name.strip().lower() for name in export.split(",") if name.strip()))
-    if not names or not set(names) <= NOTE_FORMATS.keys():
+    if not names or not set(names) <= EXPORTS.keys():
         raise typer.BadParameter(
-            f"--export is {export!r}; one or more of {', '.join(NOTE_FORMATS)}, separated by commas, are needed."
+            f"--export is {export!r}; one or more of {', '.join(EXPORTS)}, separated by commas, are needed."
         )
-    for name in names:
-        NOTE_FORMATS[name].check_package()
+    for format_name in NOTE_FORMATS.keys() & names:
+        NOTE_FORMATS[format_name].check_package()
     if language and not language_code(language):
         raise typer.BadParameter(f"--language is {language!r}; a code of ISO 639-1, such as en or de, is needed.")
     try:
@@ -95,7 +96,7 @@ def run(
     if to_stdout and (len(names) > 1 or stems):
         raise typer.BadParameter("-o - writes one format to stdout; choose it with --export, without --stems.")
 
-    endings: dict[str, str | None] = {name: NOTE_FORMATS[name].extension for name in names}
+    endings: dict[str, str | None] = {name: EXPORTS[name] for name in names}
     if "ultrastar" in names and not to_stdout:
         endings[COPY] = None
     if stems:

@@ -11,20 +11,25 @@ from ..errors import MajlError
 from ..export.f0_csv import F0CsvWriter
 from ..export.formats import NOTE_FORMATS, NoteFormat
 from ..export.melody import render_melody
-from ..export.note_plot import plot_notes
 from ..export.spectrogram import spectrogram_jpeg
 from .decisions import NOTE_SETTINGS, Settings, decide_notes, transcribe
 from .separation import SeparatedSong
 
 _writing = threading.Lock()  # for matplotlib, and for two simultaneous requests for the same file
 _ALL = ("voicing_threshold", *NOTE_SETTINGS)
-_NAMES = {"midi": "MIDI", "ultrastar": "UltraStar", "jams": "JAMS", "musicxml": "MusicXML", "csv": "CSV",
-          "labels": "Audacity", "sv-csv": "Sonic Visualiser", "npz": "NumPy"}  # fmt: skip
+_TITLES = {
+    "midi": "Notes, MIDI", "ultrastar": "Notes, UltraStar", "jams": "Notes, JAMS", "musicxml": "Notes, MusicXML",
+    "csv": "Notes, CSV", "labels": "Notes, Audacity", "sv-csv": "Notes, Sonic Visualiser", "npz": "Notes, NumPy",
+    "png": "Picture, PNG", "svg": "Picture, SVG", "html": "Page, HTML",
+}  # fmt: skip
 _MEDIA_TYPES = {
     ".csv": "text/csv",
+    ".html": "text/html",
     ".jams": "application/json",
     ".mid": "audio/midi",
     ".musicxml": "application/vnd.recordare.musicxml+xml",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
     ".txt": "text/plain",
 }
 
@@ -63,10 +68,6 @@ def _write_sung_csv(path: Path, song: SeparatedSong, settings: Settings) -> None
         writer.write(transcribe(song, settings).frames)
 
 
-def _write_picture(path: Path, song: SeparatedSong, settings: Settings) -> None:
-    plot_notes(path, transcribe(song, settings), *song.drawing_vocals)
-
-
 def _write_melody(path: Path, song: SeparatedSong, settings: Settings) -> None:
     blocks = render_melody(decide_notes(song, settings), song.frames, song.sampling_rate, song.num_samples)
     with AudioWriter(path, song.sampling_rate, 1, "flac", overwrite=True) as writer:
@@ -79,7 +80,8 @@ def _write_spectrogram(path: Path, song: SeparatedSong, settings: Settings) -> N
 
 
 def _write_notes(format: NoteFormat, path: Path, song: SeparatedSong, settings: Settings) -> None:
-    path.write_bytes(format.render(transcribe(song, settings)))
+    options = dict(zip(("vocals", "sampling_rate"), song.drawing_vocals, strict=True)) if format.shows_vocals else {}
+    path.write_bytes(format.render(transcribe(song, settings), **options))
 
 
 def _note_downloads() -> list[Download]:
@@ -96,12 +98,12 @@ def _note_downloads() -> list[Download]:
         downloads.append(
             Download(
                 file,
-                f"Notes, {_NAMES.get(format.name, format.name)}",
+                _TITLES.get(format.name, f"Notes, {format.name}"),
                 format.description,
                 media_type,
                 write,
                 _ALL,
-                True,
+                needs_notes=not format.shows_vocals,  # the pictures also show the pitch curve
             )
         )
     return downloads
@@ -118,10 +120,6 @@ DOWNLOADS = {
         Download("melody.flac", "Melody, flac", "the notes as a soft tone", "audio/flac", _write_melody,
                  NOTE_SETTINGS, True),
         *_note_downloads(),
-        Download("notes.png", "Picture, PNG", "notes and pitch on the spectrogram", "image/png", _write_picture, _ALL),
-        Download("notes.svg", "Picture, SVG", "the same, to edit or print", "image/svg+xml", _write_picture, _ALL),
-        Download("notes.html", "Page, HTML", "the same, to zoom into, without a network", "text/html", _write_picture,
-                 _ALL),
         Download("f0.csv", "Pitch, CSV", "time, Hz, voicing, confidence of every frame", "text/csv", _write_csv),
         Download("f0.sung.csv", "Sung pitch, CSV", "0 Hz in unvoiced frames", "text/csv", _write_sung_csv,
                  ("voicing_threshold",)),

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..audio import AudioReader, AudioWriter, StreamResampler, to_24_bit_grid
 from ..errors import AudioError, MajlError
+from ..export.spectrogram import DRAWING_RATE, DrawingCopy
 from ..models.configuration_majl import MajlConfig
 from ..models.decoding_majl import PitchFrames
 from ..models.note_decoding_majl import NoteEvidence
@@ -19,8 +20,6 @@ from ..models.streaming_majl import separate_stream
 from ..system.files import commit_together
 from .limits import Limits
 
-# The spectrogram ends at 2 kHz, so drawing only needs a copy of the vocals at this rate.
-DRAWING_RATE = 8_000  # Hz
 # On disk per sample and channel: two stems as 32-bit float, these and the melody as flac of at most about 24 bits.
 _BYTES_PER_SAMPLE = 2 * 4 + 3 * 3
 _SPARE_BYTES = 200e6
@@ -143,19 +142,17 @@ def _separate(model, source, file_name, folder, limits, should_stop) -> Iterator
             encoding = "flac" if file.endswith("flac") else "wav-float"
             writers[file] = AudioWriter(folder / file, rate, num_channels, encoding)
             stack.callback(writers[file].discard)  # does nothing once it is committed
-        to_drawing = StreamResampler(rate, min(rate, DRAWING_RATE), 1)
-        drawing, frames, evidence, num_samples = [], [], [], 0
+        drawing, frames, evidence, num_samples = DrawingCopy(rate), [], [], 0
         chunks = separate_stream(model, blocks(), rate, make_resampler=StreamResampler, read_notes=True)
         stack.callback(chunks.close)
         for chunk in chunks:
             _write(writers, chunk)
-            drawing.append(to_drawing.push(chunk.vocals.mean(axis=0, keepdims=True)))
+            drawing.push(chunk.vocals)
             frames.append(chunk.frames)
             evidence.append(chunk.evidence)
             num_samples += chunk.mixture.shape[1]
             yield Progress(num_samples / rate, total_s)
-        drawing.append(to_drawing.push(np.zeros((1, 0), dtype=np.float32), last=True))
-        np.save(folder / "drawing.npy", np.concatenate(drawing, axis=1)[0], allow_pickle=False)
+        np.save(folder / "drawing.npy", drawing.finish(), allow_pickle=False)
         commit_together(list(writers.values()))
         warnings = [*reader.warnings, *_clipping_warnings(writers)]
     yield SeparatedSong(

@@ -1,4 +1,4 @@
-"""The formats of a transcription: MIDI, UltraStar, JAMS, MusicXML, tables and labels.
+"""The formats of a transcription: MIDI, UltraStar, JAMS, MusicXML, tables, labels and pictures.
 
 | format | times | pitch | lyrics |
 |---|---|---|---|
@@ -8,6 +8,8 @@
 | midi | to 0.5 ms | to 1 cent, as pitch bends | yes |
 | ultrastar | beats of 37 to 75 ms | semitones | yes, in lines |
 | musicxml | sixteenths of the tempo | semitones | yes |
+| html | to 0.1 ms | to a cent, with the pitch curve | yes |
+| png, svg | as drawn | as drawn, with the pitch curve | yes |
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ class NoteFormat:
         extension: Of its files, with the dot.
         description: One line.
         renderer: Module of `export/` and function, imported when the format is first used.
-        package, extra: What it needs beyond the core, and the extra that installs it; None for formats that need
-            nothing.
+        package, extra: What it needs beyond the core, as it is imported, and the extra that installs it; None for
+            formats that need nothing.
+        shows_vocals: Whether it takes the options `vocals` and `sampling_rate`, to draw their spectrogram.
     """
 
     name: str
@@ -44,6 +47,7 @@ class NoteFormat:
     renderer: str
     package: str | None = None
     extra: str | None = None
+    shows_vocals: bool = False
 
     def check_package(self) -> None:
         """Check that the format can be written here, before the work begins.
@@ -84,6 +88,12 @@ NOTE_FORMATS = {
         NoteFormat("labels", ".labels.txt", "Audacity label track", "note_tables:audacity_labels"),
         NoteFormat("sv-csv", ".sv.csv", "note layer of Sonic Visualiser", "note_tables:sonic_visualiser_csv"),
         NoteFormat("npz", ".npz", "NumPy arrays of notes and pitch curve", "note_tables:npz_arrays"),
+        NoteFormat("png", ".png", "picture of notes and pitch on the spectrogram", "note_plot:png",
+                   "matplotlib", "plot", shows_vocals=True),
+        NoteFormat("svg", ".svg", "the same picture, to edit or print", "note_plot:svg",
+                   "matplotlib", "plot", shows_vocals=True),
+        NoteFormat("html", ".html", "page to zoom into, without a network", "note_page:html",
+                   "PIL", "plot", shows_vocals=True),
     )
 }  # fmt: skip
 

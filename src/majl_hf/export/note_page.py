@@ -31,12 +31,12 @@ def html(transcription: "Transcription", vocals=None, sampling_rate: int | None 
     """Content of an HTML file.
 
     Args:
-        vocals: `(num_channels, num_samples)` or `(num_samples,)` float samples; 8 kHz are enough. None draws no
-            spectrogram.
+        vocals: `(num_channels, num_samples)` or `(num_samples,)` float samples; `DRAWING_RATE` is enough. None draws
+            no spectrogram.
         sampling_rate: Theirs, in Hz.
 
     Raises:
-        MajlError: Pillow is missing, or vocals without samples or rate.
+        MajlError: vocals without samples or rate.
     """
     image = ""
     if vocals is not None:

@@ -7,16 +7,16 @@ Notes of rap and speech are outlines. With lyrics, each syllable is below its no
 """
 
 import io
-from pathlib import Path
+import warnings
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import MajlError
 from ..models.pitch_majl import hz_to_midi, note_name
-from ..system.files import AtomicWriter
 from .spectrogram import DYNAMIC_RANGE_DB, HIGHEST_HZ, LOWEST_HZ, as_mono, log_spectrogram_db, palette
-from .texts import notes_with_texts, one_line
+from .texts import notes_with_texts, one_line, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,8 @@ WIDTH_IN, LEAST_HEIGHT_IN, SEMITONE_IN = 15.0, 2.0, 0.1  # of a line
 LEFT_IN, RIGHT_IN, TITLE_IN, GAP_IN, DPI = 0.45, 0.15, 0.35, 0.35, 110  # around lines; below each one for its times
 TICKS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 BAR_SEMITONES = 0.8
+LETTER_IN, TEXT_HEIGHT_IN = 0.07, 0.15  # of the words
+MAX_TEXT_ROWS = 4  # below each other, where words are close
 EAST_ASIAN_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS")
 BACKGROUND, INK = "#0b0714", "#f2eefb"
 NOTE, CURVE = "#ff9d3c", "#35e0ff"
@@ -42,12 +44,12 @@ def png(transcription: "Transcription", vocals=None, sampling_rate: int | None =
     """Content of a PNG file.
 
     Args:
-        vocals: `(num_channels, num_samples)` or `(num_samples,)` float samples; 8 kHz are enough. None draws no
-            spectrogram.
+        vocals: `(num_channels, num_samples)` or `(num_samples,)` float samples; `DRAWING_RATE` is enough. None draws
+            no spectrogram.
         sampling_rate: Theirs, in Hz.
 
     Raises:
-        MajlError: matplotlib is missing, or vocals without samples or rate.
+        MajlError: vocals without samples or rate.
     """
     return _drawn(transcription, vocals, sampling_rate, "png")
 
@@ -55,31 +57,6 @@ def png(transcription: "Transcription", vocals=None, sampling_rate: int | None =
 def svg(transcription: "Transcription", vocals=None, sampling_rate: int | None = None) -> bytes:
     """Content of an SVG file; arguments and errors as for `png`."""
     return _drawn(transcription, vocals, sampling_rate, "svg")
-
-
-def plot_notes(
-    path, transcription: "Transcription", vocals=None, sampling_rate: int | None = None, overwrite: bool = True
-) -> Path:
-    """Write a picture whose format is that of its name: `.png`, `.svg`, or `.html` for a page to zoom into.
-
-    Args:
-        overwrite: Whether an existing file may be replaced.
-        transcription, vocals, sampling_rate: as of `png`.
-
-    Raises:
-        MajlError: as for `png`, or another extension.
-        AudioError: the file exists or cannot be written.
-    """
-    from .note_page import html
-
-    path = Path(path)
-    render = {".png": png, ".svg": svg, ".html": html}.get(path.suffix.lower())
-    if render is None:
-        raise MajlError(f"{path.name} does not end in .png, .svg or .html; give it one of these.")
-    content = render(transcription, vocals, sampling_rate)
-    with AtomicWriter(path, overwrite) as writer:
-        writer.write(content)
-    return path
 
 
 def midi_in_view(transcription: "Transcription") -> tuple[float, float]:
@@ -103,13 +80,11 @@ def curve_midi(transcription: "Transcription") -> np.ndarray:
 
 
 def _drawn(transcription: "Transcription", vocals, sampling_rate: int | None, file_format: str) -> bytes:
-    try:  # the figure classes alone: no window system, no global state
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.font_manager import get_font_names
-    except ImportError as error:
-        raise MajlError("Drawing needs matplotlib, which is not installed; run: pip install 'majl_hf[plot]'") from error
+    # The figure classes alone: no window system, no global state.
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import get_font_names
 
     duration_s = max(transcription.duration_s, 0.01)
     line_s = duration_s if duration_s <= LINE_S else max(LINE_S, duration_s / MAX_LINES)
@@ -124,7 +99,10 @@ def _drawn(transcription: "Transcription", vocals, sampling_rate: int | None, fi
     total_in = np.array([LEFT_IN + WIDTH_IN + RIGHT_IN, TITLE_IN + num_lines * (height_in + GAP_IN)])
     # Text stays text in SVG, and the same picture has the same content.
     fonts = ["DejaVu Sans", *(font for font in EAST_ASIAN_FONTS if font in get_font_names())]
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "majl", "font.size": 8, "font.family": fonts}):
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "majl", "font.size": 8, "font.family": fonts}
+    with rc_context(settings), warnings.catch_warnings():
+        # It is drawn as a box; in SVG the viewer has fonts of its own.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure = Figure(total_in, DPI, facecolor=BACKGROUND)
         FigureCanvasAgg(figure)
         for number in range(num_lines):
@@ -215,13 +193,16 @@ def _draw_notes(axes: "Axes", transcription: "Transcription", height_in: float) 
     (begin_s, end_s), (low, high) = axes.get_xlim(), axes.get_ylim()
     # How much higher than wide a unit of the data is, so that corners are round on paper.
     aspect = (high - low) / height_in / ((end_s - begin_s) / WIDTH_IN)
+    text_height = TEXT_HEIGHT_IN * (high - low) / height_in
+    letter_s = LETTER_IN * (end_s - begin_s) / WIDTH_IN
+    latest: deque[tuple[float, float]] = deque(maxlen=MAX_TEXT_ROWS - 1)  # ends and tops of the words before
     for note, text in notes_with_texts(transcription):
         if note.offset_s <= begin_s or note.onset_s >= end_s:
             continue
         is_sung = note.kind == "sung"
         radius_s = min(0.4 * BAR_SEMITONES / aspect, note.duration_s / 2)
         opacity = 0.25 + 0.6 * note.confidence
-        axes.add_patch(
+        axes.add_artist(  # add_patch would also measure it, for limits that are set already
             FancyBboxPatch(
                 (note.onset_s, note.midi - BAR_SEMITONES / 2), note.duration_s, BAR_SEMITONES,
                 boxstyle=f"round,pad=0,rounding_size={radius_s:.4f}", mutation_aspect=aspect, linewidth=0.8,
@@ -230,8 +211,12 @@ def _draw_notes(axes: "Axes", transcription: "Transcription", height_in: float) 
             )
         )  # fmt: skip
         if text is not None and text.text and note.onset_s >= begin_s:
+            top = note.midi - 0.7
+            while any(note.onset_s < until_s and abs(top - other) < 0.99 * text_height for until_s, other in latest):
+                top -= text_height
+            latest.append((note.onset_s + letter_s * text_width(syllable(text)), top))
             axes.text(
-                note.onset_s, note.midi - 0.7, syllable(text), color=INK, fontsize=8, va="top",
+                note.onset_s, top, syllable(text), color=INK, fontsize=8, va="top",
                 clip_on=True, parse_math=False,
                 bbox={"facecolor": BACKGROUND, "edgecolor": "none", "alpha": 0.5, "pad": 0.5},
             )  # fmt: skip

@@ -1,12 +1,15 @@
 """The spectrogram behind the pictures: levels of the vocals with a logarithmic frequency axis, and its colours."""
 
 import io
+import math
 
 import numpy as np
 
+from ..audio import StreamResampler
 from ..errors import MajlError
 
 LOWEST_HZ, HIGHEST_HZ = 60.0, 2000.0
+DRAWING_RATE = 8_000  # Hz; of a copy of the vocals that is sufficient for drawing
 ROWS_PER_OCTAVE = 72
 WINDOW_S = 0.08  # long enough to resolve the harmonics of a low voice, short enough to follow a glide
 COLUMN_S = 0.01  # between two columns, at least
@@ -46,6 +49,43 @@ def log_spectrogram_db(mono: np.ndarray, sampling_rate: int, max_columns: int = 
     return 20 * np.log10(np.maximum(levels, 1e-9) / max(float(levels.max()), 1e-9))
 
 
+class DrawingCopy:
+    """A mono copy of vocals that arrive in blocks, at a rate that is sufficient for drawing: a minute needs 2 MB.
+
+    Args:
+        sampling_rate: Of the blocks, in Hz.
+        max_s: Of longer vocals there is no copy.
+
+    Attributes:
+        sampling_rate (int): Of the copy, in Hz; at most `DRAWING_RATE`.
+        is_too_long (bool): Whether there is no copy.
+    """
+
+    def __init__(self, sampling_rate: int, max_s: float = math.inf):
+        self.sampling_rate = min(sampling_rate, DRAWING_RATE)
+        self.is_too_long = False
+        self._max_samples = max_s * self.sampling_rate
+        self._num_samples = 0
+        self._blocks: list[np.ndarray] = []
+        self._resampler = StreamResampler(sampling_rate, self.sampling_rate, 1)
+
+    def push(self, block: np.ndarray, last: bool = False) -> None:
+        """Take a block `(num_channels, any)` of float samples."""
+        if self.is_too_long:
+            return
+        mono = self._resampler.push(block.mean(axis=0, keepdims=True), last)[0]
+        self._num_samples += len(mono)
+        self._blocks.append(mono)
+        if self._num_samples > self._max_samples:
+            self.is_too_long = True
+            self._blocks.clear()
+
+    def finish(self) -> np.ndarray | None:
+        """The copy `(num_samples,)`, float32; None if the vocals are too long."""
+        self.push(np.zeros((1, 0), dtype=np.float32), last=True)
+        return None if self.is_too_long else np.concatenate(self._blocks)
+
+
 def as_mono(vocals) -> np.ndarray:
     """Float32 `(num_samples,)` of `(num_channels, num_samples)` or `(num_samples,)`.
 
@@ -67,15 +107,8 @@ def palette() -> np.ndarray:
 
 
 def spectrogram_jpeg(mono: np.ndarray, sampling_rate: int) -> bytes:
-    """A picture to zoom into: one pixel per value of `log_spectrogram_db`, high notes on top.
-
-    Raises:
-        MajlError: Pillow is missing.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MajlError("Drawing needs Pillow, which is not installed; run: pip install 'majl_hf[plot]'") from error
+    """A picture to zoom into: one pixel per value of `log_spectrogram_db`, high notes on top."""
+    from PIL import Image
 
     levels_db = log_spectrogram_db(mono, sampling_rate, MAX_ZOOM_COLUMNS)
     shade = np.clip(255 * (1 + levels_db[::-1] / DYNAMIC_RANGE_DB), 0, 255).astype(np.uint8)

@@ -1,6 +1,7 @@
 """Text as every format can store it."""
 
 import re
+import unicodedata
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ def one_line(text: str) -> str:
     """The text on one line: line breaks, tabs and control characters become blanks, those at its ends are removed, and
     characters that UTF-8 or XML cannot have become U+FFFD."""
     return _BLANKS.sub(" ", _IMPOSSIBLE.sub("\ufffd", text)).strip()
+
+
+def text_width(text: str) -> int:
+    """Width in letters; those of East Asia count twice."""
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 
 def notes_with_texts(transcription: "Transcription") -> "zip[tuple[SungNote, NoteText | None]]":

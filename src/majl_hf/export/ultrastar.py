@@ -11,14 +11,13 @@ Conventions
     Lines end where those of the lyrics do and at rests; lines that are too long to read are divided between words.
 """
 
-import unicodedata
 from pathlib import PureWindowsPath
 from statistics import median
 from typing import TYPE_CHECKING
 
 from ..errors import MajlError
 from .note_grid import GridNote, place_on_grid
-from .texts import TOOL, one_line
+from .texts import TOOL, one_line, text_width
 
 if TYPE_CHECKING:
     from ..notes.transcription import Transcription
@@ -175,8 +174,7 @@ def _divided(line: list[GridNote]) -> list[list[GridNote]]:
 
 
 def _width(note: GridNote) -> int:
-    text = note.text or CONTINUES
-    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text) + note.ends_word
+    return text_width(note.text or CONTINUES) + note.ends_word
 
 
 def _line_break(end: int, start: int, beat_s: float) -> int:
