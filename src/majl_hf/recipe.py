@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,8 @@ from .training import records
 from .training.config import TrainingConfig
 from .training.run import check_run, checkpoint_to_resume, step_of
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 class MergeConfig(Section):
     """A model made from others, each given by its folder, Hub id or shipped name.
@@ -55,7 +57,7 @@ class MergeConfig(Section):
     model: Location
     out: Location
     start: Location | None = None
-    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    share: Share | dict[Literal["separator", "pitch_estimator", "refiner"], Share] = 1.0
     pitch_estimator: Location | None = None
 
     @property

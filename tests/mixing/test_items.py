@@ -70,6 +70,7 @@ def test_item_layout_and_exact_sum(folders):
     for index in range(len(dataset)):
         item, segment = dataset[index], dataset.draw(index)
         frame_labels = {"f0_hz", "pitch_weight", "octave_reliable", "by_hand", "vocals_weight"}
+        frame_labels |= {"note_midi", "note_onset", "note_offset", "note_weight"}
         assert set(item) == {"mixture", "vocals", "id"} | frame_labels
         assert item["mixture"].shape == item["vocals"].shape == (2, SEGMENT)
         assert {item[name].shape for name in frame_labels} == {(149,)}

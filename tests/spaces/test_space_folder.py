@@ -36,7 +36,7 @@ def test_metadata():
 
 def test_requirements_are_the_packages():
     lines = (SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    extras = ("demo", "notes", "jams", "musicxml")  # the Space offers notes in every format
+    extras = ("demo", "jams", "musicxml")  # the Space offers notes in every format
     declared = [
         *PROJECT["dependencies"],
         *(line for extra in extras for line in PROJECT["optional-dependencies"][extra]),

@@ -277,8 +277,8 @@ class MajlModel(PreTrainedModel):
             pitch_weight (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
                 Weight of each frame's label, 0 where there is none; 1 where not given.
             note_midi, note_onset, note_offset (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
-                Reference notes, for the note loss: the pitch of each frame's note as MIDI number, 0 outside of notes;
-                closeness in [0, 1] of a note's begin and end.
+                Reference notes, for the note loss of a model with a note estimator: the pitch of each frame's note as
+                MIDI number, 0 outside of notes; closeness in [0, 1] of a note's begin and end.
             note_weight (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
                 Weight of each frame's notes, 0 where they are unknown; 1 where not given.
 
@@ -304,7 +304,7 @@ class MajlModel(PreTrainedModel):
             losses["separation_loss"] = self.separation_loss(estimate, vocals, mixture, vocals_weight)
         if f0_hz is not None:
             losses["pitch_loss"] = self.pitch_loss(logits, f0_hz, pitch_weight)
-        if notes[0] is not None:
+        if notes[0] is not None and evidence is not None:
             losses["note_loss"] = self.note_loss(output, *notes)
         if losses:
             factors = {"pitch_loss": config.pitch_loss_weight}
