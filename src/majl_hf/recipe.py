@@ -51,13 +51,15 @@ class MergeConfig(Section):
         model: whose weights are taken.
         out: folder of the result.
         start, share: see `checkpoints.merging.move_towards`.
+        shares: of parts that have another share.
         pitch_estimator: a model with the same separator, whose pitch estimator the result gets.
     """
 
     model: Location
     out: Location
     start: Location | None = None
-    share: Share | dict[Literal["separator", "pitch_estimator", "refiner"], Share] = 1.0
+    share: Share = 1.0
+    shares: dict[Literal["separator", "pitch_estimator", "refiner"], Share] = {}
     pitch_estimator: Location | None = None
 
     @property
@@ -72,7 +74,8 @@ class MergeConfig(Section):
     def make(self) -> MajlModel:
         model = MajlModel.from_pretrained(self.model)
         if self.start is not None:
-            move_towards(model, MajlModel.from_pretrained(self.start), self.share)
+            shares = dict.fromkeys(dict(model.named_children()), self.share) | self.shares
+            move_towards(model, MajlModel.from_pretrained(self.start), shares)
         if self.pitch_estimator is not None:
             use_pitch_estimator(model, MajlModel.from_pretrained(self.pitch_estimator))
         return model

@@ -9,22 +9,22 @@ from ..models.modeling_majl import MajlModel
 
 
 @torch.no_grad()
-def move_towards(model: MajlModel, start: MajlModel, share: float | Mapping[str, float]) -> None:
+def move_towards(model: MajlModel, start: MajlModel, shares: Mapping[str, float]) -> None:
     """Move the weights of `model` back towards `start`, which its training started from, so that less of what `start`
     learnt is forgotten (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 
     Args:
-        share: Share of the change from `start` that is kept, 0 to 1, of all parts or of each by its name, such as
-            `{"separator": 0.85}`; parts that are not named stay. Choose it on validation data. For a refiner that
-            `start` does not have, the start is a last layer of zeros.
+        shares: Share of the change from `start` that each part keeps, 0 to 1, such as `{"separator": 0.85}`; parts that
+            are not named stay. Choose them on validation data. For a refiner that `start` does not have, the start is
+            a last layer of zeros.
     """
     origin = start.state_dict()
     for name, tensor in model.state_dict().items():
-        kept = share.get(name.partition(".")[0], 1.0) if isinstance(share, Mapping) else share
+        share = shares.get(name.partition(".")[0], 1.0)
         if name.startswith("refiner.head.") and start.refiner is None:
-            tensor.mul_(kept)
+            tensor.mul_(share)
         elif tensor.is_floating_point() and name in origin:
-            tensor.copy_(torch.lerp(origin[name], tensor, kept))
+            tensor.copy_(torch.lerp(origin[name], tensor, share))
 
 
 def use_pitch_estimator(model: MajlModel, source: MajlModel) -> None:
