@@ -223,9 +223,25 @@ def test_words_are_laid_on_notes(transcribe, sung, tmp_path):
 def test_words_without_notes_are_named(transcribe, sung, tmp_path):
     (tmp_path / "words.txt").write_text("la " * 40 + "\n\n" + "lo " * 40)
     result = transcribe(sung(pitches=[60]), "--export", "csv", "--lyrics", tmp_path / "words.txt")
-    (warning,) = result.json[0]["warnings"]
-    assert result.exit_code == 0 and "words of the lyrics have no note" in warning and warning.endswith(" ...")
+    warning, without_times = result.json[0]["warnings"]
+    assert "no times" in without_times
+    assert result.exit_code == 0 and "have no note and are left out" in warning and warning.endswith(" ...")
     assert result.stderr.count("have no note") == 1
+
+
+def test_words_beyond_the_end_are_left_out(transcribe, sung, tmp_path):
+    lyrics = tmp_path / "words.lrc"
+    lyrics.write_text("[00:01.00]la la la\n[09:00.00]far beyond\n")
+    (warning,) = transcribe(sung(), "--export", "labels", "--lyrics", lyrics, "--language", "en").json[0]["warnings"]
+    assert warning.endswith("left out: far beyond")
+    assert "beyond" not in (tmp_path / "out/a.labels.txt").read_text(encoding="utf-8")
+
+
+def test_a_slow_tempo_has_a_finer_grid(transcribe, sung, tmp_path):
+    result = transcribe(sung(pitches=[60, 64, 62, 65]), "--export", "npz", "--quantise", "--bpm", 10)
+    notes = read_npz((tmp_path / "out/a.npz").read_bytes())
+    assert result.exit_code == 0
+    assert onsets_of(notes) == pytest.approx([1.0, 1.6, 2.2, 2.8], abs=0.13)
 
 
 def test_a_folder_of_lyrics(transcribe, sung, tmp_path):
@@ -236,7 +252,8 @@ def test_a_folder_of_lyrics(transcribe, sung, tmp_path):
         tmp_path / "in", "-r", "--export", "labels", "--lyrics", tmp_path / "lyrics", "--language", "en"
     )
     assert result.exit_code == 0
-    assert "a.json" in result.json[0]["warnings"][0] and result.json[1]["warnings"] == []
+    assert "a.json" in result.json[0]["warnings"][0]
+    assert "no times" in result.json[1]["warnings"][0]
     assert "three" in (tmp_path / "out/deeper/b.labels.txt").read_text(encoding="utf-8")
     assert "three" not in (tmp_path / "out/a.labels.txt").read_text(encoding="utf-8")
 

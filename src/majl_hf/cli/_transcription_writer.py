@@ -1,5 +1,6 @@
 """The notes of one song as files, with its stems."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ EXPORTS = {**{name: format.extension for name, format in NOTE_FORMATS.items()}, 
 MAX_DRAWN_S = 1200.0  # of vocals that are kept in memory for the spectrogram of pictures, 40 MB
 LYRICS_EXTENSIONS = (".json", ".lrc", ".txt")  # with times of words, with times of lines, without times
 MAX_WORDS_NAMED = 12
+MAX_STEP_S = 0.2  # of the grid of --quantise: sixteenths from 75 bpm on, finer ones below
 
 
 @dataclass(frozen=True)
@@ -157,19 +159,24 @@ class TranscriptionWriter:
     def _transcription(self, notes: Sequence[SungNote], tempo: Tempo) -> tuple[Transcription, list[str]]:
         """The transcription, and the words of the lyrics that have no note."""
         texts, left_out, language = None, [], self.settings.language
+        duration_s = self._num_samples / self.sampling_rate
         if self._lyrics is not None:
             words = [word.text for line in self._lyrics.lines for word in line.words]
             language = language or self._lyrics.language or guess_language(words)
-            notes, texts, words = lay_lyrics(notes, self._lyrics, language)
-            left_out = [word.text for word in words]
+            lyrics, words = self._lyrics.until(duration_s or math.inf)
+            notes, texts, more_words = lay_lyrics(notes, lyrics, language)
+            left_out = [word.text for word in (*more_words, *words)]
         if self.settings.quantise:
-            notes = quantise(notes, tempo)
+            steps_per_beat = 4
+            while 60 / tempo.bpm / steps_per_beat > MAX_STEP_S:
+                steps_per_beat *= 2
+            notes = quantise(notes, tempo, steps_per_beat)
         title, artist = self._title_and_artist()
         names = {what: path.name for what, path in self.job.outputs.items()}
         return Transcription(
             notes=tuple(notes),
             frames=PitchFrames.concatenate(self._frames),
-            duration_s=self._num_samples / self.sampling_rate,
+            duration_s=duration_s,
             texts=texts,
             tempo=tempo,
             title=title,
@@ -220,8 +227,16 @@ class TranscriptionWriter:
             )
         if left_out:
             words = " ".join(left_out[:MAX_WORDS_NAMED]) + " ..." * (len(left_out) > MAX_WORDS_NAMED)
-            self._warnings.append(f"{len(left_out)} words of the lyrics have no note and are left out: {words}")
-        if self.settings.quantise and self.settings.bpm is None and not transcription.tempo.is_estimated:
+            self._warnings.append(f"words of the lyrics that have no note and are left out: {words}")
+        if self._lyrics is not None and not self._lyrics.has_times:
+            self._warnings.append(
+                "the lyrics have no times, so words may be seconds from where they are sung; check them, or use LRC "
+                "or the JSON of a program that transcribes words"
+            )
+        is_on_grid = self.settings.quantise or "musicxml" in self.job.outputs
+        if is_on_grid and self.settings.bpm is None and not transcription.tempo.is_estimated:
             self._warnings.append(
                 f"no tempo was found, so notes are moved to the grid of {transcription.tempo.bpm:g} bpm; give --bpm"
             )
+        if not transcription.notes:
+            self._warnings.append("no notes were found")

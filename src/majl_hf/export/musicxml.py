@@ -8,6 +8,7 @@ Conventions
     the notes of one syllable. Rap and speech have crosses as heads.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -79,13 +80,14 @@ def musicxml(transcription: "Transcription") -> bytes:
                 element.beams = beams
 
     score = stream.Score([part])
-    score.metadata = metadata.Metadata(
-        title=one_line(transcription.title) or "Untitled", composer=one_line(transcription.artist) or "Unknown artist"
-    )
+    score.metadata = metadata.Metadata(title=one_line(transcription.title) or "Untitled")
+    if artist := one_line(transcription.artist):
+        score.metadata.addContributor(metadata.Contributor(role="performer", name=artist))
     score.metadata.software = [TOOL, *score.metadata.software]
     exporter = GeneralObjectExporter(score)
     exporter.makeNotation = False
-    return exporter.parse()
+    # music21 is the composer of scores without one
+    return re.sub(rb" *<creator type=.composer.>Music21</creator>\n", b"", exporter.parse())
 
 
 def _syllables(notes: list[GridNote]) -> list[list[GridNote]]:

@@ -83,9 +83,6 @@ def lay_lyrics(notes: Sequence[SungNote], lyrics: Lyrics, language: str | None =
         lyrics: With or without times.
         language: ISO 639-1 code, for dividing words into syllables. Default: that of the lyrics, or else that of their
             most common words.
-
-    Raises:
-        MajlError: the package pyphen is missing, and words of this language cannot be divided without it.
     """
     if language is None:
         language = lyrics.language or guess_language(word.text for line in lyrics.lines for word in line.words)

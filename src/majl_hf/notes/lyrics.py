@@ -78,6 +78,22 @@ class Lyrics:
     artist: str = ""
     language: str = ""
 
+    @property
+    def has_times(self) -> bool:
+        """Whether any line or word has a time."""
+        return any(part.start_s is not None for line in self.lines for part in (line, *line.words))
+
+    def until(self, end_s: float) -> tuple["Lyrics", tuple[Word, ...]]:
+        """The lyrics without the words that are sung later than `end_s` by their times, and these words."""
+        lines, later = [], []
+        for line in self.lines:
+            starts_s = [line.start_s if word.start_s is None else word.start_s for word in line.words]
+            is_later = [start_s is not None and start_s >= end_s for start_s in starts_s]
+            later += [word for word, late in zip(line.words, is_later, strict=True) if late]
+            if words := tuple(word for word, late in zip(line.words, is_later, strict=True) if not late):
+                lines.append(replace(line, words=words))
+        return replace(self, lines=tuple(lines)), tuple(later)
+
 
 def read_lyrics(path) -> Lyrics:
     """Read a file of lyrics. Its content decides which kind it is; of the extensions only `.json` matters.
