@@ -94,27 +94,27 @@ def evidence_of_pitch(
     """Evidence from pitch and loudness alone: a note begins where the voice sets in, its pitch moves to another one and
     stays there, or its loudness rises; it ends where the voice does."""
     reach = min(max(1, round(0.05 / frame_hop_s)), EVIDENCE_FRAMES // 2)
-    pitch_step = np.abs(_median_ahead(f0_midi, reach) - _median_ahead(f0_midi[::-1], reach)[::-1])
-    level_step = _mean_ahead(level_db, reach) - _mean_ahead(level_db[::-1], reach)[::-1]
-    sets_in = _mean_ahead(voicing, reach) - _mean_ahead(voicing[::-1], reach)[::-1]
+    pitch_step = np.abs(_change(f0_midi, reach, np.median))
+    level_step = _change(level_db, reach, np.mean)
+    sets_in = _change(voicing, reach, np.mean)
     score = np.maximum.reduce([
         6.0 * (pitch_step / PITCH_STEP - 1.0), 3.0 * (level_step / LEVEL_STEP_DB - 1.0), 12.0 * (sets_in - 0.5)
     ]) - DOUBT  # fmt: skip
-    sung = np.minimum(1.0, 2.0 * _mean_ahead(voicing, reach))
+    sung = np.minimum(1.0, 2.0 * _ahead(voicing, reach, np.mean))
     return NoteEvidence(
         sigmoid(score) * sung, sigmoid(12.0 * (-sets_in - 0.4)), voicing, f0_midi, f0_midi, voicing, level_db
     )
 
 
-def _mean_ahead(values: np.ndarray, reach: int) -> np.ndarray:
-    """Each frame's mean over itself and the `reach - 1` frames after it."""
-    padded = np.concatenate([values, np.repeat(values[-1:], reach - 1)])
-    return np.lib.stride_tricks.sliding_window_view(padded, reach).mean(axis=1) if len(values) else values
+def _change(values: np.ndarray, reach: int, average) -> np.ndarray:
+    """Each frame's average over itself and the `reach - 1` frames after it, minus that over itself and those before."""
+    return _ahead(values, reach, average) - _ahead(values[::-1], reach, average)[::-1]
 
 
-def _median_ahead(values: np.ndarray, reach: int) -> np.ndarray:
+def _ahead(values: np.ndarray, reach: int, average) -> np.ndarray:
+    """Each frame's average over itself and the `reach - 1` frames after it."""
     padded = np.concatenate([values, np.repeat(values[-1:], reach - 1)])
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, reach), axis=1) if len(values) else values
+    return average(np.lib.stride_tricks.sliding_window_view(padded, reach), axis=1) if len(values) else values
 
 
 def voice_level_db(voice: torch.Tensor, num_frames: int, hop_length: int) -> np.ndarray:
@@ -164,7 +164,7 @@ class NoteDecoder:
                 begin = number
                 notes += self._decode()
             elif self.num_quiet >= rest:  # nothing but silence
-                self._drop(evidence[begin:number])
+                self._drop()
                 begin = number
         self.pending.append(evidence[begin:])
         if last:
@@ -172,7 +172,8 @@ class NoteDecoder:
             notes += [(replace(note, offset_s=min(note.offset_s, end_s)), slope) for note, slope in self._decode()]
         return self.kinds.push(notes, last)
 
-    def _drop(self, evidence: NoteEvidence) -> None:
+    def _drop(self) -> None:
+        """Forget the pending frames."""
         self.first_frame += self.num_pending
         self.pending, self.num_pending = [], 0
 
@@ -180,7 +181,7 @@ class NoteDecoder:
         """The notes of all pending frames, which are then forgotten."""
         evidence = NoteEvidence.concatenate(self.pending)
         notes = [self._note(evidence, *segment) for segment in self._segments(evidence)]
-        self._drop(evidence)
+        self._drop()
         return notes
 
     def _segments(self, evidence: NoteEvidence) -> list[tuple[int, int]]:
