@@ -58,7 +58,10 @@ def test_a_copy_is_drawn_like_the_vocals(rate):
     vocals = copy.finish()
     assert vocals.shape == (2 * copy.sampling_rate,)
     assert copy.sampling_rate == min(rate, DRAWING_RATE)
-    drawn, expected = log_spectrogram_db(as_mono(vocals), copy.sampling_rate), log_spectrogram_db(tone, rate)
+    drawn, expected = (
+        log_spectrogram_db(as_mono(vocals, copy.sampling_rate), copy.sampling_rate),
+        log_spectrogram_db(tone, rate),
+    )
     rows = expected[:, 100] > -20
     assert rows.any() and np.abs(drawn - expected)[rows, 20:-20].max() < 1
 
@@ -73,4 +76,4 @@ def test_of_long_vocals_there_is_no_copy(max_s, is_too_long):
 
 def test_no_samples():
     with pytest.raises(MajlError, match="no samples"):
-        as_mono(np.zeros((2, 0)))
+        as_mono(np.zeros((2, 0)), 8_000)

@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..errors import MajlError
 from ..models.pitch_majl import hz_to_midi, note_and_cents
 from .note_plot import curve_midi, heading, midi_in_view, syllable
 from .spectrogram import HIGHEST_HZ, LOWEST_HZ, as_mono, spectrogram_jpeg
@@ -40,9 +39,7 @@ def html(transcription: "Transcription", vocals=None, sampling_rate: int | None 
     """
     image = ""
     if vocals is not None:
-        if not sampling_rate:
-            raise MajlError(f"Vocals were given with the sampling rate {sampling_rate}; their rate in Hz is needed.")
-        picture = spectrogram_jpeg(as_mono(vocals), sampling_rate)
+        picture = spectrogram_jpeg(as_mono(vocals, sampling_rate), sampling_rate)
         image = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
     title = escape(heading(transcription) or "Sung notes")
     player = ""

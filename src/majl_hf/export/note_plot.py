@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import MajlError
 from ..models.pitch_majl import hz_to_midi, note_name
 from .spectrogram import DYNAMIC_RANGE_DB, HIGHEST_HZ, LOWEST_HZ, as_mono, log_spectrogram_db, palette
 from .texts import notes_with_texts, one_line, text_width
@@ -92,9 +91,8 @@ def _drawn(transcription: "Transcription", vocals, sampling_rate: int | None, fi
     low, high = midi_in_view(transcription)
     levels_db = None
     if vocals is not None:
-        if not sampling_rate:
-            raise MajlError(f"Vocals were given with the sampling rate {sampling_rate}; their rate in Hz is needed.")
-        levels_db = log_spectrogram_db(as_mono(vocals), sampling_rate, round(LINE_COLUMNS * duration_s / line_s))
+        mono = as_mono(vocals, sampling_rate)
+        levels_db = log_spectrogram_db(mono, sampling_rate, round(LINE_COLUMNS * duration_s / line_s))
     height_in = max(LEAST_HEIGHT_IN, SEMITONE_IN * (high - low))
     total_in = np.array([LEFT_IN + WIDTH_IN + RIGHT_IN, TITLE_IN + num_lines * (height_in + GAP_IN)])
     # Text stays text in SVG, and the same picture has the same content.

@@ -34,7 +34,7 @@ def plot_pitch(path_png, vocals, sampling_rate: int, times_s, f0_hz, voiced, tit
     except ImportError as error:
         raise MajlError("Drawing needs matplotlib, which is not installed; run: pip install 'majl_hf[plot]'") from error
 
-    mono = as_mono(vocals)
+    mono = as_mono(vocals, sampling_rate)
     times_s, f0_hz = np.asarray(times_s, dtype=float), np.asarray(f0_hz, dtype=float)
     voiced = np.asarray(voiced, dtype=bool)
     if not times_s.shape == f0_hz.shape == voiced.shape:

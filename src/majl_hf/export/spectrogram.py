@@ -86,12 +86,14 @@ class DrawingCopy:
         return None if self.is_too_long else np.concatenate(self._blocks)
 
 
-def as_mono(vocals) -> np.ndarray:
-    """Float32 `(num_samples,)` of `(num_channels, num_samples)` or `(num_samples,)`.
+def as_mono(vocals, sampling_rate: int | None) -> np.ndarray:
+    """Float32 `(num_samples,)` of `(num_channels, num_samples)` or `(num_samples,)`, to be drawn.
 
     Raises:
-        MajlError: there are no samples.
+        MajlError: there are no samples, or no rate.
     """
+    if not sampling_rate:
+        raise MajlError(f"Vocals were given with the sampling rate {sampling_rate}; their rate in Hz is needed.")
     mono = np.atleast_2d(np.asarray(vocals, dtype=np.float32)).mean(axis=0)
     if not mono.size:
         raise MajlError("The vocals have no samples; at least one is needed to draw.")
