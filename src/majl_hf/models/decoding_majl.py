@@ -15,9 +15,7 @@ frame's posterior mass within 50 cents of the decoded pitch.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from .configuration_majl import MajlConfig
 from .pitch_majl import TOLERANCE_CENTS, bins_to_hz, local_mean, sigmoid
 
 DECODERS = ("viterbi", "local_mean")
@@ -75,7 +73,7 @@ class _Viterbi:
     came from is computed in the backward step, only for the bins on the path.
     """
 
-    def __init__(self, config: MajlConfig):
+    def __init__(self, config):
         grid = config.pitch_estimator_config
         bins = np.arange(grid.num_bins)
         self.floor = config.viterbi_floor
@@ -162,7 +160,7 @@ class PitchDecoder:
         ValueError: unknown decoder or policy, or a threshold outside (0, 1).
     """
 
-    def __init__(self, config: MajlConfig, policy: str | None = None, threshold: float | None = None):
+    def __init__(self, config, policy: str | None = None, threshold: float | None = None):
         self.config = config
         self.grid = config.pitch_estimator_config
         self.policy = config.voicing_policy if policy is None else policy
@@ -191,8 +189,7 @@ class PitchDecoder:
 
     def _frames(self, posteriors: np.ndarray, bins: np.ndarray) -> PitchFrames:
         """Refine the decoded bins and compute voicing and confidence."""
-        refined = local_mean(torch.from_numpy(posteriors), torch.from_numpy(bins), self.grid)
-        position, near, near_posteriors = (tensor.numpy() for tensor in refined)
+        position, near, near_posteriors = local_mean(posteriors, bins, self.grid)
         total = posteriors.sum(axis=1) + 1e-12
         within = np.abs(near - position[:, None]) * self.grid.bin_cents <= TOLERANCE_CENTS
         # Clipping at the ends of the grid repeats a bin; count it once.
@@ -229,6 +226,6 @@ class PitchDecoder:
         return frames
 
 
-def decode(logits: np.ndarray, config: MajlConfig, **decoder_arguments) -> PitchFrames:
+def decode(logits: np.ndarray, config, **decoder_arguments) -> PitchFrames:
     """Frames of a whole file from its logits `(num_frames, num_bins)`; arguments as of `PitchDecoder`."""
     return PitchDecoder(config, **decoder_arguments).push(logits, last=True)

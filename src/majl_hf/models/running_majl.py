@@ -2,10 +2,11 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -36,6 +37,16 @@ def run_part(part: nn.Module, *inputs: torch.Tensor):
     others = {name: tensor.to(dtype) for name, tensor in stored if tensor.is_floating_point() and tensor.dtype != dtype}
     inputs = tuple(tensor.to(dtype) for tensor in inputs)
     return torch.func.functional_call(part, others, inputs) if others else part(*inputs)
+
+
+@torch.inference_mode()
+def run_on_arrays(model: nn.Module, function: Callable, *inputs: np.ndarray):
+    """`function` of arrays, on the model's device and with the model in evaluation mode; its tensors as arrays."""
+    with evaluating(model):
+        output = function(*(torch.from_numpy(np.ascontiguousarray(values)).to(model.device) for values in inputs))
+    if isinstance(output, tuple):
+        return tuple(values.float().cpu().numpy() for values in output)
+    return output.float().cpu().numpy()
 
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
