@@ -22,7 +22,7 @@ from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
 from .posteriors_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
 from .resampling_majl import resampled_length_ceil
-from .running_majl import at_least_float32, check_fork, run_on_arrays, run_part
+from .running_majl import MAX_WORKERS, TorchWorkers, at_least_float32, check_fork, run_on_arrays, run_part
 from .separator_majl import SeparatorConfig
 from .torch_resampling_majl import resample
 
@@ -195,7 +195,19 @@ class MajlModel(PreTrainedModel):
             ).to_tuple(),
         }
         present = {name: run for name, run in functions.items() if getattr(self, name) is not None}
-        return Parts(self.config, **{name: partial(run_on_arrays, self, run) for name, run in present.items()})
+        functions = {name: partial(run_on_arrays, self, run) for name, run in present.items()}
+        num_workers = self._num_workers()
+        make_executor = partial(TorchWorkers, num_workers) if num_workers else None
+        return Parts(self.config, **functions, make_executor=make_executor, num_ahead=num_workers)
+
+    def _num_workers(self) -> int:
+        """Number of windows to compute at a time; 0 for one after another in the caller's thread."""
+        if any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in self.state_dict().values()):
+            return 0  # `run_part` replaces the weights for the time of a call, for all threads
+        if self.device.type != "cpu":
+            return 1  # so that the device computes while the caller prepares and decodes
+        num_threads = torch.get_num_threads()
+        return 0 if num_threads == 1 else min(num_threads, MAX_WORKERS)
 
     def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
         """Logits of a training batch. Items without a pitch label have no part in it: the pitch estimator, which is

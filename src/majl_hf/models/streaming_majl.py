@@ -14,6 +14,7 @@ input's, frequencies above the model's band stay in the accompaniment.
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from .note_decoding_majl import (
     voice_level_db,
 )
 from .notes_majl import SungNote
-from .parts_majl import HasParts, Parts, nearest_pitch_frames
+from .parts_majl import HasParts, OrderedCalls, Parts, nearest_pitch_frames
 from .pitch_majl import hz_to_midi
 from .resampling_majl import ResampleStream
 from .samples_majl import check_sampling_rate, float_samples
@@ -67,28 +68,35 @@ class _BatchedWindows:
     """Cuts a stream into windows and runs `forward` on `batch_size` of them together; a batch fills however small the
     blocks are."""
 
-    def __init__(self, grid: WindowGrid, batch_size: int, forward: Callable[[np.ndarray], np.ndarray]):
-        self.cutter, self.batch_size, self.forward = WindowCutter(grid), batch_size, forward
+    def __init__(
+        self, grid: WindowGrid, batch_size: int, forward: Callable[[np.ndarray], np.ndarray], calls: OrderedCalls
+    ):
+        self.cutter, self.batch_size, self.forward, self.calls = WindowCutter(grid), batch_size, forward, calls
         self.waiting: list[Window] = []
 
     def push(self, block: np.ndarray, last: bool) -> Iterator[tuple[Window, np.ndarray]]:
-        """The windows whose batch is full, in order, with what `forward` made of them; with `last`, all."""
+        """The windows whose batch is done, in order, with what `forward` made of them; with `last`, all."""
         self.waiting += self.cutter.push(block, last)
         while self.waiting and (last or len(self.waiting) >= self.batch_size):
             # Windows at the ends of the stream are shorter.
             alike = [window.samples.shape == self.waiting[0].samples.shape for window in self.waiting]
             count = min([*alike, False].index(False), self.batch_size)
             batch, self.waiting = self.waiting[:count], self.waiting[count:]
-            yield from zip(batch, self.forward(np.stack([window.samples for window in batch])), strict=True)
+            self.calls.submit(self._run, batch)
+        for batch, outputs in self.calls.results(last):
+            yield from zip(batch, outputs, strict=True)
+
+    def _run(self, batch: list[Window]) -> tuple[list[Window], np.ndarray]:
+        return batch, self.forward(np.stack([window.samples for window in batch]))
 
 
 class _SeparatorStream:
     """Mixture `(num_channels, num_samples)` at the model's rate to vocals of the same layout."""
 
-    def __init__(self, parts: Parts, batch_size: int, condition: bool):
+    def __init__(self, parts: Parts, batch_size: int, condition: bool, calls: OrderedCalls):
         self.parts, self.condition = parts, condition
         grid = WindowGrid.for_part(parts.config, parts.config.separator_config)
-        self.windows = _BatchedWindows(grid, batch_size, self._forward)
+        self.windows = _BatchedWindows(grid, batch_size, self._forward, calls)
 
     def push(self, block: np.ndarray, last: bool) -> np.ndarray:
         parts = [block[:, :0]]
@@ -128,10 +136,11 @@ class _VoiceStream:
 class _PitchStream:
     """A voice `(num_samples,)` to pitch logits `(num_frames, num_bins)`."""
 
-    def __init__(self, parts: Parts, batch_size: int):
+    def __init__(self, parts: Parts, batch_size: int, calls: OrderedCalls):
         part = parts.config.pitch_estimator_config
         self.hop_length, self.num_bins = part.hop_length, part.num_bins
-        self.windows = _BatchedWindows(WindowGrid.for_part(parts.config, part), batch_size, parts.pitch_estimator)
+        grid = WindowGrid.for_part(parts.config, part)
+        self.windows = _BatchedWindows(grid, batch_size, parts.pitch_estimator, calls)
 
     def push(self, voice: np.ndarray, last: bool) -> np.ndarray:
         parts = [np.zeros((0, self.num_bins), dtype=np.float32)]
@@ -150,9 +159,9 @@ class _NoteStream:
     its decoded pitch.
     """
 
-    def __init__(self, parts: Parts, decoder: NoteDecoder):
+    def __init__(self, parts: Parts, decoder: NoteDecoder, calls: OrderedCalls):
         config = parts.config
-        self.parts, self.decoder = parts, decoder
+        self.parts, self.decoder, self.calls = parts, decoder, calls
         self.hop_length = config.pitch_estimator_config.hop_length
         part = config.note_estimator_config
         margin = EVIDENCE_FRAMES if part is None else -(-part.context // self.hop_length)
@@ -170,31 +179,32 @@ class _NoteStream:
         samples = np.pad(samples, (0, count * self.hop_length - len(samples)))
         known, self.logits = np.split(self.logits, [count])
         columns = np.concatenate([samples.reshape(count, self.hop_length).T, known.T, decoded])
+        for window in self.cutter.push(columns, last):
+            self.calls.submit(self._evidence, window)
         notes, evidence = [], []
-        windows = self.cutter.push(columns, last)
-        for window in windows:
-            evidence.append(self._evidence(window.samples)[window.start : window.stop])
-            notes += self.decoder.push(evidence[-1], last and window is windows[-1])
+        for window, found in self.calls.results(last):
+            evidence.append(found[window.start : window.stop])
+            notes += self.decoder.push(evidence[-1], window.is_last)
         return notes, evidence
 
-    def _evidence(self, columns: np.ndarray) -> NoteEvidence:
-        samples, logits, (decoded_hz, voicing) = np.split(columns, [self.hop_length, len(columns) - 2])
+    def _evidence(self, window: Window) -> tuple[Window, NoteEvidence]:
+        samples, logits, (decoded_hz, voicing) = np.split(window.samples, [self.hop_length, len(window.samples) - 2])
         waveform = samples.T.reshape(-1)
         level_db = voice_level_db(waveform, len(decoded_hz), self.hop_length)
         pitch = (hz_to_midi(decoded_hz), voicing.astype(float), level_db)
         if self.parts.note_estimator is None:
-            return evidence_of_pitch(*pitch, self.parts.config.frame_hop_s)
+            return window, evidence_of_pitch(*pitch, self.parts.config.frame_hop_s)
         # Without the frame at the very end.
         output = self.parts.note_estimator(waveform[None, :-1], np.ascontiguousarray(logits.T)[None])
-        return evidence_of_network([values[0] for values in output], *pitch)
+        return window, evidence_of_network([values[0] for values in output], *pitch)
 
 
 class _RefinerStream:
     """Mixture, vocals (which trail it) and pitch logits (which trail these) to refined vocals; all waveforms are
     `(num_channels, num_samples)` at the model's rate."""
 
-    def __init__(self, parts: Parts, condition: bool):
-        self.parts, self.condition = parts, condition
+    def __init__(self, parts: Parts, condition: bool, calls: OrderedCalls):
+        self.parts, self.condition, self.calls = parts, condition, calls
         config = parts.config
         self.cutter = WindowCutter(WindowGrid.for_part(config, config.refiner_config))
         self.mixture: list[np.ndarray] = []  # what waits for its vocals
@@ -211,25 +221,26 @@ class _RefinerStream:
         waiting = np.concatenate(self.mixture, axis=1)
         self.windows += self.cutter.push(np.concatenate([waiting[:, :num_samples], vocals]), last)
         self.mixture = [waiting[:, num_samples:]]
-        parts = [vocals[:, :0]]
-        while self.windows and (refined := self._refined(self.windows[0], last)) is not None:
-            parts.append(refined)
-            del self.windows[0]
-        return np.concatenate(parts, axis=1)
+        while self.windows and (pitch := self._pitch(self.windows[0], last)) is not None:
+            self.calls.submit(self._refined, self.windows.pop(0), pitch)
+        return np.concatenate([vocals[:, :0], *self.calls.results(last)], axis=1)
 
-    def _refined(self, window: Window, last: bool) -> np.ndarray | None:
-        """The refined core of the first window that waits; None while the pitch at its end is not known."""
+    def _pitch(self, window: Window, last: bool) -> np.ndarray | None:
+        """The logits of the first window that waits; None while those at its end are not known."""
         numbers = nearest_pitch_frames(self.parts.config, window.samples.shape[1], window.offset)
         if not last and numbers[-1] >= self.first_frame + len(self.logits):
             return None
         passed = numbers[0] - self.first_frame  # windows come in order, so these frames are not needed again
         self.logits, self.first_frame = self.logits[passed:], numbers[0]
-        logits = self.logits[np.minimum(numbers - self.first_frame, len(self.logits) - 1)][None]
+        return self.logits[np.minimum(numbers - self.first_frame, len(self.logits) - 1)]
+
+    def _refined(self, window: Window, logits: np.ndarray) -> np.ndarray:
+        """The refined core of a window."""
         mixture, vocals = np.split(window.samples, 2)
         # The refiner sees the mean of the channels, in which some voices cancel.
         apart = self.condition and len(vocals) == 2 and cancels(vocals)
         channels = [slice(0, 1), slice(1, 2)] if apart else [slice(None)]
-        refined = [self.parts.refiner(mixture[None, some], vocals[None, some], logits)[0] for some in channels]
+        refined = [self.parts.refiner(mixture[None, some], vocals[None, some], logits[None])[0] for some in channels]
         return np.concatenate(refined)[:, window.start : window.stop]
 
 
@@ -336,57 +347,63 @@ def separate_stream(
     if read_pitch and parts.pitch_estimator is None:
         raise ValueError("The model has no pitch estimator; give it one, or leave pitch out with read_pitch=False.")
     read_pitch = read_pitch or read_notes
-    separator = _SeparatorStream(parts, batch_size, condition) if separate else None
-    refiner = _RefinerStream(parts, condition) if separate and parts.refiner is not None else None
-    voice = _VoiceStream(config, condition)
-    pitch = _PitchStream(parts, batch_size) if read_pitch or refiner is not None else None
-    decoder = PitchDecoder(config, policy, threshold) if read_pitch else None
-    note_reader = _NoteStream(parts, NoteDecoder(config, note_threshold, min_note_s)) if read_notes else None
-    logits = undecided = np.zeros((0, config.pitch_estimator_config.num_bins), dtype=np.float32)  # of frames not final
-    frames = PitchFrames.concatenate([])
-    notes: list[SungNote] = []
-    evidence: list[NoteEvidence] = []
-    into = out_of = waiting = conditioner = None
+    with parts.executor() as executor:
+        calls = partial(OrderedCalls, executor, parts.num_ahead)
+        separator = _SeparatorStream(parts, batch_size, condition, calls()) if separate else None
+        refiner = _RefinerStream(parts, condition, calls()) if separate and parts.refiner is not None else None
+        voice = _VoiceStream(config, condition)
+        pitch = _PitchStream(parts, batch_size, calls()) if read_pitch or refiner is not None else None
+        decoder = PitchDecoder(config, policy, threshold) if read_pitch else None
+        note_reader = (
+            _NoteStream(parts, NoteDecoder(config, note_threshold, min_note_s), calls()) if read_notes else None
+        )
+        logits = undecided = np.zeros(
+            (0, config.pitch_estimator_config.num_bins), dtype=np.float32
+        )  # of frames not final
+        frames = PitchFrames.concatenate([])
+        notes: list[SungNote] = []
+        evidence: list[NoteEvidence] = []
+        into = out_of = waiting = conditioner = None
 
-    for block, following in itertools.pairwise(itertools.chain(_checked(blocks, sampling_rate), [None])):
-        last = following is None
-        if waiting is None:
-            waiting = _Fifo(block.shape[0])
-            conditioner = Conditioner(model_rate, block.shape[0]) if condition else None
-            if sampling_rate != model_rate:
-                into = make_resampler(sampling_rate, model_rate, block.shape[0])
-                out_of = make_resampler(model_rate, sampling_rate, block.shape[0])
-        waiting.push(block)
-        mixture = block if into is None else into.push(block, last)
-        mixture = np.ascontiguousarray(mixture, dtype=np.float32)
-        if conditioner is not None:
-            mixture = conditioner.push(mixture, last)
-        vocals = separator.push(mixture, last) if separate else mixture
-        if pitch is not None:
-            sung = voice.push(vocals, last)
-            logits = pitch.push(sung, last)
-        if read_pitch:
-            undecided = np.concatenate([undecided, logits])
-            frames = decoder.push(logits, last)
-        if note_reader is not None:
-            new_notes, new_evidence = note_reader.push(sung, logits, frames, last)
-            notes, evidence = notes + new_notes, evidence + new_evidence
-        if refiner is not None:
-            vocals = refiner.push(mixture, vocals, logits, last)
-        if separate:
-            vocals = vocals if conditioner is None else conditioner.restore(vocals)
-            vocals = vocals if out_of is None else out_of.push(vocals, last)
-        else:
-            vocals = block
-        if last:  # two conversions of the rate may round the length by a sample
+        for block, following in itertools.pairwise(itertools.chain(_checked(blocks, sampling_rate), [None])):
+            last = following is None
+            if waiting is None:
+                waiting = _Fifo(block.shape[0])
+                conditioner = Conditioner(model_rate, block.shape[0]) if condition else None
+                if sampling_rate != model_rate:
+                    into = make_resampler(sampling_rate, model_rate, block.shape[0])
+                    out_of = make_resampler(model_rate, sampling_rate, block.shape[0])
+            waiting.push(block)
+            mixture = block if into is None else into.push(block, last)
+            mixture = np.ascontiguousarray(mixture, dtype=np.float32)
+            if conditioner is not None:
+                mixture = conditioner.push(mixture, last)
+            vocals = separator.push(mixture, last) if separate else mixture
+            if pitch is not None:
+                sung = voice.push(vocals, last)
+                logits = pitch.push(sung, last)
+            if read_pitch:
+                undecided = np.concatenate([undecided, logits])
+                frames = decoder.push(logits, last)
+            if note_reader is not None:
+                new_notes, new_evidence = note_reader.push(sung, logits, frames, last)
+                notes, evidence = notes + new_notes, evidence + new_evidence
+            if refiner is not None:
+                vocals = refiner.push(mixture, vocals, logits, last)
+            if separate:
+                vocals = vocals if conditioner is None else conditioner.restore(vocals)
+                vocals = vocals if out_of is None else out_of.push(vocals, last)
+            else:
+                vocals = block
+            if last:  # two conversions of the rate may round the length by a sample
+                vocals = vocals[:, : waiting.length]
+                vocals = np.pad(vocals, ((0, 0), (0, waiting.length - vocals.shape[1])))
             vocals = vocals[:, : waiting.length]
-            vocals = np.pad(vocals, ((0, 0), (0, waiting.length - vocals.shape[1])))
-        vocals = vocals[:, : waiting.length]
-        if vocals.shape[1] or len(frames) or last:
-            mixture = waiting.pop(vocals.shape[1])
-            final = (notes, NoteEvidence.concatenate(evidence)) if read_notes else ()
-            yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)], *final)
-            undecided, notes, evidence = undecided[len(frames) :], [], []
+            if vocals.shape[1] or len(frames) or last:
+                mixture = waiting.pop(vocals.shape[1])
+                final = (notes, NoteEvidence.concatenate(evidence)) if read_notes else ()
+                yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)], *final)
+                undecided, notes, evidence = undecided[len(frames) :], [], []
 
 
 def separate_array(model: HasParts, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:
