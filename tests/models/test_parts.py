@@ -107,6 +107,20 @@ def test_calls_are_taken_in_order():
         assert list(calls.results(last=True)) == [3, 4]
 
 
+def test_a_single_window_is_computed_on_all_threads(model, two_threads, monkeypatch):
+    seen, forward = [], model.separator.forward
+
+    def watched(*inputs):
+        seen.append(torch.get_num_threads())
+        return forward(*inputs)
+
+    monkeypatch.setattr(model.separator, "forward", watched)
+    separate_array(model, song()[:, : RATE // 2], RATE)
+    assert seen == [2]
+    separate_array(model, song(), RATE)
+    assert set(seen[1:]) == {1}
+
+
 def test_half_precision_weights_are_computed_one_window_after_another(model, two_threads):
     assert model.parts().make_executor is not None
     half = MajlModel(model.config).half()

@@ -63,8 +63,10 @@ class OrderedCalls:
         self.executor, self.num_ahead = executor, 0 if executor is None else num_ahead
         self.running: deque[Future] = deque()
 
-    def submit(self, function: Callable, *arguments) -> None:
-        if self.executor is not None:
+    def submit(self, function: Callable, *arguments, is_final: bool = False) -> None:
+        """Call `function`. A final call with none beside it, as of a short recording, is made in the caller's thread,
+        which has all cores."""
+        if self.executor is not None and (self.running or not is_final):
             self.running.append(self.executor.submit(function, *arguments))
             return
         done: Future = Future()

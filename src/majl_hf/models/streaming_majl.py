@@ -82,7 +82,7 @@ class _BatchedWindows:
             alike = [window.samples.shape == self.waiting[0].samples.shape for window in self.waiting]
             count = min([*alike, False].index(False), self.batch_size)
             batch, self.waiting = self.waiting[:count], self.waiting[count:]
-            self.calls.submit(self._run, batch)
+            self.calls.submit(self._run, batch, is_final=last and not self.waiting)
         for batch, outputs in self.calls.results(last):
             yield from zip(batch, outputs, strict=True)
 
@@ -180,7 +180,7 @@ class _NoteStream:
         known, self.logits = np.split(self.logits, [count])
         columns = np.concatenate([samples.reshape(count, self.hop_length).T, known.T, decoded])
         for window in self.cutter.push(columns, last):
-            self.calls.submit(self._evidence, window)
+            self.calls.submit(self._evidence, window, is_final=window.is_last)
         notes, evidence = [], []
         for window, found in self.calls.results(last):
             evidence.append(found[window.start : window.stop])
@@ -222,7 +222,8 @@ class _RefinerStream:
         self.windows += self.cutter.push(np.concatenate([waiting[:, :num_samples], vocals]), last)
         self.mixture = [waiting[:, num_samples:]]
         while self.windows and (pitch := self._pitch(self.windows[0], last)) is not None:
-            self.calls.submit(self._refined, self.windows.pop(0), pitch)
+            window = self.windows.pop(0)
+            self.calls.submit(self._refined, window, pitch, is_final=window.is_last)
         return np.concatenate([vocals[:, :0], *self.calls.results(last)], axis=1)
 
     def _pitch(self, window: Window, last: bool) -> np.ndarray | None:
