@@ -115,7 +115,7 @@ def test_a_single_window_is_computed_on_all_threads(model, two_threads, monkeypa
         return forward(*inputs)
 
     monkeypatch.setattr(model.separator, "forward", watched)
-    separate_array(model, song()[:, : RATE // 2], RATE)
+    separate_array(model, song()[:, : RATE // 4], RATE)
     assert seen == [2]
     separate_array(model, song(), RATE)
     assert set(seen[1:]) == {1}
