@@ -1,0 +1,152 @@
+"""Viterbi's algorithm over pitch bins: the exact best path, as a stream.
+
+The path has the greatest sum of log posteriors minus transition costs. The cost of a step is proportional to its size,
+up to that of a jump of any size.
+"""
+
+import numpy as np
+
+MERGE_INTERVAL = 256  # frames between two checks whether the paths have merged
+MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
+LEAST_ROOM = 512  # frames, by which the room for scores grows at least
+
+
+class Viterbi:
+    """The best path, emitted where all surviving paths have merged; the sizes of the pieces do not change it.
+
+    The forward step takes time linear in the number of bins: a cost proportional to the distance is one running
+    maximum from below and one from above (the distance transform of Felzenszwalb and Huttenlocher, "Distance
+    transforms of sampled functions", 2012), and the jump is one more candidate, the same for all bins. Where a path
+    came from is computed in the backward step, only for the bins on the path and among those that a step reaches for
+    less than a jump.
+
+    Args:
+        num_bins: Number of bins.
+        step_cost: Cost in nats of a step from one bin to the next.
+        jump_cost: Cost in nats of a step of any size.
+    """
+
+    def __init__(self, num_bins: int, step_cost: float, jump_cost: float):
+        self.jump_cost = jump_cost
+        ramp = np.arange(num_bins) * step_cost
+        self.ramps = np.stack([ramp, -ramp[::-1]])
+        self.costs = np.minimum(np.abs(ramp[:, None] - ramp), jump_cost)
+        reach = min(num_bins - 1, int(np.searchsorted(ramp, jump_cost)))  # bins, at which a step costs a jump
+        bins = np.arange(num_bins)[:, None]
+        self.near = np.clip(bins + np.arange(-reach, reach + 1), 0, num_bins - 1)  # the bins within reach of each
+        self.near_costs = np.take_along_axis(self.costs, self.near, axis=1)
+        self.scores = np.empty(
+            (0, num_bins)
+        )  # of the best path into each bin; each frame's highest is 0, but the first's
+        self.num_pending = 0  # frames that are not final: the first rows of `scores`
+        self.next_look = MERGE_INTERVAL
+
+    def push(self, emissions: np.ndarray, last: bool = False) -> np.ndarray:
+        """Take log posteriors `(num_frames, num_bins)`, return the bins of the frames that are final; with `last`,
+        all."""
+        decided, start = [], 0
+        while start < len(emissions):
+            stop = min(len(emissions), start + self.next_look - self.num_pending)
+            self._advance(emissions[start:stop])
+            start = stop
+            if self.num_pending == self.next_look:
+                decided.append(self._merged())
+        if last and self.num_pending:
+            decided.append(self._trace(int(self.scores[self.num_pending - 1].argmax()), self.num_pending))
+            self.num_pending = 0
+        return np.concatenate(decided) if decided else np.zeros(0, dtype=int)
+
+    def _advance(self, emissions: np.ndarray) -> None:
+        """Compute the scores of some more frames."""
+        begin, self.num_pending = self.num_pending, self.num_pending + len(emissions)
+        if self.num_pending > len(self.scores):
+            room = max(self.num_pending, 2 * len(self.scores), LEAST_ROOM)
+            self.scores = np.concatenate([self.scores[:begin], np.empty((room - begin, self.scores.shape[1]))])
+        if begin == 0:
+            self.scores[0] = emissions[0]
+        # Every call writes into memory that is there already: the time goes into calls, not into arithmetic.
+        up_ramp, down_ramp = self.ramps
+        ways = np.empty_like(self.ramps)
+        up, down = ways
+        peak, after_jump = np.empty(()), np.array(-self.jump_cost)
+        add, subtract, maximum = np.add, np.subtract, np.maximum
+        running, highest = maximum.accumulate, maximum.reduce
+        before = self.scores[max(0, begin - 1)]
+        least = np.array(before.max() - self.jump_cost)
+        for scores, emission in zip(
+            self.scores[max(1, begin) : self.num_pending], emissions[int(begin == 0) :], strict=True
+        ):
+            add(before, up_ramp, out=up)
+            add(before[::-1], down_ramp, out=down)
+            running(ways, axis=1, out=ways)
+            subtract(ways, self.ramps, out=ways)
+            maximum(up, down[::-1], out=scores)
+            maximum(scores, least, out=scores)
+            add(scores, emission, out=scores)
+            highest(scores, out=peak)
+            subtract(scores, peak, out=scores)
+            before, least = scores, after_jump
+
+    def _origins(self, frame: int, bins: np.ndarray) -> np.ndarray:
+        """Bins in the frame before `frame` of the best paths into its `bins`."""
+        scores = self.scores[frame - 1]
+        near = self.near[bins]
+        totals = scores[near] - self.near_costs[bins]
+        rows, places = np.arange(len(bins)), totals.argmax(axis=1)
+        origins = near[rows, places]
+        jumps = np.flatnonzero(totals[rows, places] <= -self.jump_cost)
+        if len(jumps):
+            origins[jumps] = (scores - self.costs[bins[jumps]]).argmax(axis=1)
+        return origins
+
+    def _origins_of_all(self, frame: int) -> np.ndarray:
+        """The bins in the frame before `frame` from which best paths into any of its bins may come: those to which no
+        other bin is better."""
+        scores = self.scores[frame - 1]
+        up, down = np.maximum.accumulate(np.stack([scores, scores[::-1]]) + self.ramps, axis=1) - self.ramps
+        best = np.maximum(np.maximum(up, down[::-1]), scores.max() - self.jump_cost)
+        return np.flatnonzero(best <= scores + 1e-9)
+
+    def _trace(self, end: int, num_frames: int) -> np.ndarray:
+        """Bins of the first `num_frames` pending frames on the path that is at bin `end` in the last of them."""
+        path = np.empty(num_frames, dtype=int)
+        path[-1] = end
+        reach = self.near.shape[1] // 2
+        is_staying = self.costs[0, -1] > 0  # then no other bin is better than a path's own with the highest score
+        for frame in range(num_frames - 1, 0, -1):
+            scores = self.scores[frame - 1]
+            if frame == 1 or not is_staying or scores[end] != 0.0:
+                first = max(0, end - reach)
+                inside = slice(first, end + reach + 1)
+                totals = scores[inside] - self.costs[end, inside]
+                place = int(totals.argmax())
+                if totals[place] <= -self.jump_cost:
+                    totals, first = scores - self.costs[end], 0
+                    place = int(totals.argmax())
+                end = first + place
+            path[frame - 1] = end
+        return path
+
+    def _merged(self) -> np.ndarray:
+        """Bins of the frames before which all paths have met."""
+        bins = self._origins_of_all(self.num_pending - 1)
+        for frame in range(self.num_pending - 2, 0, -1):
+            bins = np.unique(self._origins(frame, bins))
+            if len(bins) == 1:
+                path = self._trace(int(bins[0]), frame)
+                self._drop(frame)
+                self.next_look = self.num_pending + MERGE_INTERVAL
+                return path
+        if self.num_pending >= MAX_PENDING:
+            path = self._trace(int(self.scores[self.num_pending - 1].argmax()), self.num_pending)[:-1]
+            self._drop(self.num_pending - 1)
+            self.next_look = MERGE_INTERVAL
+            return path
+        # Where paths do not merge, as in silence, ever rarer checks keep the work linear in the number of frames.
+        self.next_look = min(2 * self.num_pending, MAX_PENDING)
+        return np.zeros(0, dtype=int)
+
+    def _drop(self, num_frames: int) -> None:
+        """Forget the first pending frames."""
+        self.scores = self.scores[num_frames:].copy()
+        self.num_pending -= num_frames
