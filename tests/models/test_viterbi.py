@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from majl_hf.models import viterbi_majl
 from majl_hf.models.viterbi_majl import MERGE_INTERVAL, Viterbi
 
 NUM_BINS = 120
@@ -62,3 +63,16 @@ def test_pieces_of_any_size_give_the_same_path(block):
 def test_a_path_may_be_empty_or_one_frame_long():
     assert len(Viterbi(NUM_BINS, 0.25, 4.0).push(np.zeros((0, NUM_BINS)), last=True)) == 0
     assert Viterbi(NUM_BINS, 0.25, 4.0).push(np.eye(NUM_BINS)[[7]], last=True).tolist() == [7]
+
+
+@pytest.mark.parametrize("make", [random_emissions, notes, whole_numbers])
+def test_compiled_and_plain_scores_are_the_same_bits(make, monkeypatch):
+    pytest.importorskip("numba")
+    scores = []
+    for compile_from in (0, 1_000_000):
+        monkeypatch.setattr(viterbi_majl, "COMPILE_FROM", compile_from)
+        viterbi = Viterbi(NUM_BINS, 0.3, 4.0)
+        for start in range(0, 200, 50):
+            viterbi.push(make(200)[start : start + 50])
+        scores.append(viterbi.scores[:200])
+    assert np.array_equal(*scores)
