@@ -233,7 +233,6 @@ def _timed_stages() -> dict[str, float]:
     """Let the functions of `STAGES` count their time from now on, into the dictionary that is returned."""
     import functools
     import importlib
-    import inspect
     import threading
 
     seconds: dict[str, float] = {}
@@ -253,15 +252,15 @@ def _timed_stages() -> dict[str, float]:
     def timed(stage, function):
         @functools.wraps(function)
         def run(*arguments, **options):
-            return add(stage, lambda: function(*arguments, **options))
+            result = add(stage, lambda: function(*arguments, **options))
+            return items_of(stage, result) if isinstance(result, Iterator) else result
 
-        @functools.wraps(function)
-        def iterate(*arguments, **options):
-            items, end = function(*arguments, **options), object()
-            while (item := add(stage, lambda: next(items, end))) is not end:
-                yield item
+        return run
 
-        return iterate if inspect.isgeneratorfunction(function) else run
+    def items_of(stage, items):
+        end = object()
+        while (item := add(stage, lambda: next(items, end))) is not end:
+            yield item
 
     for stage, places in STAGES.items():
         for place in places:

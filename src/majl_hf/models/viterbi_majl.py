@@ -9,6 +9,8 @@ import numpy as np
 MERGE_INTERVAL = 256  # frames between two checks whether the paths have merged
 MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
 LEAST_ROOM = 512  # frames, by which the room for scores grows at least
+FEW_BINS = 8  # up to which a search for their origins takes less time than finding out which stay
+ROUNDING = 1e-9  # above the rounding errors of scores
 
 
 class Viterbi:
@@ -87,8 +89,24 @@ class Viterbi:
             subtract(scores, peak, out=scores)
             before, least = scores, after_jump
 
+    def _margins(self, frame: int) -> np.ndarray:
+        """How much better the best path into each bin after `frame` is if it stays there than if it comes from another
+        bin, up to rounding."""
+        scores = self.scores[frame]
+        up, down = np.maximum.accumulate(np.stack([scores, scores[::-1]]) + self.ramps, axis=1)
+        others = np.full(len(scores), scores.max() - self.jump_cost)
+        others[1:] = np.maximum(others[1:], up[:-1] - self.ramps[0, 1:])
+        others[:-1] = np.maximum(others[:-1], down[-2::-1] + self.ramps[0, :-1])
+        return scores - others
+
     def _origins(self, frame: int, bins: np.ndarray) -> np.ndarray:
-        """Bins in the frame before `frame` of the best paths into its `bins`."""
+        """Bins in the frame before `frame` of the best paths into its `bins`, in any order."""
+        if len(bins) > FEW_BINS:
+            stays = self._margins(frame - 1)[bins] > ROUNDING
+            return np.concatenate([bins[stays], self._searched_origins(frame, bins[~stays])])
+        return self._searched_origins(frame, bins)
+
+    def _searched_origins(self, frame: int, bins: np.ndarray) -> np.ndarray:
         scores = self.scores[frame - 1]
         near = self.near[bins]
         totals = scores[near] - self.near_costs[bins]
@@ -98,14 +116,6 @@ class Viterbi:
         if len(jumps):
             origins[jumps] = (scores - self.costs[bins[jumps]]).argmax(axis=1)
         return origins
-
-    def _origins_of_all(self, frame: int) -> np.ndarray:
-        """The bins in the frame before `frame` from which best paths into any of its bins may come: those to which no
-        other bin is better."""
-        scores = self.scores[frame - 1]
-        up, down = np.maximum.accumulate(np.stack([scores, scores[::-1]]) + self.ramps, axis=1) - self.ramps
-        best = np.maximum(np.maximum(up, down[::-1]), scores.max() - self.jump_cost)
-        return np.flatnonzero(best <= scores + 1e-9)
 
     def _trace(self, end: int, num_frames: int) -> np.ndarray:
         """Bins of the first `num_frames` pending frames on the path that is at bin `end` in the last of them."""
@@ -129,7 +139,8 @@ class Viterbi:
 
     def _merged(self) -> np.ndarray:
         """Bins of the frames before which all paths have met."""
-        bins = self._origins_of_all(self.num_pending - 1)
+        # Into all bins of the last frame come paths from no others than these.
+        bins = np.flatnonzero(self._margins(self.num_pending - 2) >= -ROUNDING)
         for frame in range(self.num_pending - 2, 0, -1):
             bins = np.unique(self._origins(frame, bins))
             if len(bins) == 1:
