@@ -13,6 +13,8 @@ MERGE_INTERVAL = 256  # frames between two checks whether the paths have merged
 MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
 COMPILE_FROM = 6000  # frames, for which the time that importing a compiler takes is saved
 LEAST_ROOM = 512  # frames, by which the room for scores grows at least
+FEW_BINS = 8  # up to which a search for their origins takes less time than finding out which stay
+ROUNDING = 1e-9  # above the rounding errors of scores
 
 
 def _advance(scores: np.ndarray, emissions: np.ndarray, ramp: np.ndarray, jump_cost: float) -> None:
@@ -121,8 +123,25 @@ class Viterbi:
         first = max(1, begin)
         advance(self.scores[first - 1 : self.num_pending], emissions[first - begin :], self.ramp, self.jump_cost)
 
+    def _margins(self, frame: int) -> np.ndarray:
+        """How much better the best path into each bin after `frame` is if it stays there than if it comes from another
+        bin, up to rounding."""
+        scores = self.scores[frame]
+        up = np.maximum.accumulate(scores + self.ramp)
+        down = np.maximum.accumulate((scores - self.ramp)[::-1])[::-1]
+        others = np.full(len(scores), scores.max() - self.jump_cost)
+        others[1:] = np.maximum(others[1:], up[:-1] - self.ramp[1:])
+        others[:-1] = np.maximum(others[:-1], down[1:] + self.ramp[:-1])
+        return scores - others
+
     def _origins(self, frame: int, bins: np.ndarray) -> np.ndarray:
-        """Bins in the frame before `frame` of the best paths into its `bins`."""
+        """Bins in the frame before `frame` of the best paths into its `bins`, in any order."""
+        if len(bins) > FEW_BINS:
+            stays = self._margins(frame - 1)[bins] > ROUNDING
+            return np.concatenate([bins[stays], self._searched_origins(frame, bins[~stays])])
+        return self._searched_origins(frame, bins)
+
+    def _searched_origins(self, frame: int, bins: np.ndarray) -> np.ndarray:
         scores = self.scores[frame - 1]
         near = self.near[bins]
         totals = scores[near] - self.near_costs[bins]
@@ -132,15 +151,6 @@ class Viterbi:
         if len(jumps):
             origins[jumps] = (scores - self.costs[bins[jumps]]).argmax(axis=1)
         return origins
-
-    def _origins_of_all(self, frame: int) -> np.ndarray:
-        """The bins in the frame before `frame` from which best paths into any of its bins may come: those to which no
-        other bin is better."""
-        scores = self.scores[frame - 1]
-        up = np.maximum.accumulate(scores + self.ramp) - self.ramp
-        down = np.maximum.accumulate((scores - self.ramp)[::-1])[::-1] + self.ramp
-        best = np.maximum(np.maximum(up, down), scores.max() - self.jump_cost)
-        return np.flatnonzero(best <= scores + 1e-9)
 
     def _trace(self, end: int, num_frames: int) -> np.ndarray:
         """Bins of the first `num_frames` pending frames on the path that is at bin `end` in the last of them."""
@@ -164,7 +174,8 @@ class Viterbi:
 
     def _merged(self) -> np.ndarray:
         """Bins of the frames before which all paths have met."""
-        bins = self._origins_of_all(self.num_pending - 1)
+        # Into all bins of the last frame come paths from no others than these.
+        bins = np.flatnonzero(self._margins(self.num_pending - 2) >= -ROUNDING)
         for frame in range(self.num_pending - 2, 0, -1):
             bins = np.unique(self._origins(frame, bins))
             if len(bins) == 1:
