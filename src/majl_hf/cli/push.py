@@ -45,6 +45,14 @@ def model(
     results: Annotated[
         Path | None, typer.Option("--results", help="Of `majl evaluate`, for exactly these weights.")
     ] = None,
+    endpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--endpoint",
+            help="Folder with the handler.py of an Inference Endpoint: deployment/endpoint.",
+            metavar="DIR",
+        ),
+    ] = None,
     public: Public = False,
     revision: Revision = None,
     dry_run: DryRun = False,
@@ -64,7 +72,9 @@ def model(
 
         transformers.utils.logging.disable_progress_bar()  # the model is only loaded to check that it is complete
         target = Target(repo_id, not public, revision, dry_run)
-        return _tell(push_model(source, target, card=card, licence=licence, results=results), as_json)
+        return _tell(
+            push_model(source, target, card=card, licence=licence, results=results, endpoint=endpoint), as_json
+        )
 
 
 @app.command("dataset")

@@ -16,11 +16,13 @@ from ..checkpoints import SHIPPED, find_checkpoint
 from ..errors import PushError
 from ..system.files import link
 from .hub import PushReport, Target, push_folder
+from .space import build_wheel
 
 CARD_FILE, RESULTS_FILE = "README.md", "results.json"
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 # Deleted from an earlier upload if they are not in this one.
-_REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", RESULTS_FILE)
+_REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", "*.whl", "requirements.txt", RESULTS_FILE)
+ENDPOINT_FILES = ("handler.py", "requirements.txt")
 
 
 def push_model(
@@ -30,6 +32,7 @@ def push_model(
     card: str | Path | None = None,
     licence: str | None = None,
     results: str | Path | None = None,
+    endpoint: str | Path | None = None,
 ) -> PushReport:
     """Upload a model.
 
@@ -38,6 +41,8 @@ def push_model(
         card: Markdown file that becomes the card; by default the folder's README.md.
         licence: generate the card from the package's template instead, with this licence, for example "cc-by-nc-4.0".
         results: results file of `majl evaluate`; it is uploaded, and its figures go into a generated card.
+        endpoint: folder with the `handler.py` and `requirements.txt` of an Inference Endpoint; both are uploaded, with
+            a wheel of this package that is built from its source tree.
 
     Raises:
         PushError: no model, or missing weights; no card, or one without a licence; results of other weights; the Hub
@@ -53,6 +58,8 @@ def push_model(
             shutil.copy2(results, staged / RESULTS_FILE)
         text = _card(folder, target.repo_id, card, licence, results)
         (staged / CARD_FILE).write_text(text, encoding="utf-8")
+        if endpoint is not None:
+            _add_endpoint(Path(endpoint), staged)
         return push_folder(staged, "model", target, message="Upload model", delete=_REPLACED)
 
 
@@ -90,6 +97,18 @@ def _save(folder: Path, staged: Path) -> None:
         path.unlink()
     for path in _weights(folder):
         link(path, staged / path.name)
+
+
+def _add_endpoint(folder: Path, staged: Path) -> None:
+    missing = [name for name in ENDPOINT_FILES if not (folder / name).is_file()]
+    if missing:
+        raise PushError(
+            f"{folder} has no {' and no '.join(missing)}, which an Inference Endpoint needs; deployment/endpoint/ of "
+            "this package's source tree has both."
+        )
+    build_wheel(staged)
+    for name in ENDPOINT_FILES:
+        shutil.copy2(folder / name, staged / name)
 
 
 def _forget_pipeline(path: Path) -> None:

@@ -39,7 +39,7 @@ def push_space(source: str | Path, target: Target, wheel: str | Path | None = No
         built = Path(temporary, "built")
         staged = Path(temporary, "staged")
         staged.mkdir()
-        wheel = _build_wheel(built) if wheel is None else Path(wheel)
+        wheel = build_wheel(built) if wheel is None else Path(wheel)
         if not wheel.is_file() or not _WHEEL.fullmatch(wheel.name):
             raise PushError(f"{wheel} is not a wheel of this package; `make wheel` in its source tree builds one.")
         _check_requirements(folder / "requirements.txt", wheel.name)
@@ -92,7 +92,7 @@ def _check_requirements(path: Path, wheel_name: str) -> None:
         raise PushError(f"{path} names {', '.join(other)}, but the wheel is {wheel_name}; use that name.")
 
 
-def _build_wheel(folder: Path) -> Path:
+def build_wheel(folder: Path) -> Path:
     """Build from the source tree that this package is imported from; only its build backend is needed, no network."""
     root = Path(__file__).resolve().parents[3]
     project = root / "pyproject.toml"
