@@ -20,7 +20,7 @@ def instructions() -> list[tuple[str, str]]:
 
 def test_every_instruction_is_one_of_dockers():
     assert {name for name, _ in instructions()} == {
-        "FROM", "WORKDIR", "RUN", "COPY", "USER", "ENV", "EXPOSE", "ENTRYPOINT", "CMD"
+        "FROM", "WORKDIR", "ARG", "RUN", "COPY", "USER", "ENV", "EXPOSE", "ENTRYPOINT", "CMD"
     }  # fmt: skip
 
 
@@ -28,10 +28,8 @@ def test_what_is_copied_exists_and_reaches_the_builder():
     kept = {
         line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")
     }
-    copied = [
-        arguments.split()[:-1] for name, arguments in instructions() if name == "COPY" and "--from" not in arguments
-    ]
-    sources = {source.removeprefix("./") for some in copied for source in some}
+    copied = [arguments.split() for name, arguments in instructions() if name == "COPY"]
+    sources = {source.removeprefix("./") for *some, _ in copied if "--from=wheel" not in some for source in some}
     assert sources == kept and all((ROOT / source).exists() for source in sources)
     needed = {PROJECT["readme"], *PROJECT["license-files"], "pyproject.toml", "src"}
     assert needed == sources  # all that a wheel is built from

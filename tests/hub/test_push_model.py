@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,16 @@ def test_what_is_uploaded(hub, hub_client, tiny_model_folder):
     assert not [path for path, content in files.items() if tiny_model_folder.encode() in content]
     data = ModelCard(files["README.md"].decode()).data
     assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "audio-to-audio", "cc-by-nc-4.0")
+
+
+def test_the_handler_of_an_endpoint_goes_with_its_wheel(hub, hub_client, tiny_model_folder, tmp_path):
+    endpoint = Path(__file__).parents[2] / "deployment/endpoint"
+    push(hub_client, tiny_model_folder, "tester/endpoint", endpoint=str(endpoint))
+    files = hub.files("models", "tester/endpoint")
+    assert files["handler.py"] == (endpoint / "handler.py").read_bytes() and "requirements.txt" in files
+    assert len([path for path in files if path.endswith(".whl")]) == 1
+    with pytest.raises(ClientError, match=r"no handler\.py and no requirements\.txt"):
+        push(hub_client, tiny_model_folder, "tester/endpoint", endpoint=str(tmp_path))
 
 
 @pytest.mark.timeout(900)
