@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import MajlError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 def load_model(
@@ -56,6 +59,18 @@ def load_model(
     except ValueError as error:
         raise MajlError(str(error)) from error
     return model.eval().to(target)
+
+
+@contextmanager
+def computing_in(dtype: str, model) -> Iterator[None]:
+    """Context in which the networks of a `MajlModel` compute in a type of `DTYPES`; waveforms stay in float32."""
+    if dtype == "float32":
+        yield
+        return
+    import torch
+
+    with torch.autocast(model.device.type, getattr(torch, dtype)):
+        yield
 
 
 def split_revision(name: str) -> tuple[str, str]:
