@@ -45,8 +45,9 @@ def onnx(
         loaded = load_model(model, "cpu")
         name = licence_of_card(Path(find_checkpoint(model)) / "README.md")
         sentence = f"The weights are under the licence {name} of the model {model}; see its card."
-        export_onnx(loaded, folder, model, sentence if name else "For the weights, see their model's card.",
-                    overwrite=overwrite)
+        export_onnx(
+            loaded, folder, model, sentence if name else "For the weights, see their model's card.", overwrite=overwrite
+        )
     size_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{c.shown(folder)}: {model} for onnxruntime, {size_mb:.1f} MB")
     return 0

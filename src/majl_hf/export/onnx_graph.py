@@ -48,7 +48,9 @@ class Graph:
             return self._operand(list(elements))
         return self.Concat(*elements, axis=0)
 
-    def model(self, inputs: dict[str, Sequence], outputs: dict[str, Sequence], names: dict[str, str]) -> onnx.ModelProto:
+    def model(
+        self, inputs: dict[str, Sequence], outputs: dict[str, Sequence], names: dict[str, str]
+    ) -> onnx.ModelProto:
         """The finished model, all of float32.
 
         Args:

@@ -398,9 +398,7 @@ def _refiner(g: Graph, part, grid, mixture: str, vocals: str, logits: str) -> st
     correction = g.Slice(g.Tanh(_refiner_network(g, part, features)), [0], windows.num_frames, 2)
     halved = np.ones(config.num_bins)
     halved[0] = 0.5  # as `FactorisedDft.signal` needs
-    of_vocals, turning_vocals, of_mixture, turning_mixture = g.Split(
-        g.Mul(correction, halved), num_outputs=4, axis=1
-    )
+    of_vocals, turning_vocals, of_mixture, turning_mixture = g.Split(g.Mul(correction, halved), num_outputs=4, axis=1)
     real = g.Add(
         g.Sub(g.Mul(of_vocals, sung[0]), g.Mul(turning_vocals, sung[1])),
         g.Sub(g.Mul(of_mixture, mixed[0]), g.Mul(turning_mixture, mixed[1])),
@@ -484,9 +482,7 @@ def _residual(g: Graph, part, hidden: str) -> str:
 
 
 def _transposed(g: Graph, conv, hidden: str) -> str:
-    return g.ConvTranspose(
-        hidden, *_weights(conv), strides=list(conv.stride), pads=[*conv.padding, *conv.padding]
-    )
+    return g.ConvTranspose(hidden, *_weights(conv), strides=list(conv.stride), pads=[*conv.padding, *conv.padding])
 
 
 # --- note estimator ---------------------------------------------------------------------------------------------------

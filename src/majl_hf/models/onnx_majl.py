@@ -44,7 +44,9 @@ class OnnxModel:
             self.config = json.loads(text, object_hook=lambda values: SimpleNamespace(**values))
             names = self.config.parts
         except (OSError, ValueError, AttributeError) as error:
-            raise ValueError(f"{self.folder / 'config.json'} cannot be used ({error}); export the model again.") from error
+            raise ValueError(
+                f"{self.folder / 'config.json'} cannot be used ({error}); export the model again."
+            ) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
