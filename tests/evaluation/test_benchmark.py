@@ -1,5 +1,6 @@
 """scripts/benchmark.py: its input, its measurements, and what it writes."""
 
+import contextlib
 import json
 import resource
 import sys
@@ -75,6 +76,69 @@ def test_speed_and_memory_are_written_beside_other_sections(
     assert inference["packages"]["torch"]
     assert [path.name for path in tmp_path.iterdir()] == ["benchmark.json"]
     assert "majl, run 1 of 1" in capsys.readouterr().out
+
+
+def test_two_trees_take_turns_and_the_times_of_the_stages_are_counted(
+    benchmark, tiny_model_folder, tmp_path, capsys, monkeypatch
+):
+    order = []
+
+    @contextlib.contextmanager
+    def trees(commit):
+        yield {"now": None, commit: tmp_path}
+
+    def run_cli(options, path, folder, tree=None):
+        order.append(tree)
+        seconds = 2.0 if tree is None else 8.0
+        return {"wall_s": seconds, "processor_s": seconds, "peak_memory_mib": 100.0, "process_s": seconds}
+
+    monkeypatch.setattr(benchmark, "trees", trees)
+    monkeypatch.setattr(benchmark, "run_cli", run_cli)
+    monkeypatch.setattr(
+        benchmark, "call", lambda function, *_, **__: ({}, {"wall_s": 1.0, "stages_s": {"refiner": 0.5}})
+    )
+    output = tmp_path / "benchmark.json"
+    assert benchmark.main(["--against", "abc", "--repeat", "2", "--output", str(output)]) == 0
+    results = json.loads(output.read_text())["against"]["results"]
+    assert order == [None, tmp_path, None, tmp_path]
+    assert results["ratio"] == {"wall_s": 0.25, "processor_s": 0.25, "peak_memory_mib": 1.0}
+    assert len(results["abc"]["runs"]) == 2 and results["abc"]["profile"]["stages_s"] == {"refiner": 0.5}
+    assert "wall_s 0.25" in capsys.readouterr().out
+
+
+def test_a_commit_that_does_not_exist_is_reported(benchmark, tmp_path, capsys):
+    arguments = ["--viterbi", "--against", "no-such-commit", "--output", str(tmp_path / "benchmark.json")]
+    assert benchmark.main(arguments) == 1
+    assert "'no-such-commit' cannot be checked out" in capsys.readouterr().err
+
+
+def test_songs_an_hour_leave_out_loading_the_model(benchmark, tmp_path, monkeypatch):
+    def run_cli(options, path, folder, tree=None):
+        seconds = 10.0 + 1.5 * len(list(path.iterdir()))
+        return {"wall_s": 1.5, "all_s": seconds, "processor_s": seconds, "peak_memory_mib": 100.0}
+
+    monkeypatch.setattr(benchmark, "run_cli", run_cli)
+    monkeypatch.setattr(benchmark, "call", lambda function, *arguments, **_: ({}, function(*arguments)))
+    output = tmp_path / "benchmark.json"
+    arguments = ["--songs", "3", "--duration-s", "3", "--repeat", "1", "--output", str(output)]
+    monkeypatch.setattr(benchmark, "provenance", lambda model: {})
+    assert benchmark.main(arguments) == 0
+    run = json.loads(output.read_text())["songs"]["results"]["now"]["runs"][0]
+    assert (run["songs_an_hour"], run["real_time_factor"]) == (pytest.approx(2400), pytest.approx(0.5))
+
+
+def test_decoding_is_timed_with_its_parts(benchmark, monkeypatch):
+    from majl_hf.models.decoding_majl import PitchDecoder
+    from majl_hf.models.viterbi_majl import Viterbi
+
+    monkeypatch.setattr(PitchDecoder, "push", PitchDecoder.push)  # is wrapped, and restored after the test
+    monkeypatch.setattr(Viterbi, "push", Viterbi.push)
+    monkeypatch.setattr(
+        benchmark, "STAGES", {name: benchmark.STAGES[name] for name in ("decode the pitch", "of which Viterbi")}
+    )
+    measured = benchmark.measure_decoding(500)
+    stages = measured["stages_s"]
+    assert 0 < stages["of which Viterbi"] < stages["decode the pitch"] <= measured["wall_s"]
 
 
 def test_start_up_is_printed(benchmark, capsys):

@@ -21,6 +21,7 @@ from majl_hf.models.fcpe_majl import depthwise_convolution
 from majl_hf.models.losses_majl import pitch_loss, pitch_targets, separation_loss
 from majl_hf.models.posteriors_majl import hz_to_bins
 from majl_hf.models.spleeter_majl import UpConv
+from majl_hf.models.stft_majl import istft, stft
 
 SMALL_SPLEETER = {"n_fft": 256, "hop_length": 64, "num_mask_bins": 64, "hidden_channels": [2, 3, 4]}
 SEPARATORS = {
@@ -177,6 +178,33 @@ def test_depthwise_backward_equals_autograd():
         torch.autograd.grad(fast, inputs, gradient), torch.autograd.grad(plain, inputs, gradient), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_the_separator_computes_the_same_with_and_without_gradients_and_after_its_weights_change():
+    torch.manual_seed(0)
+    config = SpleeterConfig(**SMALL_SPLEETER, residual_head=True, upper_band=True, second_pass_frames=3)
+    separator = SpleeterSeparator(config).eval()
+    mixture = torch.randn(2, config.num_channels, 5_000)
+    for _ in range(2):
+        with torch.no_grad():
+            fast = separator(mixture).vocals
+        torch.testing.assert_close(fast, separator(mixture).vocals.detach(), rtol=0, atol=1e-5)
+        with torch.no_grad():
+            for parameter in separator.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+
+
+@pytest.mark.parametrize(("n_fft", "hop_length"), [(512, 128), (512, 110), (256, 64)])
+@pytest.mark.parametrize("num_samples", [1, 600, 5120])
+def test_the_inverse_transform_is_that_of_torch(n_fft, hop_length, num_samples):
+    waveform = torch.randn(2, 3, num_samples, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    spectrum = stft(waveform, n_fft, hop_length)
+    changed = spectrum * torch.rand(spectrum.shape, dtype=torch.float64)
+    window = torch.hann_window(n_fft, dtype=torch.float64)
+    expected = torch.istft(changed.flatten(0, 1).transpose(1, 2), n_fft, hop_length, window=window, length=num_samples)
+    result = istft(changed, n_fft, hop_length, num_samples).flatten(0, 1)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(istft(spectrum, n_fft, hop_length, num_samples), waveform, rtol=0, atol=1e-12)
 
 
 def test_shuffled_up_convolution_equals_the_transposed_one():

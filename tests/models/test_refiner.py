@@ -172,3 +172,15 @@ def test_training_reads_the_pitch_of_items_without_a_label():
     torch.testing.assert_close(model(mixture, pitch_weight=weight).vocals, model(mixture).vocals)
     output.pitch_logits[1].sum().backward()
     assert not model.pitch_estimator.head.weight.grad.any()
+
+
+def test_the_refiner_computes_the_same_without_gradients_and_leaves_its_inputs_unchanged():
+    refiner = trained(small_refiner())
+    mixture, vocals = (torch.randn(2, 2, 4_000, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    f0_hz, confidence = torch.full((2, 32), 200.0), torch.full((2, 32), 0.7)
+    before = [mixture.clone(), vocals.clone()]
+    with torch.inference_mode():
+        fast = refiner(mixture, vocals, f0_hz, confidence)
+    torch.testing.assert_close(fast, refiner(mixture, vocals, f0_hz, confidence).detach(), rtol=0, atol=1e-5)
+    assert torch.equal(mixture, before[0]) and torch.equal(vocals, before[1])
+    assert not torch.allclose(fast, vocals, atol=1e-3)

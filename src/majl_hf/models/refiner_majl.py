@@ -81,7 +81,12 @@ class Residual(nn.Module):
         self.blocks = nn.Sequential(*(ConvBlock(num_channels, num_channels) for _ in range(num_blocks)))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden + self.blocks(hidden)
+        return _add(self.blocks(hidden), hidden)
+
+
+def _add(hidden: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The sum, in the first one's memory where no gradients are needed: large memory costs more time than the sum."""
+    return hidden + other if torch.is_grad_enabled() else hidden.add_(other)
 
 
 class CorrectionHead(nn.ConvTranspose2d):
@@ -167,7 +172,11 @@ class HarmonicRefiner(PreTrainedModel):
         of_vocals = torch.complex(1.0 + correction[:, 0], correction[:, 1])
         of_mixture = torch.complex(correction[:, 2], correction[:, 3])
         corrected = of_vocals * lower + of_mixture * lower_mixture
-        refined = torch.cat([corrected, spectrum[..., config.num_bins :]], dim=-1)
+        if torch.is_grad_enabled():
+            refined = torch.cat([corrected, spectrum[..., config.num_bins :]], dim=-1)
+        else:
+            refined = spectrum
+            refined[..., : config.num_bins] = corrected
         return istft(refined, config.n_fft, config.hop_length, mixture.shape[2])
 
     def features(
@@ -209,8 +218,8 @@ class HarmonicRefiner(PreTrainedModel):
         first = self.down[0](features)
         second = self.down[1](first)
         third = self.down[2](second)
-        second = self.middle(second + nn.functional.leaky_relu_(self.up[0](third), 0.1))
-        first = nn.functional.leaky_relu_(first + self.up[1](second), 0.1)
+        second = self.middle(_add(nn.functional.leaky_relu_(self.up[0](third), 0.1), second))
+        first = nn.functional.leaky_relu_(_add(self.up[1](second), first), 0.1)
         return self.head(first)
 
 

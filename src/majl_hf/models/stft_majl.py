@@ -23,7 +23,7 @@ def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int, num_samples: int)
     """
     overlap, num_frames = -(-n_fft // hop_length), spectrum.shape[-2]
     window = _window(n_fft, spectrum.real)
-    frames = torch.fft.irfft(spectrum, n_fft) * window
+    frames = torch.fft.irfft(spectrum, n_fft).mul_(window)
     weight = _overlap_add(window.square().expand(num_frames, n_fft), overlap, hop_length)
     inside = slice(n_fft // 2, n_fft // 2 + num_samples)
     return _overlap_add(frames, overlap, hop_length)[..., inside] / weight[inside]
@@ -32,7 +32,9 @@ def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int, num_samples: int)
 def _overlap_add(frames: torch.Tensor, overlap: int, hop_length: int) -> torch.Tensor:
     """Sum of frames `(..., num_frames, n_fft)` that begin one hop after each other, of which `overlap` overlap."""
     num_frames, n_fft = frames.shape[-2:]
-    blocks = nn.functional.pad(frames, (0, overlap * hop_length - n_fft)).unflatten(-1, (overlap, hop_length))
+    if n_fft < overlap * hop_length:
+        frames = nn.functional.pad(frames, (0, overlap * hop_length - n_fft))
+    blocks = frames.unflatten(-1, (overlap, hop_length))
     total = blocks.new_zeros(*frames.shape[:-2], num_frames + overlap - 1, hop_length)
     for i in range(overlap):
         total[..., i : i + num_frames, :] += blocks[..., i, :]
