@@ -81,7 +81,8 @@ def _write(target: Path, config, graphs: dict[str, onnx.ModelProto], folder: str
     (engine / "__init__.py").write_text('"""The engine of majl_hf."""\n', encoding="utf-8")
     for module in ENGINE:
         shutil.copyfile(Path(models.__file__).with_name(f"{module}_majl.py"), engine / f"{module}_majl.py")
-    shutil.copyfile(onnx_main.__file__, target / "__main__.py")
+    program = Path(onnx_main.__file__).read_text(encoding="utf-8")
+    (target / "__main__.py").write_text(program.replace("from ..models.", f"from {PACKAGE}."), encoding="utf-8")
     sizes = "\n".join(f"- `{part}.onnx`: {(target / f'{part}.onnx').stat().st_size / 1e6:.1f} MB" for part in graphs)
     card = README.format(name=name, version=__version__, folder=folder, sizes=sizes, licence=licence)
     (target / "README.md").write_text(card, encoding="utf-8")

@@ -18,14 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-try:
-    from majl_onnx.onnx_majl import OnnxModel
-    from majl_onnx.resampling_majl import ResampleStream
-    from majl_onnx.streaming_majl import separate_stream
-except ModuleNotFoundError:  # imported as part of the package
-    from ..models.onnx_majl import OnnxModel
-    from ..models.resampling_majl import ResampleStream
-    from ..models.streaming_majl import separate_stream
+from ..models.onnx_majl import OnnxModel
+from ..models.resampling_majl import ResampleStream
+from ..models.streaming_majl import separate_stream
 
 # Extension, soundfile's container and sample format.
 FORMATS = {
