@@ -546,9 +546,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, nargs="+", help="compare peak memory of these lengths instead")
     parser.add_argument("--training", type=Path, metavar="CONFIG", help="measure training throughput instead")
     parser.add_argument("--against", metavar="COMMIT", help="compare this tree with that of a commit instead")
-    parser.add_argument(
-        "--song", type=Path, metavar="FILE", help="a recording instead of a made one, to compare with"
-    )
+    parser.add_argument("--song", type=Path, metavar="FILE", help="a recording instead of a made one, to compare with")
     parser.add_argument("--viterbi", action="store_true", help="measure the decoding of 10 minutes instead")
     parser.add_argument("--runtimes", action="store_true", help="compare torch with onnxruntime instead")
     parser.add_argument("--songs", type=int, help="measure a folder of so many songs (at least 2) instead")

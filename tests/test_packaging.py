@@ -176,7 +176,9 @@ def test_models_travel():
             else:
                 names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
                 foreign = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
-                assert foreign <= {"torch", "numpy", "transformers", "numba", "onnxruntime"}, f"{path.name}: {ast.unparse(node)}"
+                assert foreign <= {"torch", "numpy", "transformers", "numba", "onnxruntime"}, (
+                    f"{path.name}: {ast.unparse(node)}"
+                )
 
 
 def test_versions_agree():
