@@ -8,6 +8,8 @@
     python scripts/benchmark.py --output benchmark.json --against COMMIT [--song FILE]
         `majl separate` of this tree and of a commit, in processes that take turns: the ratio of their medians, with all
         runs, processor time and peak memory, and where the time goes in both
+    python scripts/benchmark.py --output benchmark.json --runtimes [--song FILE]
+        the same model in torch and exported to ONNX (`majl export onnx`), by `majl separate`, taking turns
     python scripts/benchmark.py --output benchmark.json --viterbi [--against COMMIT]
         decoding the logits of 10 minutes to pitch, with the share of Viterbi's algorithm
     python scripts/benchmark.py --output benchmark.json --device cuda --songs 100 [--against COMMIT]
@@ -375,6 +377,27 @@ def benchmark_inference(options: argparse.Namespace, folder: Path) -> dict:
     return {name: summary(of_system, options.duration_s) for name, of_system in runs.items()}
 
 
+def benchmark_runtimes(options: argparse.Namespace, folder: Path) -> dict:
+    """`majl separate` of one file by torch and by the same model exported to ONNX, taking turns."""
+    path = folder / "song.wav" if options.song is None else options.song
+    if options.song is None:
+        call(make_song, str(path), options.duration_s)
+    exported = folder / "exported"
+    run_process([sys.executable, "-m", "majl_hf.cli", "export", "onnx", str(exported), "--model", options.model], None)
+    models = {"torch": options.model, "onnxruntime": str(exported)}
+    runs = {name: [] for name in models}
+    for number in range(options.repeat):
+        for name, model in models.items():
+            of_model = argparse.Namespace(**{**vars(options), "model": model})
+            runs[name].append(run_cli(of_model, path, folder / name))
+            show(f"{name}, run {number + 1} of {options.repeat}", runs[name][-1])
+    audio_s = runs["torch"][0]["num_samples"] / SAMPLING_RATE
+    results = {name: summary(of_model, audio_s) for name, of_model in runs.items()}
+    ratios = [ours["wall_s"] / theirs["wall_s"] for ours, theirs in zip(*reversed(runs.values()), strict=True)]
+    print(f"onnxruntime takes {median(ratios):.2f} of torch's time ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    return {**results, "ratios": ratios}
+
+
 @contextmanager
 def trees(commit: str | None) -> Iterator[dict[str, Path | None]]:
     """This working tree, and one of a commit where it is given, by name."""
@@ -523,8 +546,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, nargs="+", help="compare peak memory of these lengths instead")
     parser.add_argument("--training", type=Path, metavar="CONFIG", help="measure training throughput instead")
     parser.add_argument("--against", metavar="COMMIT", help="compare this tree with that of a commit instead")
-    parser.add_argument("--song", type=Path, metavar="FILE", help="a recording instead of a made one, for --against")
+    parser.add_argument("--song", type=Path, metavar="FILE", help="a recording instead of a made one, to compare with")
     parser.add_argument("--viterbi", action="store_true", help="measure the decoding of 10 minutes instead")
+    parser.add_argument("--runtimes", action="store_true", help="compare torch with onnxruntime instead")
     parser.add_argument("--songs", type=int, help="measure a folder of so many songs (at least 2) instead")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--start-up", action="store_true", help="measure how long imports and help take instead")
@@ -562,6 +586,7 @@ def main(arguments: list[str] | None = None) -> int:
                     for name, function, wanted in (
                         ("memory", benchmark_memory, options.minutes),
                         ("viterbi", benchmark_viterbi, options.viterbi),
+                        ("runtimes", benchmark_runtimes, options.runtimes),
                         ("songs", benchmark_songs, options.songs),
                         ("against", benchmark_against, options.against),
                         ("inference", benchmark_inference, True),

@@ -70,7 +70,7 @@ def _process_all(
             report.failed(refusal.source, refusal.reason)
         try:
             if jobs:
-                silence_libraries()
+                silence_libraries(options.model)
                 model = load_model(
                     options.model, options.device, options.threads, options.voicing_policy, options.voicing_threshold
                 )

@@ -71,8 +71,7 @@ def run(
     """
     from ..audio import ENCODINGS
     from ..export.formats import NOTE_FORMATS
-    from ..models.configuration_majl import MajlConfig
-    from ..models.note_decoding_majl import NoteDecoder
+    from ..models.note_decoding_majl import check_note_options
     from ..notes.lyrics import language_code
     from ._pipes import PIPE
     from ._processing import process
@@ -89,7 +88,7 @@ def run(
     if language and not language_code(language):
         raise typer.BadParameter(f"--language is {language!r}; a code of ISO 639-1, such as en or de, is needed.")
     try:
-        NoteDecoder(MajlConfig(), note_threshold, min_note_s)
+        check_note_options(note_threshold, min_note_s)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     to_stdout = str(options.output_dir) == PIPE

@@ -122,6 +122,14 @@ def voice_level_db(voice: np.ndarray, num_frames: int, hop_length: int) -> np.nd
     return 10 * np.log10(around.mean(axis=1).astype(float) + 1e-12)
 
 
+def check_note_options(threshold: float | None, min_note_s: float | None) -> None:
+    """ValueError for a threshold or shortest note out of its range; None, for the model's, is in it."""
+    if threshold is not None and not 0.0 < threshold < 1.0:
+        raise ValueError(f"note_threshold is {threshold}; a probability between 0 and 1 is needed.")
+    if min_note_s is not None and not 0.0 <= min_note_s <= MAX_NOTE_S:
+        raise ValueError(f"min_note_s is {min_note_s}; 0 to {MAX_NOTE_S:.0f} seconds are needed.")
+
+
 class NoteDecoder:
     """Turns evidence into notes; a stream of any block sizes gives the same notes.
 
@@ -139,10 +147,7 @@ class NoteDecoder:
         self.config = config
         self.threshold = config.note_threshold if threshold is None else threshold
         self.min_note_s = config.min_note_s if min_note_s is None else min_note_s
-        if not 0.0 < self.threshold < 1.0:
-            raise ValueError(f"note_threshold is {self.threshold}; a probability between 0 and 1 is needed.")
-        if not 0.0 <= self.min_note_s <= MAX_NOTE_S:
-            raise ValueError(f"min_note_s is {self.min_note_s}; 0 to {MAX_NOTE_S:.0f} seconds are needed.")
+        check_note_options(self.threshold, self.min_note_s)
         self.hop_s = config.frame_hop_s
         self.pending: list[NoteEvidence] = []
         self.num_pending = self.num_quiet = 0  # frames; the last ones without a voice
