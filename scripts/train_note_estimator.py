@@ -148,7 +148,7 @@ def load_state(path: Path, estimator, average, optimizer) -> int:
 @torch.inference_mode()
 def front_end(model, item: dict, number: int) -> dict[str, np.ndarray]:
     """What the note estimator gets of an item, and its labels."""
-    from majl_hf.models.pitch_majl import likeliest_pitch
+    from majl_hf.models.posteriors_majl import likeliest_pitch
 
     is_solo = bool(item["vocals_weight"].min() > 0) and number % round(1 / SOLO_SHARE) == 0
     vocals = item["vocals"][None] if is_solo else model.separator(item["mixture"][None]).vocals

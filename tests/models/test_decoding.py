@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from majl_hf import MajlConfig
-from majl_hf.models.decoding_majl import MAX_PENDING, MERGE_INTERVAL, PitchDecoder, PitchFrames, _Viterbi, decode
+from majl_hf.models.decoding_majl import PIECE, PitchDecoder, PitchFrames, decode
 from majl_hf.models.fcpe_majl import FcpeConfig
 from majl_hf.models.tiny_separator_majl import TinySeparatorConfig
+from majl_hf.models.viterbi_majl import MAX_PENDING
 
 GRID = FcpeConfig()
 
@@ -59,49 +60,27 @@ def test_true_leaps_are_followed():
     assert np.abs(cents(frames.f0_hz, f0_hz)).max() < 10
 
 
-def brute_force_path(posteriors: np.ndarray, configuration: MajlConfig) -> np.ndarray:
-    """Viterbi in its plain form."""
-    num_bins = posteriors.shape[1]
-    distance = np.abs(np.arange(num_bins)[:, None] - np.arange(num_bins)[None])
-    step = distance * configuration.viterbi_step_cost * GRID.bin_cents / 100
-    cost = np.minimum(step, configuration.viterbi_jump_cost)
-    emissions = np.log(posteriors + configuration.viterbi_floor)
-    scores, origins = emissions[0], []
-    for emission in emissions[1:]:
-        candidates = scores[:, None] - cost
-        origins.append(candidates.argmax(axis=0))
-        scores = candidates.max(axis=0) + emission
-    path = [int(scores.argmax())]
-    for origin in reversed(origins):
-        path.append(int(origin[path[-1]]))
-    return np.array(path[::-1])
-
-
-@pytest.mark.parametrize("block", [1, 50, MERGE_INTERVAL, 10_000])
-def test_stream_is_the_exact_path(block):
-    rng = np.random.default_rng(1)
-    posteriors = rng.random((400, GRID.num_bins)) ** 8
-    configuration = config(viterbi_jump_cost=3.0)
-    expected = brute_force_path(posteriors, configuration)
-    viterbi = _Viterbi(configuration)
-    pieces = np.array_split(posteriors, range(block, 400, block))
-    path = np.concatenate([viterbi.push(piece, last=i == len(pieces) - 1) for i, piece in enumerate(pieces)])
-    assert np.array_equal(path, expected)
-
-
 def test_viterbi_emits_before_the_end_and_forgets():
     f0_hz = 220 * 2 ** (np.sin(np.arange(3_000) / 20) / 12)
     decoder = PitchDecoder(config())
     emitted = sum(len(decoder.push(piece)) for piece in np.array_split(posterior_logits(f0_hz), 30))
     assert emitted > 2_700
-    assert len(decoder.path.scores) < 300
+    assert decoder.path.viterbi.num_pending < 300
+
+
+def test_a_long_piece_is_decoded_like_short_ones():
+    logits = np.random.default_rng(0).normal(-5, 4, (2 * PIECE + 10, GRID.num_bins))
+    whole, decoder = decode(logits, config()), PitchDecoder(config())
+    parts = [decoder.push(piece) for piece in np.array_split(logits, 7)]
+    parts = PitchFrames.concatenate([*parts, decoder.push(logits[:0], last=True)])
+    assert np.array_equal(whole.f0_hz, parts.f0_hz) and np.array_equal(whole.confidence, parts.confidence)
 
 
 def test_silence_is_bounded():
     decoder = PitchDecoder(config())
     flat = np.full((MAX_PENDING + 1_000, GRID.num_bins), -8.0)
     emitted = len(decoder.push(flat))
-    assert emitted > 0 and len(decoder.path.scores) <= MAX_PENDING
+    assert emitted > 0 and decoder.path.viterbi.num_pending <= MAX_PENDING
     assert emitted + len(decoder.push(flat[:0], last=True)) == len(flat)
 
 

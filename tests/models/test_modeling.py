@@ -19,7 +19,7 @@ from majl_hf.models.backbones_majl import (
 )
 from majl_hf.models.fcpe_majl import depthwise_convolution
 from majl_hf.models.losses_majl import pitch_loss, pitch_targets, separation_loss
-from majl_hf.models.pitch_majl import hz_to_bins
+from majl_hf.models.posteriors_majl import hz_to_bins
 from majl_hf.models.spleeter_majl import UpConv
 
 SMALL_SPLEETER = {"n_fft": 256, "hop_length": 64, "num_mask_bins": 64, "hidden_channels": [2, 3, 4]}

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 from majl_hf import MajlConfig
 from majl_hf.models.note_decoding_majl import NoteDecoder, NoteEvidence, evidence_of_pitch, voice_level_db
@@ -147,7 +146,7 @@ def test_pitch_and_loudness_alone():
 
 
 def test_levels_are_those_of_the_frames():
-    voice = torch.zeros(1_600)
+    voice = np.zeros(1_600, dtype=np.float32)
     voice[800:] = 0.1
     level_db = voice_level_db(voice, 10, 160)
     assert level_db[8] == pytest.approx(-20, abs=0.1) and level_db[1] < -100

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from majl_hf import MajlConfig, MajlModel
-from majl_hf.models.pitch_majl import bins_to_hz, likeliest_pitch
+from majl_hf.models.pitch_majl import bins_to_hz
+from majl_hf.models.posteriors_majl import likeliest_pitch
 from majl_hf.models.refiner_majl import HarmonicRefiner, RefinerConfig
 from majl_hf.models.streaming_majl import separate_array, separate_stream
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from majl_hf.models.resampling_majl import ResampleStream, resample, resampled_length_ceil
+from majl_hf.models.resampling_majl import ResampleStream, resampled_length_ceil
+from majl_hf.models.torch_resampling_majl import resample
 
 
 def sine(rate: int, hz: float, num_samples: int) -> torch.Tensor:
@@ -36,13 +37,13 @@ def test_length(length):
 @pytest.mark.parametrize("block", [1_000, 441, 7, 20_000])
 @pytest.mark.parametrize(("orig", "new"), [(44_100, 16_000), (16_000, 16_000)])
 def test_stream_equals_whole(block, orig, new):
-    waveform = torch.from_numpy(np.random.default_rng(0).standard_normal(10_007).astype(np.float32))
+    waveform = np.random.default_rng(0).standard_normal(10_007).astype(np.float32)
     stream = ResampleStream(orig, new)
-    pieces = torch.split(waveform, block)
-    out = torch.cat([stream.push(piece, last=i == len(pieces) - 1) for i, piece in enumerate(pieces)])
-    whole = resample(waveform[None], orig, new)[0]
+    pieces = np.split(waveform, range(block, len(waveform), block))
+    out = np.concatenate([stream.push(piece, last=i == len(pieces) - 1) for i, piece in enumerate(pieces)])
+    whole = resample(torch.from_numpy(waveform)[None], orig, new)[0].numpy()
     assert out.shape == whole.shape
-    assert torch.abs(out - whole).max() < 1e-6
+    assert np.abs(out - whole).max() < 2e-6
 
 
 def test_gradient_flows():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
-from majl_hf.models.pitch_majl import agreement, likeliest_octave, moving_average
+from majl_hf.models.posteriors_majl import agreement, likeliest_octave, moving_average
 from majl_hf.training.weights import STRATEGIES, Dwhs, Evidence, Focal, HardestShare
 
 GRID = PitchEstimatorConfig(first_bin_hz=55.0, bin_cents=25.0, num_bins=150)

@@ -12,11 +12,14 @@ from ..audio import AudioReader, StreamResampler
 from ..checkpoints.loading import load_model, silence_libraries
 from ..errors import MajlError
 from ..system.memory import keep_freed_memory
+from ..system.threads import WriteBehind, read_ahead
 from ._common import EXIT_FAILED, ProcessingOptions, shown
 from ._inputs import Job, check_output_dir, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
 from ._outcomes import Outcomes
 from ._pipes import Pipes, copy_to_stdout, piped
+
+BLOCKS_AHEAD, CHUNKS_BEHIND = 4, 2  # decoded and waiting to be written while the networks compute
 
 
 def process(
@@ -112,9 +115,10 @@ def _process_file(
         report.start_file(job.source, reader.duration_s)
         writer = make_writer(job, reader)
         stack.callback(writer.discard)
+        blocks = stack.enter_context(contextlib.closing(read_ahead(reader.blocks(), BLOCKS_AHEAD)))
         chunks = separate_stream(
             model,
-            _watched(reader.blocks(), signals),
+            _watched(blocks, signals),
             reader.sampling_rate,
             batch_size=options.batch_size,
             make_resampler=StreamResampler,
@@ -122,11 +126,13 @@ def _process_file(
             threshold=options.voicing_threshold,
             **engine,
         )
-        for chunk in chunks:
-            writer.write(chunk)
-            num_samples += chunk.mixture.shape[1]
-            report.advance(chunk.mixture.shape[1] / reader.sampling_rate)
-            signals.check()
+        stack.enter_context(contextlib.closing(chunks))
+        with WriteBehind(writer.write, CHUNKS_BEHIND) as write:
+            for chunk in chunks:
+                write(chunk)
+                num_samples += chunk.mixture.shape[1]
+                report.advance(chunk.mixture.shape[1] / reader.sampling_rate)
+                signals.check()
         writer.commit()
     duration_s, elapsed_s = num_samples / reader.sampling_rate, time.monotonic() - started_s
     return {

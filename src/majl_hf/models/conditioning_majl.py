@@ -17,8 +17,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+import numpy as np
 
 from .windows_majl import Window, WindowCutter, WindowGrid
 
@@ -63,32 +62,36 @@ class LowBand:
         kernel = _low_pass(sampling_rate, PASS_HZ, low_rate - PASS_HZ)
         reach = -(-(len(kernel) // 2) // self.step)  # samples at the low rate on both sides
         padding = self.step * reach - len(kernel) // 2
-        kernel = nn.functional.pad(kernel, (padding, padding + self.step - 1))
-        phases = kernel.view(-1, self.step)
-        phases = phases / phases.sum(dim=0)  # so that a constant is interpolated as one
-        self.decimation, self.interpolation, self.reach = phases.T / self.step, phases.flip(0), reach
+        phases = np.pad(kernel, (padding, padding + self.step - 1)).reshape(-1, self.step)
+        phases = phases / phases.sum(axis=0)  # so that a constant is interpolated as one
+        self.decimation, self.interpolation, self.reach = phases.T / self.step, phases[::-1], reach
         self.filter = _low_pass(low_rate, STOP_HZ, PASS_HZ)
         self.margin = self.step * (2 * reach + len(self.filter) // 2)
 
-    def find(self, samples: torch.Tensor) -> torch.Tensor:
+    def find(self, samples: np.ndarray) -> np.ndarray:
         """A frame with its margins to its low band at the low rate, `(num_channels, any)`."""
         folded = samples.reshape(len(samples), -1, self.step) @ self.decimation
         num_low = folded.shape[1] - 2 * self.reach
         low = sum(folded[:, row : row + num_low, row] for row in range(folded.shape[2]))
-        return low.unfold(1, len(self.filter), 1) @ self.filter
+        return _stretches(low, len(self.filter)) @ self.filter
 
-    def interpolated(self, low: torch.Tensor) -> torch.Tensor:
+    def interpolated(self, low: np.ndarray) -> np.ndarray:
         """The low band that `find` returned at the full rate, without margins."""
-        return (low.unfold(1, len(self.interpolation), 1) @ self.interpolation).flatten(1)[:, : self.frame_length]
+        full = _stretches(low, len(self.interpolation)) @ self.interpolation
+        return full.reshape(len(low), -1)[:, : self.frame_length]
 
 
-def _low_pass(rate: float, pass_hz: float, stop_hz: float) -> torch.Tensor:
+def _stretches(samples: np.ndarray, length: int) -> np.ndarray:
+    """All stretches of that length as rows; a copy, because BLAS does not multiply overlapping rows."""
+    return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(samples, length, axis=1))
+
+
+def _low_pass(rate: float, pass_hz: float, stop_hz: float) -> np.ndarray:
     """A Blackman-windowed low-pass filter of odd length and gain 1."""
     half = math.ceil(2.75 * rate / (stop_hz - pass_hz))
-    times = torch.arange(-half, half + 1, dtype=torch.float64)
-    kernel = torch.sinc((pass_hz + stop_hz) / rate * times)
-    kernel *= torch.blackman_window(2 * half + 1, periodic=False, dtype=torch.float64)
-    return (kernel / kernel.sum()).float()
+    times = np.arange(-half, half + 1)
+    kernel = np.sinc((pass_hz + stop_hz) / rate * times) * np.blackman(2 * half + 1)
+    return (kernel / kernel.sum()).astype(np.float32)
 
 
 class Levels:
@@ -174,22 +177,22 @@ class _Balance:
         shares: What a channel has in common with the other one, as a factor of the other one.
     """
 
-    gains_db: torch.Tensor
-    fill: torch.Tensor | None
-    shares: torch.Tensor
+    gains_db: np.ndarray
+    fill: np.ndarray | None
+    shares: np.ndarray
 
     @classmethod
     def of(cls, levels: tuple[float, float], products: tuple[list[float], list[float]]) -> "_Balance":
         """From the level and the products left * left, right * right, left * right at both ends of a frame."""
-        products = torch.tensor(products, dtype=torch.float64).T
-        powers_db = 10 * torch.log10(products[:-1] + TINY)
-        weaker = (powers_db.amax(dim=0) - powers_db).clamp(max=ONE_SIDED_DB[1]).float()
-        left_db = BALANCE_DB[0] / (BALANCE_DB[1] - BALANCE_DB[0]) * (BALANCE_DB[1] - weaker).clamp(min=0)
-        gains_db = REFERENCE_DB - torch.tensor(levels) + (weaker - left_db).clamp(min=0)
-        correlation = products[-1].abs() / (products[:-1].prod(dim=0).sqrt() + TINY)
-        unlike = _rise(correlation, *UNLIKE).float() * _rise(weaker, *UNLIKE_DB)
-        fill = torch.maximum(_rise(weaker, *ONE_SIDED_DB), unlike)
-        shares = (products[-1] / (products[:-1].flip(0) + TINY)).float()
+        products = np.array(products).T
+        powers_db = 10 * np.log10(products[:-1] + TINY)
+        weaker = np.minimum(powers_db.max(axis=0) - powers_db, ONE_SIDED_DB[1]).astype(np.float32)
+        left_db = BALANCE_DB[0] / (BALANCE_DB[1] - BALANCE_DB[0]) * np.maximum(BALANCE_DB[1] - weaker, 0)
+        gains_db = REFERENCE_DB - np.array(levels, dtype=np.float32) + np.maximum(weaker - left_db, 0)
+        correlation = np.abs(products[-1]) / (np.sqrt(products[:-1].prod(axis=0)) + TINY)
+        unlike = _rise(correlation, *UNLIKE).astype(np.float32) * _rise(weaker, *UNLIKE_DB)
+        fill = np.maximum(_rise(weaker, *ONE_SIDED_DB), unlike)
+        shares = (products[-1] / (products[-2::-1] + TINY)).astype(np.float32)
         return cls(gains_db, fill if fill.any() else None, shares)
 
 
@@ -205,15 +208,15 @@ class Conditioner:
         self.num_channels = num_channels
         self.low_band = LowBand(sampling_rate, round(FRAME_S * sampling_rate))
         self.frame_length = self.low_band.frame_length
-        self.ramp = torch.arange(self.frame_length, dtype=torch.float32) / self.frame_length
+        self.ramp = np.arange(self.frame_length, dtype=np.float32) / np.float32(self.frame_length)
         self.cutter = WindowCutter(WindowGrid(self.frame_length, self.low_band.margin))
-        self.found: deque[tuple[torch.Tensor, torch.Tensor]] = deque()  # frames and their low band
-        self.clean: deque[torch.Tensor] = deque()  # frames without rumble
+        self.found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # frames and their low band
+        self.clean: deque[np.ndarray] = deque()  # frames without rumble
         self.bands, self.products, self.levels = _Averages(MEMORY), _Averages(BALANCE_MEMORY), Levels()
         self.balances: deque[_Balance] = deque()  # of frames that are not restored yet
         self.num_restored = 0  # samples of the first of them
 
-    def push(self, block: torch.Tensor, last: bool) -> torch.Tensor:
+    def push(self, block: np.ndarray, last: bool) -> np.ndarray:
         """What of the stream is ready for the model; with `last`, all of it."""
         for window in self.cutter.push(block, last):
             self._find_low_band(window)
@@ -226,13 +229,13 @@ class Conditioner:
             balance = _Balance.of(self.levels.pop(), self.products.pop())
             self.balances.append(balance)
             frame = self.clean.popleft()
-            gained = (frame * self._gains(balance.gains_db, 0, frame.shape[1])).clamp(-PEAK, PEAK)
+            gained = np.clip(frame * self._gains(balance.gains_db, 0, frame.shape[1]), -PEAK, PEAK)
             if balance.fill is not None:
-                gained = torch.lerp(gained, gained.flip(0), self._line(balance.fill, 0, frame.shape[1]))
+                gained = _between(gained, gained[::-1], self._line(balance.fill, 0, frame.shape[1]))
             parts.append(gained)
-        return torch.cat(parts, dim=1)
+        return np.concatenate(parts, axis=1)
 
-    def restore(self, vocals: torch.Tensor) -> torch.Tensor:
+    def restore(self, vocals: np.ndarray) -> np.ndarray:
         """The next vocals of the model, at the level and balance of the stream."""
         parts, position = [vocals[:, :0]], 0
         while position < vocals.shape[1]:
@@ -241,21 +244,21 @@ class Conditioner:
             part = vocals[:, position : position + stop - start] * self._gains(-balance.gains_db, start, stop)
             if balance.fill is not None:
                 shares = self._line(balance.shares, start, stop)
-                part = torch.lerp(part, shares * part.flip(0), self._line(balance.fill, start, stop))
+                part = _between(part, shares * part[::-1], self._line(balance.fill, start, stop))
             parts.append(part)
             position += stop - start
             self.num_restored = stop % self.frame_length
             if not self.num_restored:
                 self.balances.popleft()
-        return torch.cat(parts, dim=1)
+        return np.concatenate(parts, axis=1)
 
     def _find_low_band(self, window: Window) -> None:
         samples, margin = window.samples, self.low_band.margin
         before, length = margin - window.start, samples.shape[1]
         after = window.start + self.frame_length + margin - length
         if before or after:  # mirrored at the ends of the stream, so that an offset does not start or stop there
-            places = torch.arange(-before, length + after) % (2 * length)
-            samples = samples[:, torch.minimum(places, 2 * length - 1 - places)]
+            places = np.arange(-before, length + after) % (2 * length)
+            samples = samples[:, np.minimum(places, 2 * length - 1 - places)]
         low = self.low_band.find(samples)
         frame = window.samples[:, window.start : window.stop]
         reach, num_low = self.low_band.reach, -(-frame.shape[1] // self.low_band.step)
@@ -268,43 +271,48 @@ class Conditioner:
         shares = []
         for rest, rumble in self.bands.pop():
             ratio_db = 10 * math.log10((rumble + TINY) / (rest + TINY))
-            shares.append(float(_rise(torch.tensor(ratio_db), *RUMBLE_DB)))
+            shares.append(float(_rise(ratio_db, *RUMBLE_DB)))
         if any(shares):
-            line = self._line(torch.tensor([shares]), 0, frame.shape[1])
+            line = self._line(np.array([shares], dtype=np.float32), 0, frame.shape[1])
             frame = frame - line * self.low_band.interpolated(low)[:, : frame.shape[1]]
         products = _products(frame)
         self.products.push(products)
         self.levels.push(max(products[:-1]) / frame.shape[1])
         self.clean.append(frame)
 
-    def _gains(self, ends_db: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        if len(ends_db) == 2 and torch.equal(ends_db[0], ends_db[1]):
+    def _gains(self, ends_db: np.ndarray, start: int, stop: int) -> np.ndarray:
+        if len(ends_db) == 2 and np.array_equal(ends_db[0], ends_db[1]):
             ends_db = ends_db[:1]
-        return torch.exp(self._line(ends_db * (math.log(10) / 20), start, stop))
+        return np.exp(self._line(ends_db * (math.log(10) / 20), start, stop))
 
-    def _line(self, ends: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    def _line(self, ends: np.ndarray, start: int, stop: int) -> np.ndarray:
         """The samples `[start, stop)` of lines over a frame between `ends`, `(num_channels, 2)`."""
-        return torch.lerp(ends[:, :1], ends[:, 1:], self.ramp[start:stop])
+        return _between(ends[:, :1], ends[:, 1:], self.ramp[start:stop])
 
 
-def _rise(values: torch.Tensor, zero: float, one: float) -> torch.Tensor:
+def _between(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """`start` where `share` is 0, `end` where it is 1, a line between them."""
+    return start + share * (end - start)
+
+
+def _rise(values, zero: float, one: float):
     """0 up to `zero`, 1 from `one` on, a line between them."""
-    return ((values - zero) / (one - zero)).clamp(0, 1)
+    return np.clip((values - zero) / (one - zero), 0, 1)
 
 
-def _mean_square(frame: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(frame, dtype=torch.float64)) ** 2 / max(frame.numel(), 1)
+def _mean_square(frame: np.ndarray) -> float:
+    return float(np.square(frame, dtype=np.float64).mean()) if frame.size else 0.0
 
 
-def _products(frame: torch.Tensor) -> list[float]:
+def _products(frame: np.ndarray) -> list[float]:
     """The sums of left * left, right * right and left * right over a frame, in double precision; of one channel, twice
     its square."""
-    rows = frame.double()
+    rows = frame.astype(np.float64)
     products = (rows @ rows.T).tolist()
     return [products[0][0], products[-1][-1], products[0][1]] if len(frame) == 2 else [products[0][0]] * 2
 
 
-def are_unlike(mixture: torch.Tensor, vocals: torch.Tensor) -> bool:
+def are_unlike(mixture: np.ndarray, vocals: np.ndarray) -> bool:
     """Whether two channels have to be separated each on its own, because models are trained on voices that are alike in
     both: what was found there cancels in their mean, as a voice of opposite polarity does, or the mixture's channels
     are unrelated, as a voice on one channel and its accompaniment on the other are."""
@@ -312,13 +320,13 @@ def are_unlike(mixture: torch.Tensor, vocals: torch.Tensor) -> bool:
     return cancels(vocals) or abs(both) < UNRELATED * math.sqrt(left * right)
 
 
-def cancels(vocals: torch.Tensor) -> bool:
+def cancels(vocals: np.ndarray) -> bool:
     """Whether nearly all of a voice on two channels is in their difference instead of their mean."""
     mean_power, side_power = _mean_and_side(vocals)
     return side_power > SIDE_RATIO * mean_power
 
 
-def _mean_and_side(stereo: torch.Tensor) -> tuple[float, float]:
+def _mean_and_side(stereo: np.ndarray) -> tuple[float, float]:
     """The energies of the channels' sum and difference."""
     left, right, both = _products(stereo)
     return max(left + right + 2 * both, 0.0), max(left + right - 2 * both, 0.0)
@@ -333,9 +341,9 @@ class VoiceMix:
         self.mean_power = self.side_power = 0.0
         self.is_side: bool | None = None
 
-    def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
+    def push(self, vocals: np.ndarray, last: bool) -> np.ndarray:
         """`(num_channels, num_samples)` to `(num_samples,)`, delayed by up to a frame."""
-        vocals = 10 ** (VOICE_DB / 20) * vocals
+        vocals = float(10 ** (VOICE_DB / 20)) * vocals
         if vocals.shape[0] == 1:
             return vocals[0]
         parts = [vocals[0, :0]]
@@ -345,10 +353,10 @@ class VoiceMix:
             self.side_power = MEMORY * self.side_power + side_power
             is_side = self.side_power > self.mean_power
             was_side = is_side if self.is_side is None else self.is_side
-            mix = frame.mean(dim=0)
+            mix = frame.mean(axis=0)
             if is_side or was_side:
-                share = torch.linspace(float(was_side), float(is_side), len(mix))
-                mix = torch.lerp(mix, (frame[0] - frame[1]) / 2, share)
+                share = np.linspace(was_side, is_side, len(mix), dtype=np.float32)
+                mix = _between(mix, (frame[0] - frame[1]) / 2, share)
             self.is_side = is_side
             parts.append(mix)
-        return torch.cat(parts)
+        return np.concatenate(parts)

@@ -15,16 +15,14 @@ frame's posterior mass within 50 cents of the decoded pitch.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from .configuration_majl import MajlConfig
 from .pitch_majl import TOLERANCE_CENTS, bins_to_hz, local_mean, sigmoid
+from .viterbi_majl import MAX_PENDING, Viterbi
 
 DECODERS = ("viterbi", "local_mean")
 VOICING_POLICIES = ("threshold", "hysteresis", "always")
 HYSTERESIS = 0.2  # a sung stretch reaches threshold + this somewhere, and lasts while voicing is above threshold - this
-MERGE_INTERVAL = 64  # frames between two checks whether the paths have merged
-MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
+PIECE = 1024  # frames that are decoded together, which keeps them in the processor's cache
 
 
 @dataclass
@@ -66,74 +64,17 @@ class _LocalMaximum:
         return posteriors.argmax(axis=1)
 
 
-class _Viterbi:
-    """Exact Viterbi path over the bins, emitted where all surviving paths have merged.
+class _BestPath:
+    """The path of the least cost, see `viterbi_majl`."""
 
-    The forward step takes time linear in the number of bins: a cost proportional to the distance is one running
-    maximum from below and one from above (the distance transform of Felzenszwalb and Huttenlocher, "Distance
-    transforms of sampled functions", 2012), and the jump is one more candidate, the same for all bins. Where a path
-    came from is computed in the backward step, only for the bins on the path.
-    """
-
-    def __init__(self, config: MajlConfig):
+    def __init__(self, config):
         grid = config.pitch_estimator_config
-        bins = np.arange(grid.num_bins)
         self.floor = config.viterbi_floor
-        self.jump_cost = config.viterbi_jump_cost
-        self.ramp = bins * (config.viterbi_step_cost * grid.bin_cents / 100.0)
-        self.costs = np.minimum(np.abs(self.ramp[:, None] - self.ramp), self.jump_cost)
-        self.scores: list[np.ndarray] = []  # of the best path into each bin, for each pending frame
-        self.next_look = MERGE_INTERVAL
+        step_cost = config.viterbi_step_cost * grid.bin_cents / 100.0
+        self.viterbi = Viterbi(grid.num_bins, step_cost, config.viterbi_jump_cost)
 
     def push(self, posteriors: np.ndarray, last: bool) -> np.ndarray:
-        """Take `(num_frames, num_bins)`, return the bins of the frames that are final."""
-        decided = []
-        for emission in np.log(posteriors + self.floor):
-            scores = emission
-            if self.scores:
-                before = self.scores[-1]
-                below = np.maximum.accumulate(before + self.ramp) - self.ramp
-                above = np.maximum.accumulate((before - self.ramp)[::-1])[::-1] + self.ramp
-                scores = np.maximum(np.maximum(below, above), before.max() - self.jump_cost) + emission
-                scores -= scores.max()
-            self.scores.append(scores)
-            if len(self.scores) >= self.next_look:
-                decided.append(self._merged())
-        if last and self.scores:
-            decided.append(self._trace(self.scores[-1].argmax(), len(self.scores)))
-            self.scores = []
-        return np.concatenate(decided) if decided else np.zeros(0, dtype=int)
-
-    def _origins(self, frame: int, bins: np.ndarray | int) -> np.ndarray:
-        """Bins in the frame before `frame` of the best paths into its `bins`."""
-        return (self.scores[frame - 1] - self.costs[bins]).argmax(axis=-1)
-
-    def _trace(self, end: int, num_frames: int) -> np.ndarray:
-        """Bins of the first `num_frames` pending frames on the path that is at bin `end` in the last of them."""
-        path = np.empty(num_frames, dtype=int)
-        path[-1] = end
-        for frame in range(num_frames - 1, 0, -1):
-            path[frame - 1] = self._origins(frame, path[frame])
-        return path
-
-    def _merged(self) -> np.ndarray:
-        """Bins of the frames before which all paths have met."""
-        bins = np.arange(len(self.ramp))
-        for frame in range(len(self.scores) - 1, 0, -1):
-            bins = np.unique(self._origins(frame, bins))
-            if len(bins) == 1:
-                path = self._trace(int(bins[0]), frame)
-                del self.scores[:frame]
-                self.next_look = len(self.scores) + MERGE_INTERVAL
-                return path
-        if len(self.scores) >= MAX_PENDING:
-            path = self._trace(int(self.scores[-1].argmax()), len(self.scores))[:-1]
-            del self.scores[:-1]
-            self.next_look = MERGE_INTERVAL
-            return path
-        # Where paths do not merge, as in silence, ever rarer checks keep the work linear in the number of frames.
-        self.next_look = min(2 * len(self.scores), MAX_PENDING)
-        return np.zeros(0, dtype=int)
+        return self.viterbi.push(np.log(posteriors + self.floor), last)
 
 
 def hysteresis_runs(voicing: np.ndarray, threshold: float) -> np.ndarray:
@@ -162,7 +103,7 @@ class PitchDecoder:
         ValueError: unknown decoder or policy, or a threshold outside (0, 1).
     """
 
-    def __init__(self, config: MajlConfig, policy: str | None = None, threshold: float | None = None):
+    def __init__(self, config, policy: str | None = None, threshold: float | None = None):
         self.config = config
         self.grid = config.pitch_estimator_config
         self.policy = config.voicing_policy if policy is None else policy
@@ -175,24 +116,28 @@ class PitchDecoder:
             raise ValueError(f"The voicing policy is {self.policy!r}; it must be one of {', '.join(VOICING_POLICIES)}.")
         if not 0.0 < self.threshold < 1.0:
             raise ValueError(f"The voicing threshold is {self.threshold}; it must lie between 0 and 1.")
-        self.path = _Viterbi(config) if config.pitch_decoder == "viterbi" else _LocalMaximum()
+        self.path = _BestPath(config) if config.pitch_decoder == "viterbi" else _LocalMaximum()
         self.posteriors = np.zeros((0, self.grid.num_bins), dtype=np.float32)
         self.held: PitchFrames | None = None  # frames of a stretch that hysteresis has not decided yet
         self.num_frames = 0
 
     def push(self, logits: np.ndarray, last: bool = False) -> PitchFrames:
         """Take logits of shape `(num_frames, num_bins)`, return the frames that are final; with `last`, all."""
-        posteriors = sigmoid(np.asarray(logits, dtype=np.float64))
-        self.posteriors = np.concatenate([self.posteriors, posteriors])
-        bins = self.path.push(posteriors, last)
+        logits = np.asarray(logits)
+        starts = range(0, max(1, len(logits)), PIECE)
+        pieces = [self._push(logits[i : i + PIECE], last and i == starts[-1]) for i in starts]
+        return PitchFrames.concatenate(pieces)
+
+    def _push(self, logits: np.ndarray, last: bool) -> PitchFrames:
+        self.posteriors = np.concatenate([self.posteriors, sigmoid(logits.astype(np.float64))])
+        bins = self.path.push(self.posteriors[len(self.posteriors) - len(logits) :], last)
         frames = self._frames(self.posteriors[: len(bins)], bins)
         self.posteriors = self.posteriors[len(bins) :]
         return self._decide(frames, last)
 
     def _frames(self, posteriors: np.ndarray, bins: np.ndarray) -> PitchFrames:
         """Refine the decoded bins and compute voicing and confidence."""
-        refined = local_mean(torch.from_numpy(posteriors), torch.from_numpy(bins), self.grid)
-        position, near, near_posteriors = (tensor.numpy() for tensor in refined)
+        position, near, near_posteriors = local_mean(posteriors, bins, self.grid)
         total = posteriors.sum(axis=1) + 1e-12
         within = np.abs(near - position[:, None]) * self.grid.bin_cents <= TOLERANCE_CENTS
         # Clipping at the ends of the grid repeats a bin; count it once.
@@ -229,6 +174,6 @@ class PitchDecoder:
         return frames
 
 
-def decode(logits: np.ndarray, config: MajlConfig, **decoder_arguments) -> PitchFrames:
+def decode(logits: np.ndarray, config, **decoder_arguments) -> PitchFrames:
     """Frames of a whole file from its logits `(num_frames, num_bins)`; arguments as of `PitchDecoder`."""
     return PitchDecoder(config, **decoder_arguments).push(logits, last=True)

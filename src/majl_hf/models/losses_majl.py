@@ -10,7 +10,7 @@ from torch import nn
 
 from .note_estimator_majl import MAX_DEVIATION_CENTS, NoteEstimatorOutput
 from .pitch_estimator_majl import PitchEstimatorConfig
-from .pitch_majl import hz_to_bins
+from .posteriors_majl import hz_to_bins
 from .stft_majl import stft
 
 SPECTRAL_N_FFT = 2048

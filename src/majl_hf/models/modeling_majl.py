@@ -8,6 +8,7 @@ where there is one, then corrects the vocals by the pitch that was found in them
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
@@ -16,12 +17,14 @@ from transformers.utils import ModelOutput
 from .configuration_majl import SHIPPED_CHECKPOINTS, MajlConfig
 from .losses_majl import note_loss, pitch_loss, separation_loss
 from .note_estimator_majl import NoteEstimator, NoteEstimatorOutput
+from .parts_majl import Parts, nearest_pitch_frames
 from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
-from .pitch_majl import likeliest_pitch
+from .posteriors_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
-from .resampling_majl import resample, resampled_length_ceil
-from .running_majl import at_least_float32, check_fork, run_part
+from .resampling_majl import resampled_length_ceil
+from .running_majl import MAX_WORKERS, TorchWorkers, at_least_float32, check_fork, run_on_arrays, run_part
 from .separator_majl import SeparatorConfig
+from .torch_resampling_majl import resample
 
 
 @dataclass
@@ -49,16 +52,6 @@ class MajlOutput(ModelOutput):
     accompaniment: torch.FloatTensor | None = None
     pitch_logits: torch.FloatTensor | None = None
     notes: NoteEstimatorOutput | None = None
-
-
-def nearest_pitch_frames(config: MajlConfig, num_samples: int, offset: int = 0) -> torch.Tensor:
-    """Numbers of the pitch frames next to the frames in which the refiner sees `num_samples` from sample `offset` on (a
-    multiple of its hop), `(1 + num_samples // hop_length,)`."""
-    part = config.refiner_config
-    first = offset // part.hop_length
-    frames = torch.arange(first, first + 1 + num_samples // part.hop_length, dtype=torch.float64)
-    times_s = frames * (part.hop_length / part.sampling_rate)
-    return (times_s / config.frame_hop_s).round().long()
 
 
 class _TwoTasks(torch.autograd.Function):
@@ -176,10 +169,45 @@ class MajlModel(PreTrainedModel):
         num_samples)` at the model's rate, logits `(batch_size, num_frames, num_bins)`."""
         if self.refiner is None:
             return vocals
-        nearest = nearest_pitch_frames(self.config, mixture.shape[2]).clamp(max=pitch_logits.shape[1] - 1)
-        logits = pitch_logits[:, nearest.to(pitch_logits.device)].detach()
-        pitch = likeliest_pitch(logits, self.config.pitch_estimator_config)
-        return run_part(self.refiner, mixture, vocals, *pitch)
+        nearest = nearest_pitch_frames(self.config, mixture.shape[2]).clip(max=pitch_logits.shape[1] - 1)
+        nearest = torch.from_numpy(nearest).to(pitch_logits.device)
+        return self._refine(mixture, vocals, pitch_logits[:, nearest].detach())
+
+    def _refine(self, mixture: torch.Tensor, vocals: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """`refine` with logits of the refiner's frames."""
+        return run_part(self.refiner, mixture, vocals, *likeliest_pitch(logits, self.config.pitch_estimator_config))
+
+    def parts(self) -> Parts:
+        """The parts as functions of arrays, as the streaming engine uses them: on the model's device and in evaluation
+        mode, whichever mode the model is in.
+
+        Raises:
+            RuntimeError: a forked process in which torch would hang, see `check_fork`.
+        """
+        check_fork()
+        pitch_config = self.config.pitch_estimator_config
+        functions = {
+            "separator": lambda mixture: run_part(self.separator, mixture).vocals,
+            "pitch_estimator": lambda voice: run_part(self.pitch_estimator, voice).logits,
+            "refiner": self._refine,
+            "note_estimator": lambda voice, logits: run_part(
+                self.note_estimator, voice, *likeliest_pitch(logits, pitch_config)
+            ).to_tuple(),
+        }
+        present = {name: run for name, run in functions.items() if getattr(self, name) is not None}
+        functions = {name: partial(run_on_arrays, self, run) for name, run in present.items()}
+        num_workers = self._num_workers()
+        make_executor = partial(TorchWorkers, num_workers) if num_workers else None
+        return Parts(self.config, **functions, make_executor=make_executor, num_ahead=num_workers)
+
+    def _num_workers(self) -> int:
+        """Number of windows to compute at a time; 0 for one after another in the caller's thread."""
+        if any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in self.state_dict().values()):
+            return 0  # `run_part` replaces the weights for the time of a call, for all threads
+        if self.device.type != "cpu":
+            return 1  # so that the device computes while the caller prepares and decodes
+        num_threads = torch.get_num_threads()
+        return 0 if num_threads == 1 else min(num_threads, MAX_WORKERS)
 
     def _training_logits(self, vocals: torch.Tensor, pitch_weight: torch.Tensor | None) -> torch.Tensor:
         """Logits of a training batch. Items without a pitch label have no part in it: the pitch estimator, which is

@@ -8,14 +8,11 @@ the evidence, so the search takes time proportional to their number and not to t
 The evidence is that of a note estimator, or else read from pitch and loudness alone (`evidence_of_pitch`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import torch
 
-from .configuration_majl import MajlConfig
-from .note_estimator_majl import NoteEstimatorOutput
 from .notes_majl import SungNote
 from .pitch_majl import sigmoid
 
@@ -74,16 +71,16 @@ class NoteEvidence:
 
 
 def evidence_of_network(
-    output: NoteEstimatorOutput, f0_midi: np.ndarray, voicing: np.ndarray, level_db: np.ndarray
+    output: Sequence[np.ndarray], f0_midi: np.ndarray, voicing: np.ndarray, level_db: np.ndarray
 ) -> NoteEvidence:
     """Evidence of a note estimator for one recording.
 
     Args:
-        output: Arrays or tensors of shape `(num_frames,)`.
+        output: Onset, offset, active and deviation_cents, see `NoteEstimatorOutput`, each `(num_frames,)`.
         f0_midi, voicing, level_db: The decoded pitch as MIDI numbers, its voicing and the voice's level,
             `(num_frames,)`.
     """
-    onset, offset, active, deviation = (np.asarray(values, dtype=float) for values in output.to_tuple())
+    onset, offset, active, deviation = (np.asarray(values, dtype=float) for values in output)
     midi = f0_midi + deviation / 100
     return NoteEvidence(sigmoid(onset), sigmoid(offset), sigmoid(active), midi, f0_midi, voicing, level_db)
 
@@ -117,11 +114,12 @@ def _ahead(values: np.ndarray, reach: int, average) -> np.ndarray:
     return average(np.lib.stride_tricks.sliding_window_view(padded, reach), axis=1) if len(values) else values
 
 
-def voice_level_db(voice: torch.Tensor, num_frames: int, hop_length: int) -> np.ndarray:
+def voice_level_db(voice: np.ndarray, num_frames: int, hop_length: int) -> np.ndarray:
     """Level of the voice `(num_samples,)` around each of `num_frames` frames, over three hops, in dB of full scale."""
-    padded = torch.nn.functional.pad(voice, (hop_length, (num_frames + 2) * hop_length - len(voice)))
-    power = padded.square().view(-1, hop_length).mean(dim=1)[: num_frames + 2]
-    return 10 * np.log10(power.unfold(0, 3, 1).mean(dim=1).numpy().astype(float) + 1e-12)
+    padded = np.pad(voice, (hop_length, (num_frames + 2) * hop_length - len(voice)))
+    power = np.square(padded).reshape(-1, hop_length).mean(axis=1)[: num_frames + 2]
+    around = np.lib.stride_tricks.sliding_window_view(power, 3)
+    return 10 * np.log10(around.mean(axis=1).astype(float) + 1e-12)
 
 
 class NoteDecoder:
@@ -137,7 +135,7 @@ class NoteDecoder:
         ValueError: a threshold outside (0, 1), or a negative length.
     """
 
-    def __init__(self, config: MajlConfig, threshold: float | None = None, min_note_s: float | None = None):
+    def __init__(self, config, threshold: float | None = None, min_note_s: float | None = None):
         self.config = config
         self.threshold = config.note_threshold if threshold is None else threshold
         self.min_note_s = config.min_note_s if min_note_s is None else min_note_s
@@ -246,7 +244,7 @@ class NoteDecoder:
 class _RunningSums:
     """Scores of notes from running sums over frames, so that each takes the same time however long it is."""
 
-    def __init__(self, evidence: NoteEvidence, config: MajlConfig):
+    def __init__(self, evidence: NoteEvidence, config):
         self.spread_weight = config.note_spread_weight
         weight = evidence.weight * evidence.active + 1e-6
         base = float(np.median(evidence.midi)) if len(evidence) else 0.0  # keeps the squares small

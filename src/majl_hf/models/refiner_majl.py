@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from .pitch_majl import moving_average
+from .posteriors_majl import moving_average
 from .stft_majl import istft, stft
 
 NUM_FEATURES = 7

@@ -2,27 +2,61 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier, Lock
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import nn
 
+MAX_WORKERS = 4  # each needs the memory of a window
+_lock = Lock()
+_evaluating: WeakKeyDictionary = WeakKeyDictionary()  # model to number of contexts and modules to set back
 _threaded_process: int | None = None  # the first with a model and threads, of this one and those it was forked from
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Context in which a model and all its modules are in evaluation mode; afterwards each is in its former mode."""
-    in_training = [module for module in model.modules() if module.training]
-    for module in in_training:
-        module.training = False
+    """Context in which a model and all its modules are in evaluation mode; after the last of those that overlap, in
+    several threads, each is in its former mode."""
+    with _lock:
+        count, in_training = _evaluating.get(model) or (0, [module for module in model.modules() if module.training])
+        _evaluating[model] = (count + 1, in_training)
+        for module in in_training:
+            module.training = False
     try:
         yield
     finally:
-        for module in in_training:
-            module.training = True
+        with _lock:
+            count, in_training = _evaluating.pop(model)
+            if count > 1:
+                _evaluating[model] = (count - 1, in_training)
+            else:
+                for module in in_training:
+                    module.training = True
+
+
+class TorchWorkers(ThreadPoolExecutor):
+    """Threads that compute side by side, with the threads of torch divided among them: two windows on one core each
+    take less time than one after the other on both."""
+
+    def __init__(self, num_workers: int):
+        num_threads, ready = torch.get_num_threads(), Barrier(num_workers + 1)
+
+        def start():
+            torch.set_num_threads(max(1, num_threads // num_workers))
+            torch.get_num_threads()  # from here on this thread keeps its number
+            ready.wait()
+
+        super().__init__(num_workers, "majl", start)
+        for _ in range(num_workers):  # each starts a thread, because the others wait
+            self.submit(lambda: None)
+        ready.wait()
+        torch.set_num_threads(num_threads)  # for threads that are started later
 
 
 def run_part(part: nn.Module, *inputs: torch.Tensor):
@@ -36,6 +70,16 @@ def run_part(part: nn.Module, *inputs: torch.Tensor):
     others = {name: tensor.to(dtype) for name, tensor in stored if tensor.is_floating_point() and tensor.dtype != dtype}
     inputs = tuple(tensor.to(dtype) for tensor in inputs)
     return torch.func.functional_call(part, others, inputs) if others else part(*inputs)
+
+
+@torch.inference_mode()
+def run_on_arrays(model: nn.Module, function: Callable, *inputs: np.ndarray):
+    """`function` of arrays, on the model's device and with the model in evaluation mode; its tensors as arrays."""
+    with evaluating(model):
+        output = function(*(torch.from_numpy(np.ascontiguousarray(values)).to(model.device) for values in inputs))
+    if isinstance(output, tuple):
+        return tuple(values.float().cpu().numpy() for values in output)
+    return output.float().cpu().numpy()
 
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:

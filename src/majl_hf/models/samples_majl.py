@@ -1,7 +1,6 @@
 """Audio samples and sampling rates as callers have them, in the form that the models take."""
 
 import numpy as np
-import torch
 
 MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000  # Hz
 
@@ -16,9 +15,9 @@ def float_samples(audio) -> np.ndarray:
     Raises:
         ValueError: other types, or lists of unequal lengths.
     """
-    if isinstance(audio, torch.Tensor):
+    if hasattr(audio, "detach"):  # a tensor
         audio = audio.detach().cpu()
-        audio = (audio.float() if audio.dtype == torch.bfloat16 else audio).numpy()  # NumPy has no bfloat16
+        audio = (audio.float() if audio.is_floating_point() else audio).numpy()  # NumPy has no bfloat16
     try:
         array = np.asarray(audio)
     except ValueError as error:

@@ -70,15 +70,16 @@ class UpConv(nn.ConvTranspose2d):
     """
 
     max_shuffled_channels = 16
-    max_shuffled_channels_autocast = 64
+    max_shuffled_channels_forward = 64  # where there is no way back, or under autocast
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, time, frequency)` to `(batch_size, out_channels, 2 * time, 2 * frequency)`."""
-        in_half = torch.is_autocast_enabled(hidden.device.type)
-        if self.out_channels > (self.max_shuffled_channels_autocast if in_half else self.max_shuffled_channels):
+        device = hidden.device.type
+        is_cheap = torch.is_autocast_enabled(device) or (device == "cpu" and not torch.is_grad_enabled())
+        if self.out_channels > (self.max_shuffled_channels_forward if is_cheap else self.max_shuffled_channels):
             return super().forward(hidden)[:, :, :-1, :-1]
         shuffled = nn.functional.conv2d(hidden, self._phases(), self.bias.repeat_interleave(4), padding=1)
         return nn.functional.pixel_shuffle(shuffled, 2)
@@ -110,12 +111,12 @@ class DownBlock(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=5, stride=2)
 
     def activate(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden if self.norm is None else nn.functional.leaky_relu(self.norm(hidden), 0.2)
+        return hidden if self.norm is None else nn.functional.leaky_relu_(self.norm(hidden), 0.2)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        hidden = self.activate(hidden)
+    def forward(self, activated: torch.Tensor) -> torch.Tensor:
+        """The convolution of what `activate` returned."""
         # TensorFlow's "same" padding of an even length: one before, two after.
-        return self.conv(nn.functional.pad(hidden, (1, 2, 1, 2)))
+        return self.conv(nn.functional.pad(activated, (1, 2, 1, 2)))
 
 
 class UpBlock(nn.Module):
@@ -128,7 +129,8 @@ class UpBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.norm(nn.functional.relu(self.conv(hidden))))
+        hidden = self.conv(hidden)
+        return self.dropout(self.norm(nn.functional.relu(hidden, inplace=not hidden.requires_grad)))
 
 
 class ResidualHead(nn.Module):
@@ -183,20 +185,22 @@ class MaskUNet(nn.Module):
         self.residual = ResidualHead(2 * channels[0], config.num_channels) if config.residual_head else None
 
     def forward(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        skips = []
+        if magnitudes.device.type == "cpu" and not torch.is_grad_enabled():
+            magnitudes = magnitudes.contiguous(memory_format=torch.channels_last)
+        skips, activated = [], []
         for block in self.down:
-            skips.append(block(skips[-1] if skips else magnitudes))
+            activated.append(block.activate(skips[-1] if skips else magnitudes))
+            skips.append(block(activated[-1]))
         hidden = skips.pop()
         for block in self.up[:-1]:
-            hidden = torch.cat([skips.pop(), block(hidden)], dim=1)
+            decoded = block(hidden)
+            hidden = torch.cat([skips.pop(), decoded], dim=1)
         mask = torch.sigmoid(self.mask(self.up[-1](hidden)).float())
-        return mask, None if self.residual is None else self.residual(self._normalised(hidden))
-
-    def _normalised(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The last level's input, its skip normalised as in the encoder's second level: the skip's level varies with
-        the music's, which would make the training of a layer that starts at zero unstable."""
-        skip, decoded = hidden.chunk(2, dim=1)
-        return torch.cat([self.down[1].activate(skip), decoded], dim=1)
+        if self.residual is None:
+            return mask, None
+        # The last level's input, its skip normalised as in the encoder's second level: the skip's level varies with the
+        # music's, which would make the training of a layer that starts at zero unstable.
+        return mask, self.residual(torch.cat([activated[1], decoded], dim=1))
 
 
 class SpleeterSeparator(Separator):

@@ -14,13 +14,12 @@ input's, frequencies above the model's band stay in the accompaniment.
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-import torch
 
 from .conditioning_majl import Conditioner, VoiceMix, are_unlike, cancels
 from .decoding_majl import PitchDecoder, PitchFrames
-from .modeling_majl import MajlModel, nearest_pitch_frames
 from .note_decoding_majl import (
     EVIDENCE_FRAMES,
     NoteDecoder,
@@ -29,11 +28,10 @@ from .note_decoding_majl import (
     evidence_of_pitch,
     voice_level_db,
 )
-from .note_estimator_majl import NoteEstimatorOutput
 from .notes_majl import SungNote
-from .pitch_majl import hz_to_midi, likeliest_pitch
+from .parts_majl import HasParts, OrderedCalls, Parts, nearest_pitch_frames
+from .pitch_majl import hz_to_midi
 from .resampling_majl import ResampleStream
-from .running_majl import check_fork, evaluating, run_part
 from .samples_majl import check_sampling_rate, float_samples
 from .windows_majl import Window, WindowCutter, WindowGrid
 
@@ -66,195 +64,185 @@ class MajlChunk:
     evidence: NoteEvidence | None = None
 
 
-def _run(model: MajlModel, part: torch.nn.Module, *inputs: torch.Tensor):
-    """The output of a model's part on the model's device, in evaluation mode, whichever mode the model is in."""
-    with evaluating(model):
-        return run_part(part, *(values.to(model.device) for values in inputs))
-
-
 class _BatchedWindows:
     """Cuts a stream into windows and runs `forward` on `batch_size` of them together; a batch fills however small the
     blocks are."""
 
-    def __init__(self, grid: WindowGrid, batch_size: int, forward: Callable[[torch.Tensor], torch.Tensor]):
-        self.cutter, self.batch_size, self.forward = WindowCutter(grid), batch_size, forward
+    def __init__(
+        self, grid: WindowGrid, batch_size: int, forward: Callable[[np.ndarray], np.ndarray], calls: OrderedCalls
+    ):
+        self.cutter, self.batch_size, self.forward, self.calls = WindowCutter(grid), batch_size, forward, calls
         self.waiting: list[Window] = []
 
-    def push(self, block: torch.Tensor, last: bool) -> Iterator[tuple[Window, torch.Tensor]]:
-        """The windows whose batch is full, in order, with what `forward` made of them; with `last`, all."""
+    def push(self, block: np.ndarray, last: bool) -> Iterator[tuple[Window, np.ndarray]]:
+        """The windows whose batch is done, in order, with what `forward` made of them; with `last`, all."""
         self.waiting += self.cutter.push(block, last)
         while self.waiting and (last or len(self.waiting) >= self.batch_size):
             # Windows at the ends of the stream are shorter.
             alike = [window.samples.shape == self.waiting[0].samples.shape for window in self.waiting]
             count = min([*alike, False].index(False), self.batch_size)
             batch, self.waiting = self.waiting[:count], self.waiting[count:]
-            yield from zip(batch, self.forward(torch.stack([window.samples for window in batch])), strict=True)
+            self.calls.submit(self._run, batch, is_final=last and not self.waiting)
+        for batch, outputs in self.calls.results(last):
+            yield from zip(batch, outputs, strict=True)
+
+    def _run(self, batch: list[Window]) -> tuple[list[Window], np.ndarray]:
+        return batch, self.forward(np.stack([window.samples for window in batch]))
 
 
 class _SeparatorStream:
     """Mixture `(num_channels, num_samples)` at the model's rate to vocals of the same layout."""
 
-    def __init__(self, model: MajlModel, batch_size: int, condition: bool):
-        self.model, self.condition = model, condition
-        grid = WindowGrid.for_part(model.config, model.config.separator_config)
-        self.windows = _BatchedWindows(grid, batch_size, self._forward)
+    def __init__(self, parts: Parts, batch_size: int, condition: bool, calls: OrderedCalls):
+        self.parts, self.condition = parts, condition
+        grid = WindowGrid.for_part(parts.config, parts.config.separator_config)
+        self.windows = _BatchedWindows(grid, batch_size, self._forward, calls)
 
-    def push(self, block: torch.Tensor, last: bool) -> torch.Tensor:
+    def push(self, block: np.ndarray, last: bool) -> np.ndarray:
         parts = [block[:, :0]]
         for window, vocals in self.windows.push(block, last):
             parts.append(vocals[:, window.start : window.stop])
-        return torch.cat(parts, dim=1)
+        return np.concatenate(parts, axis=1)
 
-    def _forward(self, mixture: torch.Tensor) -> torch.Tensor:
+    def _forward(self, mixture: np.ndarray) -> np.ndarray:
         """`(batch_size, num_channels, num_samples)` in and out, for any number of channels."""
-        if mixture.shape[1] != self.model.config.num_channels:
+        if mixture.shape[1] != self.parts.config.num_channels:
             return self._each_channel(mixture)
-        vocals = _run(self.model, self.model.separator, mixture).vocals.float().cpu()
+        vocals = self.parts.separator(mixture)
         if self.condition and mixture.shape[1] == 2:
             for number, (mixed, sung) in enumerate(zip(mixture, vocals, strict=True)):
                 if are_unlike(mixed, sung):
                     vocals[number] = self._each_channel(mixed[None])[0]
         return vocals
 
-    def _each_channel(self, mixture: torch.Tensor) -> torch.Tensor:
+    def _each_channel(self, mixture: np.ndarray) -> np.ndarray:
         """The same with each channel on its own: repeated where the model takes more, averaged back afterwards."""
-        single = mixture.reshape(-1, 1, mixture.shape[2]).expand(-1, self.model.config.num_channels, -1)
-        vocals = _run(self.model, self.model.separator, single.contiguous()).vocals.mean(dim=1)
-        return vocals.reshape(mixture.shape).float().cpu()
+        single = np.repeat(mixture.reshape(-1, 1, mixture.shape[2]), self.parts.config.num_channels, axis=1)
+        return self.parts.separator(single).mean(axis=1).reshape(mixture.shape)
 
 
 class _VoiceStream:
     """Vocals `(num_channels, num_samples)` at the model's rate to a voice `(num_samples,)` at the pitch estimator's."""
 
-    def __init__(self, model: MajlModel, condition: bool):
-        self.mix = VoiceMix(model.config.sampling_rate) if condition else None
-        self.resampler = ResampleStream(model.config.sampling_rate, model.config.pitch_estimator_config.sampling_rate)
+    def __init__(self, config, condition: bool):
+        self.mix = VoiceMix(config.sampling_rate) if condition else None
+        self.resampler = ResampleStream(config.sampling_rate, config.pitch_estimator_config.sampling_rate)
 
-    def push(self, vocals: torch.Tensor, last: bool) -> torch.Tensor:
-        voice = vocals.mean(dim=0) if self.mix is None else self.mix.push(vocals, last)
+    def push(self, vocals: np.ndarray, last: bool) -> np.ndarray:
+        voice = vocals.mean(axis=0) if self.mix is None else self.mix.push(vocals, last)
         return self.resampler.push(voice, last)
 
 
 class _PitchStream:
     """A voice `(num_samples,)` to pitch logits `(num_frames, num_bins)`."""
 
-    def __init__(self, model: MajlModel, batch_size: int):
-        self.model = model
-        part = model.config.pitch_estimator_config
-        self.hop_length = part.hop_length
-        self.windows = _BatchedWindows(WindowGrid.for_part(model.config, part), batch_size, self._forward)
+    def __init__(self, parts: Parts, batch_size: int, calls: OrderedCalls):
+        part = parts.config.pitch_estimator_config
+        self.hop_length, self.num_bins = part.hop_length, part.num_bins
+        grid = WindowGrid.for_part(parts.config, part)
+        self.windows = _BatchedWindows(grid, batch_size, parts.pitch_estimator, calls)
 
-    def push(self, voice: torch.Tensor, last: bool) -> torch.Tensor:
-        parts = [torch.zeros(0, self.model.config.pitch_estimator_config.num_bins)]
+    def push(self, voice: np.ndarray, last: bool) -> np.ndarray:
+        parts = [np.zeros((0, self.num_bins), dtype=np.float32)]
         for window, logits in self.windows.push(voice, last):
             # A frame belongs to the core that its centre lies in; one on the very end of the file to the last core.
             first = window.start // self.hop_length
             stop = window.stop // self.hop_length + 1 if window.is_last else window.stop // self.hop_length
             parts.append(logits[first:stop])
-        return torch.cat(parts)
-
-    def _forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        return _run(self.model, self.model.pitch_estimator, waveform).logits.float().cpu()
+        return np.concatenate(parts)
 
 
 class _NoteStream:
     """A voice `(num_samples,)`, its logits (which trail it) and decoded pitch (which trails these) to notes.
 
-    The windows are cut from columns, one for each frame: the samples from its centre to the next one's, the pitch that
-    the note estimator gets, and the decoded one.
+    The windows are cut from columns, one for each frame: the samples from its centre to the next one's, its logits, and
+    its decoded pitch.
     """
 
-    def __init__(self, model: MajlModel, decoder: NoteDecoder):
-        config = model.config
-        self.model, self.decoder = model, decoder
+    def __init__(self, parts: Parts, decoder: NoteDecoder, calls: OrderedCalls):
+        config = parts.config
+        self.parts, self.decoder, self.calls = parts, decoder, calls
         self.hop_length = config.pitch_estimator_config.hop_length
         part = config.note_estimator_config
         margin = EVIDENCE_FRAMES if part is None else -(-part.context // self.hop_length)
         core = max(1, round(NOTE_WINDOWS * config.window_s / config.frame_hop_s))
         self.cutter = WindowCutter(WindowGrid(core, margin))
-        self.voice, self.pitch = torch.zeros(0), torch.zeros(2, 0)  # that wait for their decoded pitch
+        self.voice = np.zeros(0, dtype=np.float32)  # that waits for its decoded pitch, as these logits do
+        self.logits = np.zeros((0, config.pitch_estimator_config.num_bins), dtype=np.float32)
 
     def push(
-        self, voice: torch.Tensor, logits: torch.Tensor, frames: PitchFrames, last: bool
+        self, voice: np.ndarray, logits: np.ndarray, frames: PitchFrames, last: bool
     ) -> tuple[list[SungNote], list[NoteEvidence]]:
-        self.voice = torch.cat([self.voice, voice])
-        pitch = likeliest_pitch(logits[None], self.model.config.pitch_estimator_config)
-        self.pitch = torch.cat([self.pitch, torch.cat(pitch)], dim=1)
-        count, decoded = len(frames), torch.tensor(np.array([frames.f0_hz, frames.voicing]), dtype=torch.float32)
-        samples, self.voice = self.voice.tensor_split([count * self.hop_length])
-        samples = torch.nn.functional.pad(samples, (0, count * self.hop_length - len(samples)))
-        known, self.pitch = self.pitch.tensor_split([count], dim=1)
-        columns = torch.cat([samples.view(count, self.hop_length).T, known, decoded])
+        self.voice, self.logits = np.concatenate([self.voice, voice]), np.concatenate([self.logits, logits])
+        count, decoded = len(frames), np.array([frames.f0_hz, frames.voicing], dtype=np.float32)
+        samples, self.voice = np.split(self.voice, [count * self.hop_length])
+        samples = np.pad(samples, (0, count * self.hop_length - len(samples)))
+        known, self.logits = np.split(self.logits, [count])
+        columns = np.concatenate([samples.reshape(count, self.hop_length).T, known.T, decoded])
+        for window in self.cutter.push(columns, last):
+            self.calls.submit(self._evidence, window, is_final=window.is_last)
         notes, evidence = [], []
-        windows = self.cutter.push(columns, last)
-        for window in windows:
-            evidence.append(self._evidence(window.samples)[window.start : window.stop])
-            notes += self.decoder.push(evidence[-1], last and window is windows[-1])
+        for window, found in self.calls.results(last):
+            evidence.append(found[window.start : window.stop])
+            notes += self.decoder.push(evidence[-1], window.is_last)
         return notes, evidence
 
-    def _evidence(self, columns: torch.Tensor) -> NoteEvidence:
-        samples, (f0_hz, confidence, decoded_hz, voicing) = columns[:-4], columns[-4:]
+    def _evidence(self, window: Window) -> tuple[Window, NoteEvidence]:
+        samples, logits, (decoded_hz, voicing) = np.split(window.samples, [self.hop_length, len(window.samples) - 2])
         waveform = samples.T.reshape(-1)
-        level_db = voice_level_db(waveform, len(f0_hz), self.hop_length)
-        pitch = (hz_to_midi(decoded_hz), voicing.numpy().astype(float), level_db)
-        if self.model.note_estimator is None:
-            return evidence_of_pitch(*pitch, self.model.config.frame_hop_s)
-        inputs = (waveform[None, :-1], f0_hz[None], confidence[None])  # without the frame at the very end
-        output = _run(self.model, self.model.note_estimator, *inputs)
-        return evidence_of_network(
-            NoteEstimatorOutput(*(values[0].float().cpu().numpy() for values in output.to_tuple())), *pitch
-        )
+        level_db = voice_level_db(waveform, len(decoded_hz), self.hop_length)
+        pitch = (hz_to_midi(decoded_hz), voicing.astype(float), level_db)
+        if self.parts.note_estimator is None:
+            return window, evidence_of_pitch(*pitch, self.parts.config.frame_hop_s)
+        # Without the frame at the very end.
+        output = self.parts.note_estimator(waveform[None, :-1], np.ascontiguousarray(logits.T)[None])
+        return window, evidence_of_network([values[0] for values in output], *pitch)
 
 
 class _RefinerStream:
     """Mixture, vocals (which trail it) and pitch logits (which trail these) to refined vocals; all waveforms are
     `(num_channels, num_samples)` at the model's rate."""
 
-    def __init__(self, model: MajlModel, condition: bool):
-        self.model, self.condition = model, condition
-        self.cutter = WindowCutter(WindowGrid.for_part(model.config, model.config.refiner_config))
-        self.mixture: list[torch.Tensor] = []  # what waits for its vocals
+    def __init__(self, parts: Parts, condition: bool, calls: OrderedCalls):
+        self.parts, self.condition, self.calls = parts, condition, calls
+        config = parts.config
+        self.cutter = WindowCutter(WindowGrid.for_part(config, config.refiner_config))
+        self.mixture: list[np.ndarray] = []  # what waits for its vocals
         self.windows: list[Window] = []  # which wait for their pitch
-        self.f0_hz, self.confidence = torch.zeros(0), torch.zeros(0)
-        self.first_frame = 0  # number of the first pitch frame that is kept
+        self.logits = np.zeros((0, config.pitch_estimator_config.num_bins), dtype=np.float32)
+        self.first_frame = 0  # number of the first pitch frame whose logits are kept
 
-    def push(self, mixture: torch.Tensor, vocals: torch.Tensor, logits: torch.Tensor, last: bool) -> torch.Tensor:
+    def push(self, mixture: np.ndarray, vocals: np.ndarray, logits: np.ndarray, last: bool) -> np.ndarray:
         self.mixture.append(mixture)
         num_samples = vocals.shape[1]
         if not (num_samples or len(logits) or last):
             return vocals
-        f0_hz, confidence = likeliest_pitch(logits[None], self.model.config.pitch_estimator_config)
-        self.f0_hz = torch.cat([self.f0_hz, f0_hz[0]])
-        self.confidence = torch.cat([self.confidence, confidence[0]])
-        waiting = torch.cat(self.mixture, dim=1)
-        self.windows += self.cutter.push(torch.cat([waiting[:, :num_samples], vocals]), last)
+        self.logits = np.concatenate([self.logits, logits])
+        waiting = np.concatenate(self.mixture, axis=1)
+        self.windows += self.cutter.push(np.concatenate([waiting[:, :num_samples], vocals]), last)
         self.mixture = [waiting[:, num_samples:]]
-        parts = [vocals[:, :0]]
-        while self.windows and (refined := self._refined(self.windows[0], last)) is not None:
-            parts.append(refined)
-            del self.windows[0]
-        return torch.cat(parts, dim=1)
+        while self.windows and (pitch := self._pitch(self.windows[0], last)) is not None:
+            window = self.windows.pop(0)
+            self.calls.submit(self._refined, window, pitch, is_final=window.is_last)
+        return np.concatenate([vocals[:, :0], *self.calls.results(last)], axis=1)
 
-    def _refined(self, window: Window, last: bool) -> torch.Tensor | None:
-        """The refined core of the first window that waits; None while the pitch at its end is not known."""
-        numbers = nearest_pitch_frames(self.model.config, window.samples.shape[1], window.offset)
-        if not last and int(numbers[-1]) >= self.first_frame + len(self.f0_hz):
+    def _pitch(self, window: Window, last: bool) -> np.ndarray | None:
+        """The logits of the first window that waits; None while those at its end are not known."""
+        numbers = nearest_pitch_frames(self.parts.config, window.samples.shape[1], window.offset)
+        if not last and numbers[-1] >= self.first_frame + len(self.logits):
             return None
-        passed = int(numbers[0]) - self.first_frame  # windows come in order, so these frames are not needed again
-        self.f0_hz, self.confidence = self.f0_hz[passed:], self.confidence[passed:]
-        self.first_frame += passed
-        frames = (numbers - self.first_frame).clamp(max=len(self.f0_hz) - 1)
-        pitch = (self.f0_hz[frames], self.confidence[frames])
-        channels = torch.stack(window.samples.chunk(2))
-        # The refiner sees the mean of the channels, in which some voices cancel.
-        cancel = self.condition and channels.shape[1] == 2 and cancels(channels[1])
-        parts = channels.split(1, dim=1) if cancel else [channels]
-        refined = [self._run(*part, *pitch) for part in parts]
-        return torch.cat(refined)[:, window.start : window.stop]
+        passed = numbers[0] - self.first_frame  # windows come in order, so these frames are not needed again
+        self.logits, self.first_frame = self.logits[passed:], numbers[0]
+        return self.logits[np.minimum(numbers - self.first_frame, len(self.logits) - 1)]
 
-    def _run(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The refined vocals of one window, from mixture, vocals, f0 and confidence."""
-        return _run(self.model, self.model.refiner, *(values[None] for values in inputs))[0].float().cpu()
+    def _refined(self, window: Window, logits: np.ndarray) -> np.ndarray:
+        """The refined core of a window."""
+        mixture, vocals = np.split(window.samples, 2)
+        # The refiner sees the mean of the channels, in which some voices cancel.
+        apart = self.condition and len(vocals) == 2 and cancels(vocals)
+        channels = [slice(0, 1), slice(1, 2)] if apart else [slice(None)]
+        refined = [self.parts.refiner(mixture[None, some], vocals[None, some], logits[None])[0] for some in channels]
+        return np.concatenate(refined)[:, window.start : window.stop]
 
 
 class _Fifo:
@@ -301,9 +289,8 @@ def _checked(blocks: Iterable[np.ndarray], sampling_rate: int) -> Iterator[np.nd
         raise ValueError("The audio contains no samples; at least one is needed.")
 
 
-@torch.inference_mode()
 def separate_stream(
-    model: MajlModel,
+    model: HasParts,
     blocks: Iterable[np.ndarray],
     sampling_rate: int,
     *,
@@ -321,7 +308,7 @@ def separate_stream(
     """Separate a song and read its pitch, piece by piece.
 
     Args:
-        model: The model; it is used in evaluation mode and keeps its own.
+        model: A `MajlModel`, which is used in evaluation mode and keeps its own, or an exported one.
         blocks: Arrays of shape `(num_channels, num_samples)`, one or two channels, of any lengths; see `float_samples`.
         sampling_rate: Their rate in Hz.
         batch_size: Windows that share a forward pass: speed against memory; results do not depend on it.
@@ -345,9 +332,10 @@ def separate_stream(
             needed and that the model lacks.
         RuntimeError: a forked process in which torch would hang, see `check_fork`.
     """
-    check_fork()
+    parts = model.parts()
+    config = parts.config
     sampling_rate = check_sampling_rate(sampling_rate)
-    model_rate = model.config.sampling_rate
+    model_rate = config.sampling_rate
     if sampling_rate != model_rate and make_resampler is None:
         raise ValueError(
             f"The audio has a sampling rate of {sampling_rate} Hz and the model works at {model_rate} Hz. Resample it "
@@ -355,66 +343,71 @@ def separate_stream(
         )
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; at least 1 is needed.")
-    if separate and model.separator is None:
+    if separate and parts.separator is None:
         raise ValueError("The model has no separator; give it one, or a solo voice with separate=False.")
-    if read_pitch and model.pitch_estimator is None:
+    if read_pitch and parts.pitch_estimator is None:
         raise ValueError("The model has no pitch estimator; give it one, or leave pitch out with read_pitch=False.")
     read_pitch = read_pitch or read_notes
-    separator = _SeparatorStream(model, batch_size, condition) if separate else None
-    refiner = _RefinerStream(model, condition) if separate and model.refiner is not None else None
-    voice = _VoiceStream(model, condition)
-    pitch = _PitchStream(model, batch_size) if read_pitch or refiner is not None else None
-    decoder = PitchDecoder(model.config, policy, threshold) if read_pitch else None
-    note_reader = _NoteStream(model, NoteDecoder(model.config, note_threshold, min_note_s)) if read_notes else None
-    logits = torch.zeros(0, model.config.pitch_estimator_config.num_bins)
-    undecided = logits.numpy()  # logits of frames that are not final yet
-    frames = PitchFrames.concatenate([])
-    notes: list[SungNote] = []
-    evidence: list[NoteEvidence] = []
-    into = out_of = waiting = conditioner = None
+    with parts.executor() as executor:
+        calls = partial(OrderedCalls, executor, parts.num_ahead)
+        separator = _SeparatorStream(parts, batch_size, condition, calls()) if separate else None
+        refiner = _RefinerStream(parts, condition, calls()) if separate and parts.refiner is not None else None
+        voice = _VoiceStream(config, condition)
+        pitch = _PitchStream(parts, batch_size, calls()) if read_pitch or refiner is not None else None
+        decoder = PitchDecoder(config, policy, threshold) if read_pitch else None
+        note_reader = (
+            _NoteStream(parts, NoteDecoder(config, note_threshold, min_note_s), calls()) if read_notes else None
+        )
+        logits = undecided = np.zeros(
+            (0, config.pitch_estimator_config.num_bins), dtype=np.float32
+        )  # of frames not final
+        frames = PitchFrames.concatenate([])
+        notes: list[SungNote] = []
+        evidence: list[NoteEvidence] = []
+        into = out_of = waiting = conditioner = None
 
-    for block, following in itertools.pairwise(itertools.chain(_checked(blocks, sampling_rate), [None])):
-        last = following is None
-        if waiting is None:
-            waiting = _Fifo(block.shape[0])
-            conditioner = Conditioner(model_rate, block.shape[0]) if condition else None
-            if sampling_rate != model_rate:
-                into = make_resampler(sampling_rate, model_rate, block.shape[0])
-                out_of = make_resampler(model_rate, sampling_rate, block.shape[0])
-        waiting.push(block)
-        mixture = block if into is None else into.push(block, last)
-        mixture = torch.from_numpy(np.ascontiguousarray(mixture, dtype=np.float32))
-        if conditioner is not None:
-            mixture = conditioner.push(mixture, last)
-        vocals = separator.push(mixture, last) if separate else mixture
-        if pitch is not None:
-            sung = voice.push(vocals, last)
-            logits = pitch.push(sung, last)
-        if read_pitch:
-            undecided = np.concatenate([undecided, logits.numpy()])
-            frames = decoder.push(logits.numpy(), last)
-        if note_reader is not None:
-            new_notes, new_evidence = note_reader.push(sung, logits, frames, last)
-            notes, evidence = notes + new_notes, evidence + new_evidence
-        if refiner is not None:
-            vocals = refiner.push(mixture, vocals, logits, last)
-        if separate:
-            vocals = vocals if conditioner is None else conditioner.restore(vocals)
-            vocals = vocals.numpy() if out_of is None else out_of.push(vocals.numpy(), last)
-        else:
-            vocals = block
-        if last:  # two conversions of the rate may round the length by a sample
+        for block, following in itertools.pairwise(itertools.chain(_checked(blocks, sampling_rate), [None])):
+            last = following is None
+            if waiting is None:
+                waiting = _Fifo(block.shape[0])
+                conditioner = Conditioner(model_rate, block.shape[0]) if condition else None
+                if sampling_rate != model_rate:
+                    into = make_resampler(sampling_rate, model_rate, block.shape[0])
+                    out_of = make_resampler(model_rate, sampling_rate, block.shape[0])
+            waiting.push(block)
+            mixture = block if into is None else into.push(block, last)
+            mixture = np.ascontiguousarray(mixture, dtype=np.float32)
+            if conditioner is not None:
+                mixture = conditioner.push(mixture, last)
+            vocals = separator.push(mixture, last) if separate else mixture
+            if pitch is not None:
+                sung = voice.push(vocals, last)
+                logits = pitch.push(sung, last)
+            if read_pitch:
+                undecided = np.concatenate([undecided, logits])
+                frames = decoder.push(logits, last)
+            if note_reader is not None:
+                new_notes, new_evidence = note_reader.push(sung, logits, frames, last)
+                notes, evidence = notes + new_notes, evidence + new_evidence
+            if refiner is not None:
+                vocals = refiner.push(mixture, vocals, logits, last)
+            if separate:
+                vocals = vocals if conditioner is None else conditioner.restore(vocals)
+                vocals = vocals if out_of is None else out_of.push(vocals, last)
+            else:
+                vocals = block
+            if last:  # two conversions of the rate may round the length by a sample
+                vocals = vocals[:, : waiting.length]
+                vocals = np.pad(vocals, ((0, 0), (0, waiting.length - vocals.shape[1])))
             vocals = vocals[:, : waiting.length]
-            vocals = np.pad(vocals, ((0, 0), (0, waiting.length - vocals.shape[1])))
-        vocals = vocals[:, : waiting.length]
-        if vocals.shape[1] or len(frames) or last:
-            mixture = waiting.pop(vocals.shape[1])
-            final = (notes, NoteEvidence.concatenate(evidence)) if read_notes else ()
-            yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)], *final)
-            undecided, notes, evidence = undecided[len(frames) :], [], []
+            if vocals.shape[1] or len(frames) or last:
+                mixture = waiting.pop(vocals.shape[1])
+                final = (notes, NoteEvidence.concatenate(evidence)) if read_notes else ()
+                yield MajlChunk(mixture, vocals, mixture - vocals, frames, undecided[: len(frames)], *final)
+                undecided, notes, evidence = undecided[len(frames) :], [], []
 
 
-def separate_array(model: MajlModel, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:
+def separate_array(model: HasParts, audio: np.ndarray, sampling_rate: int, **arguments) -> MajlChunk:
     """The whole of one array `(num_channels, num_samples)` as one `MajlChunk` without logits and evidence;
     arguments as of `separate_stream`."""
     chunks = [

@@ -7,9 +7,7 @@ for parts that see their whole window.
 
 from dataclasses import dataclass
 
-import torch
-
-from .configuration_majl import MajlConfig
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -21,9 +19,9 @@ class WindowGrid:
     margin: int
 
     @classmethod
-    def for_part(cls, config: MajlConfig, part) -> "WindowGrid":
-        """Grid of the part with the config `part`, whose `context` widens the margin if it is the larger one. A pitch
-        estimator's windows start on frame centres."""
+    def for_part(cls, config, part) -> "WindowGrid":
+        """Grid of the part with the config `part` of a model's `config`; its `context` widens the margin if it is the
+        larger one. A pitch estimator's windows start on frame centres."""
         alignment = part.hop_length if part is config.pitch_estimator_config else part.alignment
         core = max(1, round(config.window_s * part.sampling_rate / alignment)) * alignment
         margin = -(-max(int(config.margin_s * part.sampling_rate), part.context or 0) // alignment) * alignment
@@ -35,7 +33,7 @@ class Window:
     """A window of audio: `samples` of shape `(..., num_samples)`, the first of which is sample `offset` of the stream;
     `samples[..., start:stop]` is the core."""
 
-    samples: torch.Tensor
+    samples: np.ndarray
     offset: int
     start: int
     stop: int
@@ -47,13 +45,13 @@ class WindowCutter:
 
     def __init__(self, grid: WindowGrid):
         self.grid = grid
-        self.pending: torch.Tensor | None = None
+        self.pending: np.ndarray | None = None
         self.offset = 0  # of the pending samples in the stream
         self.core_start = 0  # of the next window in the stream
 
-    def push(self, block: torch.Tensor, last: bool = False) -> list[Window]:
+    def push(self, block: np.ndarray, last: bool = False) -> list[Window]:
         """Windows that are complete; with `last`, also the rest, cut where the audio ends."""
-        self.pending = block if self.pending is None else torch.cat([self.pending, block], dim=-1)
+        self.pending = block if self.pending is None else np.concatenate([self.pending, block], axis=-1)
         end = self.offset + self.pending.shape[-1]
         grid, windows = self.grid, []
         # A window is complete once audio beyond its margin has arrived: only then it cannot be the last one.

@@ -19,7 +19,8 @@ import torch
 
 from ..corpora.labels import PitchLabel
 from ..models.pitch_estimator_majl import PitchEstimatorConfig
-from ..models.pitch_majl import TOLERANCE_CENTS, agreement, cents_between, moving_average
+from ..models.pitch_majl import TOLERANCE_CENTS, cents_between
+from ..models.posteriors_majl import agreement, moving_average
 
 _BLOCK_FRAMES = 4096  # compared at a time: several copies of a whole song's posteriors would be gigabytes
 

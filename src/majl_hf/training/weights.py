@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from ..models.modeling_majl import MajlModel
-from ..models.pitch_majl import agreement, likeliest_octave, moving_average
+from ..models.posteriors_majl import agreement, likeliest_octave, moving_average
 
 # Which pitch a strategy needs: none, that of the estimated vocals, or also that of the reference vocals.
 Reading = Literal["nothing", "estimate", "clean"]
