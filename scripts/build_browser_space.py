@@ -70,7 +70,9 @@ def build(target: Path, graphs: Path, overwrite: bool = False) -> None:
 
 def fetch_runtime() -> Path:
     """The archive of onnxruntime-web that package-lock.json names, from .cache/ or else from npm."""
-    package = json.loads((PAGE / "package-lock.json").read_text(encoding="utf-8"))["packages"][f"node_modules/{RUNTIME}"]
+    package = json.loads((PAGE / "package-lock.json").read_text(encoding="utf-8"))["packages"][
+        f"node_modules/{RUNTIME}"
+    ]
     archive = CACHE / f"{RUNTIME}-{package['version']}.tgz"
     if not archive.is_file():
         npm = shutil.which("npm")
@@ -86,7 +88,9 @@ def fetch_runtime() -> Path:
     digest = "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if digest != package["integrity"]:
         archive.unlink()
-        raise BuildError(f"{archive.name} has the checksum {digest}, package-lock.json {package['integrity']}; try again.")
+        raise BuildError(
+            f"{archive.name} has the checksum {digest}, package-lock.json {package['integrity']}; try again."
+        )
     return archive
 
 
