@@ -8,7 +8,7 @@ const MIN_SEMITONES = 12;
 const TICKS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600];
 const SMALL_DRAG = 5; // pixels up to which a press is a click
 
-/** A canvas with frames `{timeS, f0Hz, voiced}`. Events: `seek`, with the time in seconds as `detail`; `view`. */
+/** A canvas with frames `{timeS, f0Hz, voiced}`. The event `seek` has the time in seconds as `detail`. */
 export class PitchPlot extends EventTarget {
   constructor(canvas) {
     super();
@@ -51,7 +51,7 @@ export class PitchPlot extends EventTarget {
     const length = Math.min(Math.max(stop - start, Math.min(MIN_RANGE_S, this.duration)), this.duration);
     start = Math.min(Math.max(start, 0), this.duration - length);
     this.range = [start, start + length];
-    this.dispatchEvent(new Event("view"));
+    this.canvas.dataset.range = this.range.join(" ");
     this.requestDraw();
   }
 
