@@ -176,7 +176,7 @@ export class PitchPlot extends EventTarget {
     }
     const step = TICKS_S.find((tick) => (tick / (stop - start)) * (width - LEFT) > 60) ?? TICKS_S.at(-1);
     context.textAlign = "center";
-    for (let tick = Math.ceil(start / step); tick * step <= stop; tick++) {
+    for (let tick = Math.ceil(Math.max(start, 0) / step); tick * step <= stop; tick++) {
       context.fillStyle = colour("--line");
       context.fillRect(Math.round(x(tick * step)), 0, 1, height - BOTTOM);
       context.fillStyle = colour("--subdued");
