@@ -40,6 +40,14 @@ def test_three_files_that_add_up(majl, song, tmp_path, format, extension):
     assert (f0["f0_hz"] > 0).all() and f0["time_s"][-1] == pytest.approx(1.5, abs=0.021)
 
 
+def test_another_type_to_compute_in_changes_little(majl, song, tmp_path):
+    vocals = []
+    for dtype in ("float32", "bfloat16"):
+        assert majl("separate", song(), "-o", tmp_path / dtype, "--dtype", dtype).exit_code == 0
+        vocals.append(read_audio(tmp_path / dtype / "a.vocals.wav")[0])
+    assert 0 < np.abs(vocals[1] - vocals[0]).max() < 0.1 * np.abs(vocals[0]).max()
+
+
 @pytest.mark.parametrize("format", ["mp3", "m4a", "opus"])
 def test_lossy_stems_almost_add_up(majl, tmp_path, format):
     time_s = np.arange(48_000) / 48_000

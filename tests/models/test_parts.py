@@ -125,3 +125,12 @@ def test_half_precision_weights_are_computed_one_window_after_another(model, two
     assert model.parts().make_executor is not None
     half = MajlModel(model.config).half()
     assert half.parts().make_executor is None
+
+
+def test_workers_compute_under_the_autocast_of_the_caller(model, two_threads):
+    with torch.autocast("cpu", torch.bfloat16):
+        half = separate_array(model, song(), RATE)
+    whole = separate_array(model, song(), RATE)
+    assert half.vocals.dtype == np.float32
+    difference = np.abs(half.vocals - whole.vocals).max()
+    assert 0 < difference < 0.1 * np.abs(whole.vocals).max()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import MajlError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 def load_model(
@@ -18,20 +21,47 @@ def load_model(
     voicing_policy: str | None = None,
     voicing_threshold: float | None = None,
 ):
-    """A `MajlModel` in evaluation mode on a device.
+    """A `MajlModel` in evaluation mode on a device; of a folder that `majl export onnx` wrote, an `OnnxModel`, for
+    which neither torch nor transformers is imported.
 
     Args:
         name: a shipped name, a folder, or a Hub id, `owner/name` or `owner/name@revision`.
         device: one of `DEVICES`; "auto" takes a GPU if there is one.
-        threads: CPU threads of torch; None does not change them.
+        threads: CPU threads of torch or onnxruntime; None does not change them.
         voicing_policy, voicing_threshold: only checked against the model.
 
     Raises:
         MajlError: a model that cannot be loaded, a device that is not available, a threshold out of range.
     """
+    from ..models.decoding_majl import PitchDecoder
+    from ..models.onnx_majl import is_onnx_folder
+
+    model = _load_onnx(name, device, threads) if is_onnx_folder(name) else _load_torch(name, device, threads)
+    try:
+        PitchDecoder(model.config, voicing_policy, voicing_threshold)
+    except ValueError as error:
+        raise MajlError(str(error)) from error
+    return model
+
+
+def _load_onnx(folder: str | os.PathLike, device: str, threads: int | None):
+    from ..models.onnx_majl import OnnxModel
+
+    if device not in ("auto", "cpu"):
+        raise MajlError(f"The exported model {os.fspath(folder)!r} computes on the CPU; leave out --device {device}.")
+    try:
+        return OnnxModel(folder, threads)
+    except ModuleNotFoundError as error:
+        raise MajlError(
+            f"Exported models need {error.name}, which is not installed; run: pip install 'majl_hf[onnx]'"
+        ) from error
+    except ValueError as error:
+        raise MajlError(str(error)) from error
+
+
+def _load_torch(name: str | os.PathLike, device: str, threads: int | None):
     import torch
 
-    from ..models.decoding_majl import PitchDecoder
     from ..models.modeling_majl import MajlModel
     from . import SHIPPED
     from .hub_errors import explain
@@ -51,11 +81,28 @@ def load_model(
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         advice = explain(error, name) or f"{reason} Give a name of `majl models`, a folder or a Hub id."
         raise MajlError(f"The model {name!r} cannot be loaded: {advice}") from error
-    try:
-        PitchDecoder(model.config, voicing_policy, voicing_threshold)
-    except ValueError as error:
-        raise MajlError(str(error)) from error
     return model.eval().to(target)
+
+
+@contextmanager
+def computing_in(dtype: str, model) -> Iterator[None]:
+    """Context in which the networks of a `MajlModel` compute in a type of `DTYPES`; waveforms stay in float32."""
+    if dtype == "float32":
+        yield
+        return
+    if is_exported(model):
+        raise MajlError(f"An exported model computes in the type of its graphs; leave out --dtype {dtype}.")
+    import torch
+
+    with torch.autocast(model.device.type, getattr(torch, dtype)):
+        yield
+
+
+def is_exported(model) -> bool:
+    """Whether a loaded model is an `OnnxModel`."""
+    from ..models.onnx_majl import OnnxModel
+
+    return isinstance(model, OnnxModel)
 
 
 def split_revision(name: str) -> tuple[str, str]:
@@ -78,8 +125,13 @@ def checkpoint_sha256(folder: str | Path) -> str | None:
     return digest.hexdigest()
 
 
-def silence_libraries() -> None:
-    """Let transformers and the Hub's client report errors only, without a progress bar while weights are loaded."""
+def silence_libraries(model: str | os.PathLike = "") -> None:
+    """Let transformers and the Hub's client report errors only, without a progress bar while weights are loaded; an
+    exported model needs neither."""
+    from ..models.onnx_majl import is_onnx_folder
+
+    if is_onnx_folder(model):
+        return
     import huggingface_hub
     import transformers
 

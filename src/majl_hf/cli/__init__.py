@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..system.provenance import __version__
-from . import calibrate, data, demo, evaluate, info, label, models, pitch, push, separate, train, transcribe
+from . import calibrate, data, demo, evaluate, export, info, label, models, pitch, push, separate, train, transcribe
 
 
 class _Majl(TyperGroup):
@@ -38,6 +38,7 @@ app = typer.Typer(
 for verb in (separate, pitch, transcribe, demo, train, label, calibrate, evaluate, info, models):
     app.command(verb.NAME)(verb.run)
 app.add_typer(data.app, name=data.NAME)
+app.add_typer(export.app, name=export.NAME)
 app.add_typer(push.app, name=push.NAME)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ..checkpoints.loading import DEVICES
+from ..checkpoints.loading import DEVICES, DTYPES
 from ..errors import MajlError
 from ._interrupt import Stopped
 from ._streams import lossy_streams
@@ -21,6 +21,7 @@ from ._streams import lossy_streams
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
 Device = StrEnum("Device", DEVICES)
+Dtype = StrEnum("Dtype", DTYPES)
 VoicingPolicy = StrEnum("VoicingPolicy", ("threshold", "hysteresis", "always"))
 
 Inputs = Annotated[
@@ -95,6 +96,12 @@ class ProcessingOptions:
         ),
     ] = "majl-base"
     device: DeviceOption = Device.auto
+    dtype: Annotated[
+        Dtype,
+        typer.Option(
+            "--dtype", help="In which the networks compute; float16 is faster on a GPU, bfloat16 is less accurate."
+        ),
+    ] = Dtype.float32
     voicing_policy: Policy = None
     voicing_threshold: Threshold = None
     batch_size: Annotated[

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from ..audio import AudioReader, StreamResampler
-from ..checkpoints.loading import load_model, silence_libraries
+from ..checkpoints.loading import computing_in, load_model, silence_libraries
 from ..errors import MajlError
 from ..system.memory import keep_freed_memory
 from ..system.threads import WriteBehind, read_ahead
@@ -70,14 +70,15 @@ def _process_all(
             report.failed(refusal.source, refusal.reason)
         try:
             if jobs:
-                silence_libraries()
+                silence_libraries(options.model)
                 model = load_model(
                     options.model, options.device, options.threads, options.voicing_policy, options.voicing_threshold
                 )
             for job in jobs:
                 signals.check()
                 try:
-                    facts = _process_file(job, model, options, make_writer, engine, report, signals)
+                    with computing_in(options.dtype, model):
+                        facts = _process_file(job, model, options, make_writer, engine, report, signals)
                     if pipes.to_stdout:
                         (result,) = job.outputs.values()
                         copy_to_stdout(result, signals)

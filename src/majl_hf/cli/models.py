@@ -161,7 +161,7 @@ def describe_checkpoint(name: str, folder: Path) -> dict:
         "sampling_rate": separator.get("sampling_rate"),
         "num_channels": separator.get("num_channels"),
         "has_note_estimator": config.get("note_estimator_config") is not None,
-        "licence": _licence(folder / "README.md"),
+        "licence": licence_of_card(folder / "README.md"),
     }
 
 
@@ -173,7 +173,7 @@ def _tensor_shapes(path: Path) -> dict[str, list[int]]:
         return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
 
 
-def _licence(card: Path) -> str | None:
+def licence_of_card(card: Path) -> str | None:
     """The licence in the front matter of a model card; a custom one by its own name."""
     from huggingface_hub import ModelCard
 

@@ -22,7 +22,15 @@ from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
 from .posteriors_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
 from .resampling_majl import resampled_length_ceil
-from .running_majl import MAX_WORKERS, TorchWorkers, at_least_float32, check_fork, run_on_arrays, run_part
+from .running_majl import (
+    MAX_WORKERS,
+    TorchWorkers,
+    at_least_float32,
+    autocast_dtype,
+    check_fork,
+    run_on_arrays,
+    run_part,
+)
 from .separator_majl import SeparatorConfig
 from .torch_resampling_majl import resample
 
@@ -178,8 +186,8 @@ class MajlModel(PreTrainedModel):
         return run_part(self.refiner, mixture, vocals, *likeliest_pitch(logits, self.config.pitch_estimator_config))
 
     def parts(self) -> Parts:
-        """The parts as functions of arrays, as the streaming engine uses them: on the model's device and in evaluation
-        mode, whichever mode the model is in.
+        """The parts as functions of arrays, as the streaming engine uses them: on the model's device, in evaluation
+        mode, whichever mode the model is in, and under the autocast of the caller's thread.
 
         Raises:
             RuntimeError: a forked process in which torch would hang, see `check_fork`.
@@ -195,7 +203,8 @@ class MajlModel(PreTrainedModel):
             ).to_tuple(),
         }
         present = {name: run for name, run in functions.items() if getattr(self, name) is not None}
-        functions = {name: partial(run_on_arrays, self, run) for name, run in present.items()}
+        dtype = autocast_dtype(self.device.type)
+        functions = {name: partial(run_on_arrays, self, dtype, run) for name, run in present.items()}
         num_workers = self._num_workers()
         make_executor = partial(TorchWorkers, num_workers) if num_workers else None
         return Parts(self.config, **functions, make_executor=make_executor, num_ahead=num_workers)

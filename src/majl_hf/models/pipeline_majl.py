@@ -3,14 +3,13 @@
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import torch
 from transformers import Pipeline
 
 from .samples_majl import check_sampling_rate, float_samples
-from .streaming_majl import separate_array
+from .streaming_majl import as_dict, separate_array
 
 MAX_CHANNELS_FIRST = 2
 INPUTS = (
@@ -98,20 +97,7 @@ class MajlPipeline(Pipeline):
         return {"result": result, "shape": array.shape, "sampling_rate": sampling_rate}
 
     def postprocess(self, model_outputs):
-        result, shape = model_outputs["result"], model_outputs["shape"]
-        frames = result.frames
-        notes = {} if result.notes is None else {"notes": [asdict(note) for note in result.notes]}
-        return {
-            "vocals": result.vocals.reshape(shape),
-            "accompaniment": result.accompaniment.reshape(shape),
-            "sampling_rate": model_outputs["sampling_rate"],
-            "times_s": frames.times_s,
-            "f0_hz": frames.f0_hz,
-            "voicing": frames.voicing,
-            "voiced": frames.voiced,
-            "confidence": frames.confidence,
-            **notes,
-        }
+        return as_dict(model_outputs["result"], model_outputs["shape"], model_outputs["sampling_rate"])
 
     def save_pretrained(self, save_directory, **kwargs):
         """Save the model and the code that loads it as this pipeline; see `Pipeline.save_pretrained`."""

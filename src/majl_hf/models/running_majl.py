@@ -4,7 +4,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Barrier, Lock
 from weakref import WeakKeyDictionary
@@ -72,10 +72,17 @@ def run_part(part: nn.Module, *inputs: torch.Tensor):
     return torch.func.functional_call(part, others, inputs) if others else part(*inputs)
 
 
+def autocast_dtype(device_type: str) -> torch.dtype | None:
+    """The type of `torch.autocast` in this thread; None without it."""
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
+
+
 @torch.inference_mode()
-def run_on_arrays(model: nn.Module, function: Callable, *inputs: np.ndarray):
-    """`function` of arrays, on the model's device and with the model in evaluation mode; its tensors as arrays."""
-    with evaluating(model):
+def run_on_arrays(model: nn.Module, dtype: torch.dtype | None, function: Callable, *inputs: np.ndarray):
+    """`function` of arrays, on the model's device, with the model in evaluation mode and under autocast to `dtype`;
+    its tensors as arrays."""
+    autocast = nullcontext() if dtype is None else torch.autocast(model.device.type, dtype)
+    with evaluating(model), autocast:
         output = function(*(torch.from_numpy(np.ascontiguousarray(values)).to(model.device) for values in inputs))
     if isinstance(output, tuple):
         return tuple(values.float().cpu().numpy() for values in output)

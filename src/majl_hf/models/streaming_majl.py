@@ -13,7 +13,7 @@ input's, frequencies above the model's band stay in the accompaniment.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -422,3 +422,21 @@ def separate_array(model: HasParts, audio: np.ndarray, sampling_rate: int, **arg
         frames=PitchFrames.concatenate([chunk.frames for chunk in chunks]),
         notes=None if chunks[0].notes is None else [note for chunk in chunks for note in chunk.notes],
     )
+
+
+def as_dict(result: MajlChunk, shape: tuple[int, ...], sampling_rate: int) -> dict:
+    """The dict that the pipeline returns for a whole recording of `shape`, `(num_channels, num_samples)` or
+    `(num_samples,)`."""
+    frames = result.frames
+    notes = {} if result.notes is None else {"notes": [asdict(note) for note in result.notes]}
+    return {
+        "vocals": result.vocals.reshape(shape),
+        "accompaniment": result.accompaniment.reshape(shape),
+        "sampling_rate": sampling_rate,
+        "times_s": frames.times_s,
+        "f0_hz": frames.f0_hz,
+        "voicing": frames.voicing,
+        "voiced": frames.voiced,
+        "confidence": frames.confidence,
+        **notes,
+    }

@@ -1,0 +1,53 @@
+"""`majl export`: a model in a form that other programs run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import _common as c
+
+NAME = "export"
+app = typer.Typer(
+    name=NAME,
+    help="Export a model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Export a model."""
+
+
+@app.command("onnx")
+@c.command
+def onnx(
+    folder: Annotated[Path, typer.Argument(help="New folder.", metavar="DIR", show_default=False)],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A shipped name, a folder, or a Hub id[@REVISION].", metavar="NAME")
+    ] = "majl-base",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exported folder.")] = False,
+) -> int:
+    """Write a folder that separates songs and reads pitch with onnxruntime, numpy and soundfile alone.
+
+    Run it with `python DIR separate SONG -o OUT`, or give it to --model.
+    """
+    with c.extra("export", "The export to ONNX"):
+        from ..checkpoints import find_checkpoint
+        from ..checkpoints.loading import load_model, silence_libraries
+        from ..export.onnx_folder import export_onnx
+        from .models import licence_of_card
+
+        silence_libraries()
+        loaded = load_model(model, "cpu")
+        name = licence_of_card(Path(find_checkpoint(model)) / "README.md")
+        sentence = f"The weights are under the licence {name} of the model {model}; see its card."
+        export_onnx(
+            loaded, folder, model, sentence if name else "For the weights, see their model's card.", overwrite=overwrite
+        )
+    size_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    typer.echo(f"{c.shown(folder)}: {model} for onnxruntime, {size_mb:.1f} MB")
+    return 0
