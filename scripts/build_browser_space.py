@@ -3,7 +3,8 @@
     python scripts/build_browser_space.py DIR [--model NAME_OR_FOLDER] [--overwrite]
 
 DIR contains the page of `spaces/majl-in-the-browser/`, onnxruntime-web from npm in `vendor/` (checked against
-package-lock.json, kept in .cache/ for the next time) and the model's graphs in `model/`.
+package-lock.json, kept in .cache/ for the next time) and the model's graphs in `model/`. The model is a shipped name, a
+folder or a Hub id, or a folder that `majl export onnx` wrote.
 """
 
 import argparse
@@ -16,6 +17,9 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from majl_hf.errors import MajlError
+from majl_hf.models.onnx_majl import is_onnx_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "spaces" / "majl-in-the-browser"
@@ -68,6 +72,16 @@ def build(target: Path, graphs: Path, overwrite: bool = False) -> None:
         built.rename(target)
 
 
+def find_graphs(model: str, temporary: Path) -> Path:
+    """The folder of an exported model; one that is not exported yet is, to `temporary`."""
+    if is_onnx_folder(Path(model)):
+        return Path(model)
+    from majl_hf.checkpoints.loading import load_model
+    from majl_hf.export.onnx_folder import export_onnx
+
+    return export_onnx(load_model(model, "cpu"), temporary, model, "")
+
+
 def fetch_runtime() -> Path:
     """The archive of onnxruntime-web that package-lock.json names, from .cache/ or else from npm."""
     package = json.loads((PAGE / "package-lock.json").read_text(encoding="utf-8"))["packages"][
@@ -105,12 +119,13 @@ def _unpack(archive: Path, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("target", type=Path, metavar="DIR")
-    parser.add_argument("--graphs", type=Path, required=True, help="folder that `majl export onnx` wrote")
+    parser.add_argument("--model", default="majl-base", help="majl-base where not given", metavar="NAME_OR_FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace DIR")
     arguments = parser.parse_args()
     try:
-        build(arguments.target, arguments.graphs, arguments.overwrite)
-    except BuildError as error:
+        with tempfile.TemporaryDirectory() as temporary:
+            build(arguments.target, find_graphs(arguments.model, Path(temporary, "graphs")), arguments.overwrite)
+    except (BuildError, MajlError) as error:
         sys.exit(f"build_browser_space.py: {error}")
     size = sum(path.stat().st_size for path in arguments.target.rglob("*") if path.is_file())
     print(f"{arguments.target}: {size / 1e6:.0f} MB")

@@ -41,7 +41,9 @@ function writeInteger(view, position, value, width) {
 
 function wavHeader(formatNumber, numChannels, rate, width, numBytes) {
   const view = new DataView(new ArrayBuffer(44));
-  const text = (position, letters) => [...letters].forEach((letter, i) => view.setUint8(position + i, letter.charCodeAt(0)));
+  const text = (position, letters) => {
+    for (const [index, letter] of [...letters].entries()) view.setUint8(position + index, letter.charCodeAt(0));
+  };
   text(0, "RIFF");
   view.setUint32(4, 36 + numBytes, true);
   text(8, "WAVEfmt ");

@@ -1,4 +1,5 @@
-// Reads the pitch of what arrives on a port: `{root, port, samplingRate, device, threads}` in; messages with `kind` out.
+// Reads the pitch of what arrives on a port: `{root, port, samplingRate, device, threads}` in; messages with `kind`
+// out.
 
 import { LOOKAHEAD_S, PitchListener } from "./engine/listening.js";
 import { loadParts } from "./engine/parts.js";

@@ -15,6 +15,7 @@ const PROBLEMS = {
   NotFoundError: "No microphone was found. Connect one, then try again.",
   NotReadableError: "The microphone is used by another program. Close that, then try again.",
 };
+const INSECURE = "This page may only use a microphone over https or from localhost.";
 
 /** Let the button start and stop listening. */
 export function connectMicrophone({ root, device, threads, config }) {
@@ -23,7 +24,7 @@ export function connectMicrophone({ root, device, threads, config }) {
 
   async function start() {
     showProblem(null);
-    if (!navigator.mediaDevices) return showProblem("This page may only use a microphone over https or from localhost.");
+    if (!navigator.mediaDevices) return showProblem(INSECURE);
     const own = (session = {});
     $("#listen").textContent = "Stop listening";
     $("#listen-status").textContent = "Waiting for the microphone";

@@ -6,7 +6,10 @@ const NAMES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A�
 export const hzToMidi = (hz) => 69 + 12 * Math.log2(hz / 440);
 
 /** Name of the nearest note, such as `C♯4`. */
-export const noteName = (midi) => `${NAMES[((Math.round(midi) % 12) + 12) % 12]}${Math.floor(Math.round(midi) / 12) - 1}`;
+export function noteName(midi) {
+  const nearest = Math.round(midi);
+  return `${NAMES[((nearest % 12) + 12) % 12]}${Math.floor(nearest / 12) - 1}`;
+}
 
 /** Nearest note and the deviation from it, such as `A4 −12 ct`. */
 export function noteAndCents(hz) {

@@ -105,7 +105,8 @@ function mixedDown(song) {
 function separate(mixture, number) {
   const durationS = mixture.duration, numChannels = mixture.numberOfChannels;
   const channels = Array.from({ length: numChannels }, (_, channel) => mixture.getChannelData(channel));
-  const vocals = new AudioBuffer({ length: mixture.length, numberOfChannels: numChannels, sampleRate: mixture.sampleRate });
+  const { length, sampleRate } = mixture;
+  const vocals = new AudioBuffer({ length, numberOfChannels: numChannels, sampleRate });
   const copies = channels.map((channel) => channel.slice());
   const frames = [];
   let position = 0, begin = 0;
@@ -155,7 +156,7 @@ function inWords(error) {
   if (error instanceof RangeError || /memory|allocat/i.test(error.message)) {
     return "The song is too long for this browser's memory. Close other tabs, or cut it into pieces.";
   }
-  if (!("WebAssembly" in self)) return "This browser has no WebAssembly, with which the model computes. Use a newer one.";
+  if (!self.WebAssembly) return "This browser has no WebAssembly, with which the model computes. Use a newer one.";
   return `The song could not be separated: ${error.message}.`;
 }
 
@@ -176,7 +177,8 @@ function showProblem(text) {
 }
 
 function showDevice(device, threads) {
-  const how = device === "webgpu" ? "the graphics card (WebGPU)" : `WebAssembly, ${threads} thread${threads === 1 ? "" : "s"}`;
+  const count = `${threads} thread${threads === 1 ? "" : "s"}`;
+  const how = device === "webgpu" ? "the graphics card (WebGPU)" : `WebAssembly, ${count}`;
   const slow = device === "wasm" && threads === 1 && !crossOriginIsolated;
   const why = slow ? " Only one: this browser or server does not isolate the page, as more threads need." : "";
   $("#about").textContent = `Computed by ${how}.${why}`;
@@ -196,10 +198,13 @@ function show(song) {
   $("#seek").max = durationS;
   const facts = factsOf(song.frames);
   $("#facts").textContent = facts;
-  $("#plot").setAttribute("aria-label", `The sung pitch over ${clock(durationS)} minutes. ${facts} Arrow keys move it, plus and minus zoom.`);
+  const label = `The sung pitch over ${clock(durationS)} minutes. ${facts} Arrow keys move it, plus and minus zoom.`;
+  $("#plot").setAttribute("aria-label", label);
   plot.show(song.frames, durationS);
   const factor = (durationS / song.seconds).toFixed(1);
-  $("#status").textContent = `Done: ${Math.round(durationS)} s of audio in ${Math.round(song.seconds)} s, ${factor} times as fast as it plays.`;
+  const [audio, computing] = [durationS, song.seconds].map(Math.round);
+  $("#status").dataset.seconds = `${durationS} ${song.seconds}`;
+  $("#status").textContent = `Done: ${audio} s of audio in ${computing} s, ${factor} times as fast as it plays.`;
   $("#saved").textContent = "";
   showTime();
 }
@@ -209,7 +214,8 @@ function factsOf(frames) {
   const sung = frames.filter((frame) => frame.voiced).map((frame) => frame.f0Hz).sort((a, b) => a - b);
   if (!sung.length) return "No singing was found.";
   const note = (share) => noteName(hzToMidi(sung[Math.floor(share * (sung.length - 1))]));
-  return `${Math.round((100 * sung.length) / frames.length)} % of the time is sung, mostly between ${note(0.05)} and ${note(0.95)}.`;
+  const share = Math.round((100 * sung.length) / frames.length);
+  return `${share} % of the time is sung, mostly between ${note(0.05)} and ${note(0.95)}.`;
 }
 
 function showTime() {
@@ -226,7 +232,8 @@ function showTime() {
 }
 
 function applyLevel(strip) {
-  const fader = strip.querySelector("input"), muted = strip.querySelector(".mute").getAttribute("aria-pressed") === "true";
+  const fader = strip.querySelector("input"), mute = strip.querySelector(".mute");
+  const muted = mute.getAttribute("aria-pressed") === "true";
   const db = Number(fader.value), silent = db <= MIN_LEVEL_DB;
   const text = silent ? "off" : `${db < 0 ? "−" : db > 0 ? "+" : ""}${Math.abs(db)} dB`;
   strip.querySelector(".level").textContent = text;

@@ -126,7 +126,8 @@ export class PitchPlot extends EventTarget {
 
   key(event) {
     const actions = {
-      ArrowLeft: () => this.pan(-0.2), ArrowRight: () => this.pan(0.2), "+": () => this.zoom(0.5), "-": () => this.zoom(2),
+      ArrowLeft: () => this.pan(-0.2), ArrowRight: () => this.pan(0.2),
+      "+": () => this.zoom(0.5), "-": () => this.zoom(2),
       Home: () => this.view(0, this.range[1] - this.range[0]),
       End: () => this.view(this.duration - (this.range[1] - this.range[0]), this.duration),
     };

@@ -44,10 +44,10 @@ async function load(root, device, threads) {
 function reportWindows(parts, numSamples) {
   const { config } = parts;
   const durationS = numSamples / config.separator_config.sampling_rate;
-  const networks = { separator: "separator_config", pitchEstimator: "pitch_estimator_config", refiner: "refiner_config" };
+  const names = { separator: "separator", pitchEstimator: "pitch_estimator", refiner: "refiner" };
   let done = 0, total = 0;
-  for (const [name, configName] of Object.entries(networks)) {
-    const network = parts[name], part = config[configName];
+  for (const [name, configName] of Object.entries(names)) {
+    const network = parts[name], part = config[`${configName}_config`];
     if (!network) continue;
     total += Math.ceil((durationS * part.sampling_rate) / WindowGrid.forPart(config, part).core);
     parts[name] = async (...inputs) => {

@@ -274,7 +274,8 @@ export class Conditioner {
   findLowBand({ samples, start, stop }) {
     const margin = this.lowBand.margin, length = samples[0].length;
     const before = margin - start, after = start + this.frameLength + margin - length;
-    const low = samples.map((channel) => this.lowBand.find(before || after ? mirrored(channel, before, after) : channel));
+    const padded = before || after ? samples.map((channel) => mirrored(channel, before, after)) : samples;
+    const low = padded.map((channel) => this.lowBand.find(channel));
     const frame = slice(samples, start, stop);
     const { reach, step } = this.lowBand;
     const numLow = Math.ceil((stop - start) / step);
@@ -362,7 +363,9 @@ export class VoiceMix {
   push(vocals, last) {
     const louder = vocals.map((channel) => channel.map((value) => 10 ** (VOICE_DB / 20) * value));
     if (louder.length === 1) return louder;
-    return join([slice(louder, 0, 0).slice(0, 1), ...this.cutter.push(louder, last).map(({ samples }) => [this.mixed(samples)])]);
+    const parts = [[new Float32Array(0)]];
+    for (const { samples } of this.cutter.push(louder, last)) parts.push([this.mixed(samples)]);
+    return join(parts);
   }
 
   mixed([left, right]) {

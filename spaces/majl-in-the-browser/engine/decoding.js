@@ -90,7 +90,7 @@ class Viterbi {
 
   /** Bins of the frames before which all paths have met. */
   merged() {
-    let bins = this.scores[0].length ? [...this.scores[0].keys()] : [];
+    let bins = [...this.scores[0].keys()];
     for (let frame = this.scores.length - 1; frame > 0; frame--) {
       bins = [...new Set(bins.map((bin) => this.origin(frame, bin)))];
       if (bins.length === 1) {

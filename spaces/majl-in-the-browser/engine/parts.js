@@ -22,7 +22,7 @@ export async function loadParts(root, { names, device, threads, report = () => {
   const model = new URL("model/", root), vendor = new URL("vendor/", root);
   const config = await (await fetched(new URL("config.json", model))).json();
   const present = names.filter((name) => config[`${name}_config`]);
-  const { default: ort } = await import(new URL(device === "webgpu" ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", vendor));
+  const { default: ort } = await import(new URL(`ort.${device}.min.mjs`, vendor));
   ort.env.wasm.wasmPaths = vendor.href;
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = "error";
@@ -41,7 +41,8 @@ export async function loadParts(root, { names, device, threads, report = () => {
   const audio = (waveform) => tensor(flattened(waveform), 1, waveform.length, waveform[0].length);
   const run = async (name, ...inputs) => {
     const session = sessions[name];
-    const results = await session.run(Object.fromEntries(session.inputNames.map((input, index) => [input, inputs[index]])));
+    const feeds = Object.fromEntries(session.inputNames.map((input, index) => [input, inputs[index]]));
+    const results = await session.run(feeds);
     return results[session.outputNames[0]];
   };
   const parts = { config, rate, hop };
@@ -60,7 +61,8 @@ export async function loadParts(root, { names, device, threads, report = () => {
 
 async function fetched(url) {
   const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url.pathname.split("/").at(-1)} is missing beside this page (${response.status})`);
+  const name = url.pathname.split("/").at(-1);
+  if (!response.ok) throw new Error(`${name} is missing beside this page (${response.status})`);
   return response;
 }
 

@@ -119,7 +119,8 @@ class RefinerStream {
   nearestPitchFrames(numSamples, offset) {
     const { hop_length: hop, sampling_rate: rate } = this.part;
     const first = Math.floor(offset / hop), count = 1 + Math.floor(numSamples / hop);
-    return Array.from({ length: count }, (_, index) => roundHalfEven(((first + index) * (hop / rate)) / this.frameHopS));
+    const nearest = (frame) => roundHalfEven((frame * (hop / rate)) / this.frameHopS);
+    return Array.from({ length: count }, (_, index) => nearest(first + index));
   }
 }
 
