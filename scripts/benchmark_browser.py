@@ -84,7 +84,8 @@ def main() -> None:
     for _ in range(arguments.runs):
         load = os.getloadavg()[0]
         factor, cpu, about = measure(arguments.page, arguments.song, arguments.threads)
-        print(f"RTF {factor:.3f}, CPU {cpu:.3f}, load before {load:.1f}, after {os.getloadavg()[0]:.1f}. {about}", flush=True)
+        loads = f"load before {load:.1f}, after {os.getloadavg()[0]:.1f}"
+        print(f"RTF {factor:.3f}, CPU {cpu:.3f}, {loads}. {about}", flush=True)
 
 
 if __name__ == "__main__":

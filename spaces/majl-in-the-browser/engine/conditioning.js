@@ -361,7 +361,8 @@ export class VoiceMix {
 
   /** Vocals to a waveform of one channel, delayed by up to a frame. */
   push(vocals, last) {
-    const louder = vocals.map((channel) => channel.map((value) => 10 ** (VOICE_DB / 20) * value));
+    const gain = 10 ** (VOICE_DB / 20);
+    const louder = vocals.map((channel) => channel.map((value) => gain * value));
     if (louder.length === 1) return louder;
     const parts = [[new Float32Array(0)]];
     for (const { samples } of this.cutter.push(louder, last)) parts.push([this.mixed(samples)]);
