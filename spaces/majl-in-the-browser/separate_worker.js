@@ -30,7 +30,7 @@ async function load(root, device, threads) {
   let parts;
   try {
     parts = await loadParts(root, { names, device, threads, report });
-    if (device === "webgpu") await parts.pitchEstimator(new Float32Array(parts.rate)); // compiles, or fails
+    if (device === "webgpu") await tryOut(parts);
   } catch (error) {
     if (device !== "webgpu") throw error;
     device = "wasm";
@@ -38,6 +38,12 @@ async function load(root, device, threads) {
   }
   postMessage({ kind: "ready", device, threads });
   return parts;
+}
+
+/** Run a network once, which compiles it or fails. */
+async function tryOut({ pitchEstimator, rate }) {
+  const logits = await pitchEstimator(Float32Array.from({ length: rate }, (_, index) => Math.sin(0.1 * index)));
+  if (!logits.every((frame) => frame.every(Number.isFinite))) throw new Error("the graphics card returned no numbers");
 }
 
 /** Make each run of a network report how much of the song is done. */
