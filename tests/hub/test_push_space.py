@@ -89,3 +89,15 @@ def test_another_wheel_is_refused(folder, tmp_path):
     refused("space", folder, r"absent.whl is not a wheel of this package", wheel=tmp_path / "absent.whl")
     (folder / "README.md").unlink()
     refused("space", folder, "has no README.md", wheel=tmp_path / WHEEL)
+
+
+def test_a_static_space_goes_without_a_wheel(hub, hub_client, folder, tmp_path):
+    (folder / "README.md").write_text(
+        README.replace("sdk: gradio\nsdk_version: 6.3.0", "sdk: static"), encoding="utf-8"
+    )
+    refused("space", folder, "app_file is 'index.html', which is not in the folder")
+    (folder / "index.html").write_text("<p>a page</p>")
+    refused("space", folder, "a static Space, which runs no Python", wheel=str(tmp_path / WHEEL))
+    report = hub_client.push("space", folder, "tester/static")
+    assert "index.html" in report["files"] and not [name for name in report["files"] if name.endswith(".whl")]
+    assert hub_client.run(PULL, repo_id="tester/static", repo_type="space")[1] == "static"

@@ -114,7 +114,7 @@ def space(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
-    """Push a Space together with the wheel of this package."""
+    """Push a Space together with the wheel of this package, which a static Space does not need."""
     from ..publish.hub import Target
     from ..publish.space import push_space
 

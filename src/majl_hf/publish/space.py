@@ -1,4 +1,5 @@
-"""A Space on the Hub: a folder with its app, and the wheel of this package, which is not on a package index."""
+"""A Space on the Hub: a folder with its app, and the wheel of this package, which is not on a package index; a static
+Space needs no wheel."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _WHEEL = re.compile(r"\bmajl_hf-[\w.+]+-[\w.]+-[\w.]+-[\w.]+\.whl\b")
 
 
 def push_space(source: str | Path, target: Target, wheel: str | Path | None = None) -> PushReport:
-    """Upload a Space's folder and a wheel of this package.
+    """Upload a Space's folder and, unless it is static, a wheel of this package.
 
     Hidden files, byte code and wheels in the folder are left out.
 
@@ -31,7 +32,7 @@ def push_space(source: str | Path, target: Target, wheel: str | Path | None = No
 
     Raises:
         PushError: README.md lacks required metadata or names a missing file; requirements.txt names another wheel; no
-            wheel and no source tree; the Hub refuses.
+            wheel and no source tree, or a wheel for a static Space; the Hub refuses.
     """
     folder = Path(source)
     metadata = check_space(folder)
@@ -39,16 +40,19 @@ def push_space(source: str | Path, target: Target, wheel: str | Path | None = No
         built = Path(temporary, "built")
         staged = Path(temporary, "staged")
         staged.mkdir()
-        wheel = build_wheel(built) if wheel is None else Path(wheel)
-        if not wheel.is_file() or not _WHEEL.fullmatch(wheel.name):
-            raise PushError(f"{wheel} is not a wheel of this package; `make wheel` in its source tree builds one.")
-        _check_requirements(folder / "requirements.txt", wheel.name)
+        if metadata["sdk"] != "static":
+            wheel = build_wheel(built) if wheel is None else Path(wheel)
+            if not wheel.is_file() or not _WHEEL.fullmatch(wheel.name):
+                raise PushError(f"{wheel} is not a wheel of this package; `make wheel` in its source tree builds one.")
+            _check_requirements(folder / "requirements.txt", wheel.name)
+            link(wheel, staged / wheel.name)
+        elif wheel is not None:
+            raise PushError(f"{folder} is a static Space, which runs no Python; leave the wheel out.")
         for path in list_files(folder):
             name = path.relative_to(folder).as_posix()
             if not _LEFT_OUT.search(name) and not _WHEEL.fullmatch(path.name):
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
                 link(path, staged / name)
-        link(wheel, staged / wheel.name)
         return push_folder(staged, "space", target, message="Upload Space", delete=["*.whl"], space_sdk=metadata["sdk"])
 
 
@@ -74,8 +78,9 @@ def check_space(folder: Path) -> dict:
         problems.append(f"sdk is {sdk!r}, it must be one of {SDKS}")
     if sdk == "gradio" and not re.fullmatch(r"\d+(\.\d+){1,2}", str(data.get("sdk_version", ""))):
         problems.append(f"sdk_version is {data.get('sdk_version')!r}, it must be a version such as 6.0.0")
-    if sdk == "gradio" and not (folder / data.get("app_file", "app.py")).is_file():
-        problems.append(f"app_file is {data.get('app_file', 'app.py')!r}, which is not in the folder")
+    app_file = data.get("app_file", {"gradio": "app.py", "static": "index.html"}.get(sdk))
+    if app_file and not (folder / app_file).is_file():
+        problems.append(f"app_file is {app_file!r}, which is not in the folder")
     for name in ("colorFrom", "colorTo"):
         if name in data and data[name] not in _COLOURS:
             problems.append(f"{name} is {data[name]!r}, it must be one of {_COLOURS}")
