@@ -99,7 +99,7 @@ class ProcessingOptions:
     dtype: Annotated[
         Dtype,
         typer.Option(
-            "--dtype", help="In which the networks compute; float16 is faster on a GPU, bfloat16 is less accurate."
+            "--dtype", help="In which the networks compute: float16 is faster on a GPU, bfloat16 on some CPUs."
         ),
     ] = Dtype.float32
     voicing_policy: Policy = None

@@ -11,7 +11,7 @@ import numpy as np
 
 MERGE_INTERVAL = 256  # frames between two checks whether the paths have merged
 MAX_PENDING = 6000  # frames after which the best path so far is taken as final: a bound on memory, one minute at 10 ms
-COMPILE_FROM = 6000  # frames, for which the time that importing a compiler takes is saved
+COMPILE_FROM = 40_000  # frames in a process, after which a compiler saves the time that its import takes
 LEAST_ROOM = 512  # frames, by which the room for scores grows at least
 FEW_BINS = 8  # up to which a search for their origins takes less time than finding out which stay
 ROUNDING = 1e-9  # above the rounding errors of scores
@@ -81,6 +81,8 @@ class Viterbi:
         jump_cost: Cost in nats of a step of any size.
     """
 
+    num_frames = 0  # of all paths in this process
+
     def __init__(self, num_bins: int, step_cost: float, jump_cost: float):
         self.jump_cost = jump_cost
         ramp = np.arange(num_bins) * step_cost
@@ -92,7 +94,6 @@ class Viterbi:
         self.near_costs = np.take_along_axis(self.costs, self.near, axis=1)
         self.scores = np.empty((0, num_bins))  # of the best path into each bin; each frame's highest is 0
         self.num_pending = 0  # frames that are not final: the first rows of `scores`
-        self.num_frames = 0  # so far
         self.next_look = MERGE_INTERVAL
 
     def push(self, emissions: np.ndarray, last: bool = False) -> np.ndarray:
@@ -118,8 +119,8 @@ class Viterbi:
             self.scores = np.concatenate([self.scores[:begin], np.empty((room - begin, self.scores.shape[1]))])
         if begin == 0 and len(emissions):
             self.scores[0] = emissions[0] - emissions[0].max()
-        self.num_frames += len(emissions)
-        advance = (_compiled_advance() if self.num_frames > COMPILE_FROM else None) or _advance
+        Viterbi.num_frames += len(emissions)
+        advance = (_compiled_advance() if Viterbi.num_frames > COMPILE_FROM else None) or _advance
         first = max(1, begin)
         advance(self.scores[first - 1 : self.num_pending], emissions[first - begin :], self.ramp, self.jump_cost)
 
