@@ -34,8 +34,8 @@ VENDOR_FILES = (
     "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-MODEL_FILES = ("config.json", "separator.onnx", "pitch_estimator.onnx", "refiner.onnx")
-REQUIRED_FILES = MODEL_FILES[:3]
+MODEL_FILES = ("README.md", "config.json", "separator.onnx", "pitch_estimator.onnx", "refiner.onnx")
+REQUIRED_FILES = MODEL_FILES[:4]
 
 
 class BuildError(Exception):
@@ -77,9 +77,10 @@ def find_graphs(model: str, temporary: Path) -> Path:
     if is_onnx_folder(Path(model)):
         return Path(model)
     from majl_hf.checkpoints.loading import load_model
+    from majl_hf.cli.export import licence_sentence
     from majl_hf.export.onnx_folder import export_onnx
 
-    return export_onnx(load_model(model, "cpu"), temporary, model, "")
+    return export_onnx(load_model(model, "cpu"), temporary, model, licence_sentence(model))
 
 
 def fetch_runtime() -> Path:

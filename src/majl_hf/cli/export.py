@@ -17,6 +17,17 @@ app = typer.Typer(
 )
 
 
+def licence_sentence(model: str) -> str:
+    """What a folder with the weights of a model, by its name, says of their licence."""
+    from ..checkpoints import find_checkpoint
+    from .models import licence_of_card
+
+    name = licence_of_card(Path(find_checkpoint(model)) / "README.md")
+    if name is None:
+        return "For the weights, see their model's card."
+    return f"The weights are under the licence {name} of the model {model}; see its card."
+
+
 @app.callback()
 def _group() -> None:
     """Export a model."""
@@ -36,18 +47,11 @@ def onnx(
     Run it with `python DIR separate SONG -o OUT`, or give it to --model.
     """
     with c.extra("export", "The export to ONNX"):
-        from ..checkpoints import find_checkpoint
         from ..checkpoints.loading import load_model, silence_libraries
         from ..export.onnx_folder import export_onnx
-        from .models import licence_of_card
 
         silence_libraries()
-        loaded = load_model(model, "cpu")
-        name = licence_of_card(Path(find_checkpoint(model)) / "README.md")
-        sentence = f"The weights are under the licence {name} of the model {model}; see its card."
-        export_onnx(
-            loaded, folder, model, sentence if name else "For the weights, see their model's card.", overwrite=overwrite
-        )
+        export_onnx(load_model(model, "cpu"), folder, model, licence_sentence(model), overwrite=overwrite)
     size_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{c.shown(folder)}: {model} for onnxruntime, {size_mb:.1f} MB")
     return 0

@@ -17,13 +17,12 @@ from transformers.utils import ModelOutput
 from .configuration_majl import SHIPPED_CHECKPOINTS, MajlConfig
 from .losses_majl import note_loss, pitch_loss, separation_loss
 from .note_estimator_majl import NoteEstimator, NoteEstimatorOutput
-from .parts_majl import Parts, nearest_pitch_frames
+from .parts_majl import MAX_WORKERS, Parts, nearest_pitch_frames
 from .pitch_estimator_majl import PitchEstimatorConfig, num_pitch_frames
 from .posteriors_majl import likeliest_pitch
 from .refiner_majl import HarmonicRefiner
 from .resampling_majl import resampled_length_ceil
 from .running_majl import (
-    MAX_WORKERS,
     TorchWorkers,
     at_least_float32,
     autocast_dtype,

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .parts_majl import Parts
+from .parts_majl import MAX_WORKERS, Parts
 
 MODEL_TYPE = "majl-onnx"
 PARTS = ("separator", "pitch_estimator", "refiner", "note_estimator")
@@ -51,9 +51,10 @@ class OnnxModel:
             ) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # Windows are computed side by side, each by one thread, which is faster than all threads on one window.
-        options.intra_op_num_threads = 1
-        self.threads = threads or _num_cores()
+        # Windows side by side are faster than all threads on one window.
+        threads = threads or _num_cores()
+        self.num_workers = min(threads, MAX_WORKERS)
+        options.intra_op_num_threads = threads // self.num_workers
         self._sessions = {}
         for name in names:
             path = self.folder / f"{name}.onnx"
@@ -80,10 +81,10 @@ class OnnxModel:
     def parts(self) -> Parts:
         """The model as functions of arrays."""
         functions = {name: getattr(self, name) for name in PARTS}
-        if self.threads == 1:
+        if self.num_workers == 1:
             return Parts(self.config, **functions)
-        make_executor = partial(ThreadPoolExecutor, self.threads)
-        return Parts(self.config, **functions, make_executor=make_executor, num_ahead=self.threads)
+        make_executor = partial(ThreadPoolExecutor, self.num_workers)
+        return Parts(self.config, **functions, make_executor=make_executor, num_ahead=self.num_workers)
 
 
 def _num_cores() -> int:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+MAX_WORKERS = 4  # that compute side by side; each needs the memory of a window
+
 
 @dataclass(frozen=True)
 class Parts:

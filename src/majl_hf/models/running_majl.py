@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-MAX_WORKERS = 4  # each needs the memory of a window
 _lock = Lock()
 _evaluating: WeakKeyDictionary = WeakKeyDictionary()  # model to number of contexts and modules to set back
 _threaded_process: int | None = None  # the first with a model and threads, of this one and those it was forked from
