@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-MAX_WORKERS = 4  # that compute side by side; each needs the memory of a window
+MAX_WORKERS = 2  # that compute side by side; each needs the memory of a window, about 0.8 GB
 
 
 @dataclass(frozen=True)
