@@ -71,14 +71,14 @@ def test_a_failing_part_ends_the_stream_and_its_threads(model, two_threads, monk
     monkeypatch.setattr(model.separator, "forward", failing)
     with pytest.raises(RuntimeError, match="no luck"):
         separate_array(model, song(), RATE)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("majl")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("majl-window")]
 
 
 def test_a_stream_that_is_left_ends_its_threads(model, two_threads):
     stream = separate_stream(model, blocks(song()), RATE)
     next(stream)
     stream.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("majl")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("majl-window")]
 
 
 def test_workers_share_the_threads(two_threads):

@@ -8,7 +8,7 @@ from majl_hf.system.threads import WriteBehind, read_ahead
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith(("read", "write"))]
+    return [thread for thread in threading.enumerate() if thread.name.startswith(("majl-read", "majl-write"))]
 
 
 @pytest.mark.parametrize("count", [1, 3, 50])

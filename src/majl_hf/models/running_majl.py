@@ -51,7 +51,7 @@ class TorchWorkers(ThreadPoolExecutor):
             torch.get_num_threads()  # from here on this thread keeps its number
             ready.wait()
 
-        super().__init__(num_workers, "majl", start)
+        super().__init__(num_workers, "majl-window", start)
         for _ in range(num_workers):  # each starts a thread, because the others wait
             self.submit(lambda: None)
         ready.wait()

@@ -11,7 +11,7 @@ _END = object()
 def read_ahead(items: Iterable, count: int) -> Iterator:
     """The same items, of which up to `count` are made ahead in a thread. Close the iterator to end the thread."""
     iterator = iter(items)
-    with ThreadPoolExecutor(1, "read") as thread:
+    with ThreadPoolExecutor(1, "majl-read") as thread:
         coming = deque(thread.submit(next, iterator, _END) for _ in range(count))
         try:
             while (item := coming.popleft().result()) is not _END:
@@ -31,7 +31,7 @@ class WriteBehind:
 
     def __init__(self, write: Callable, count: int):
         self._write, self._count = write, count
-        self._thread = ThreadPoolExecutor(1, "write")
+        self._thread = ThreadPoolExecutor(1, "majl-write")
         self._waiting: deque[Future] = deque()
 
     def __call__(self, *arguments) -> None:
