@@ -193,6 +193,18 @@ def extra(name: str, doing: str) -> Iterator[None]:
         ) from error
 
 
+def group(name: str, help: str, epilog: str | None = None) -> typer.Typer:
+    """A verb with verbs of its own."""
+    return typer.Typer(
+        name=name,
+        help=help,
+        epilog=epilog,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
 def print_json(value) -> None:
     """One JSON value on stdout, a line in ASCII, so that names that are not valid text survive."""
     print(json.dumps(value), flush=True)

@@ -20,13 +20,7 @@ from ._progress import minutes_of_audio
 
 NAME = "data"
 RESUME = "finished files are kept; run the same command again to resume"
-app = typer.Typer(
-    name=NAME,
-    help="Build, combine and check datasets from corpora.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = c.group(NAME, "Build, combine and check datasets from corpora.")
 
 OnConflict = StrEnum("OnConflict", ("move", "error"))
 Processes = Annotated[

@@ -8,13 +8,7 @@ import typer
 from . import _common as c
 
 NAME = "export"
-app = typer.Typer(
-    name=NAME,
-    help="Export a model.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = c.group(NAME, "Export a model.")
 
 
 def licence_sentence(model: str) -> str:

@@ -15,13 +15,10 @@ if TYPE_CHECKING:
     from ..publish.hub import PushReport
 
 NAME = "push"
-app = typer.Typer(
-    name=NAME,
-    help="Upload a model, dataset or Space to the Hub. Private, unless you give --public.",
-    epilog="Log in first: `hf auth login`, or HF_TOKEN in the environment.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = c.group(
+    NAME,
+    "Upload a model, dataset or Space to the Hub. Private, unless you give --public.",
+    "Log in first: `hf auth login`, or HF_TOKEN in the environment.",
 )
 
 RepoId = Annotated[str, typer.Argument(help="Target; created if missing.", metavar="OWNER/NAME", show_default=False)]

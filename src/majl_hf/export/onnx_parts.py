@@ -363,7 +363,7 @@ def _group_norm(g: Graph, hidden: str, norm) -> str:
 
 
 def _likeliest_pitch(g: Graph, logits: str, grid) -> tuple[str, str]:
-    """`pitch_majl.likeliest_pitch`: f0 in Hz and posterior, each `(batch_size, num_frames)`."""
+    """`posteriors_majl.likeliest_pitch`: f0 in Hz and posterior, each `(batch_size, num_frames)`."""
     reach = round(pitch_majl.MEAN_CENTS / grid.bin_cents)
     highest = g.ArgMax(logits, axis=2, keepdims=1)
     near = g.Add(highest, list(range(-reach, reach + 1)))
