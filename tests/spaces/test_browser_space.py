@@ -5,7 +5,6 @@ Runs where Chromium, npm's onnxruntime-web (from .cache/ or the registry) and th
 """
 
 import os
-import shutil
 import struct
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import torch
 pytest.importorskip("playwright", reason="needs playwright (extra dev)")
 pytest.importorskip("onnx", reason="needs onnx (extra dev)")
 
-from playwright.sync_api import expect, sync_playwright
+from chromium import chromium, needs_chromium, new_users
+from playwright.sync_api import expect
 from static_server import serving
 
 from majl_hf import MajlConfig, MajlModel
@@ -26,21 +26,13 @@ from majl_hf.export.onnx_folder import export_onnx
 from majl_hf.models.streaming_majl import separate_array
 from majl_hf.publish.space import check_space
 
-CHROMIUM = os.environ.get("MAJL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = needs_chromium
 
 PAGE = Path(__file__).parents[2] / "spaces" / "majl-in-the-browser"
 RATE = 16_000
 PATIENCE_MS = 1000 * int(os.environ.get("MAJL_PATIENCE_S", "60"))  # increase it on a busy machine
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
+ARGUMENTS = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
 @pytest.fixture(scope="module")
@@ -78,33 +70,22 @@ def site(model, tmp_path_factory, load_script):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium(*ARGUMENTS) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def open_page(browser, site):
     """`open_page(query)`: the page of a new user. It may request nothing from other hosts and raise no errors."""
-    contexts, problems = [], []
+    with new_users(browser, PATIENCE_MS) as new_page:
 
-    def make(query="", viewport=DESKTOP, **arguments):
-        context = browser.new_context(viewport=viewport, accept_downloads=True, **arguments)
-        context.set_default_timeout(PATIENCE_MS)
-        contexts.append(context)
-        own = (site, "data:", f"blob:{site}")
-        context.on("request", lambda request: request.url.startswith(own) or problems.append(f"asked {request.url}"))
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(f"error on the page: {error}"))
-        page.goto(site + query)
-        page.wait_for_selector("body[data-ready]")
-        return page
+        def make(query="", **arguments):
+            page = new_page((site, "data:", f"blob:{site}"), **arguments)
+            page.goto(site + query)
+            page.wait_for_selector("body[data-ready]")
+            return page
 
-    yield make
-    for context in contexts:
-        context.close()
-    assert not problems
+        yield make
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -19,23 +18,17 @@ import soundfile
 pytest.importorskip("gradio", reason="needs the extra demo")
 pytest.importorskip("playwright", reason="needs playwright (extra dev)")
 
-from playwright.sync_api import expect, sync_playwright
+from chromium import DESKTOP, chromium, needs_chromium, new_users
+from playwright.sync_api import expect
 
 from majl_hf.audio import read_audio
 from majl_hf.demo.downloads import DOWNLOADS
 from majl_hf.demo.separation import Progress, SeparationStopped
 from majl_hf.export import read_f0_csv
 
-CHROMIUM = os.environ.get("MAJL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = needs_chromium
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--autoplay-policy=no-user-gesture-required",
-]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PHONE = {"width": 390, "height": 844}
 MOST_CLICKS = 6
 PATIENCE_MS = 1000 * int(os.environ.get("MAJL_PATIENCE_S", "60"))  # increase it on a busy machine
 # Elements of the page that contain our own markup; the rest is gradio's or the browser's.
@@ -57,36 +50,23 @@ WATCH_SOURCES = """
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def open_page(browser):
     """`open_page(url)`: the page of a new user. At the end, no page may have requested anything from other hosts."""
-    contexts, problems = [], []
+    with new_users(browser, PATIENCE_MS) as new_page:
 
-    def make(url, viewport=DESKTOP, **arguments):
-        context = browser.new_context(viewport=viewport, accept_downloads=True, **arguments)
-        context.set_default_timeout(PATIENCE_MS)
-        contexts.append(context)
-        page = context.new_page()
-        page.add_init_script(WATCH_SOURCES)
-        page.on("pageerror", lambda error: problems.append(f"error on the page: {error}"))
-        page.on(
-            "request",
-            lambda request: request.url.startswith((url, "data:", "blob:")) or problems.append(f"asked {request.url}"),
-        )
-        page.goto(url)
-        expect(page.locator("#majl-separate")).to_be_enabled(timeout=PATIENCE_MS)
-        return page
+        def make(url, *arguments, **options):
+            page = new_page((url, "data:", "blob:"), *arguments, **options)
+            page.add_init_script(WATCH_SOURCES)
+            page.goto(url)
+            expect(page.locator("#majl-separate")).to_be_enabled(timeout=PATIENCE_MS)
+            return page
 
-    yield make
-    for context in contexts:
-        context.close()
-    assert not problems
+        yield make
 
 
 def shoot(page, name: str) -> None:
