@@ -3,31 +3,15 @@
 import errno
 import glob
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..audio import AUDIO_EXTENSIONS, local_path
 from ..errors import AudioError, MajlError
-from ..system.files import counted, extension, file_identity, is_hidden, walk
-
-_OWN_OUTPUT = re.compile(r"\.(vocals|accompaniment|melody)\.(wav|flac|mp3|m4a|opus)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to process.
-
-    Args:
-        source: The file.
-        name: Of its results, without their endings, relative to the output folder.
-        outputs: What is written (`"vocals"`, ...), and where.
-    """
-
-    source: Path
-    name: Path
-    outputs: dict[str, Path]
+from ..songs.finding import Kind, kind_of
+from ..songs.writing import Job
+from ..system.files import counted, file_identity, is_hidden, walk
 
 
 @dataclass(frozen=True)
@@ -189,15 +173,11 @@ def _search(folder: Path, recursive: bool, skip_own_outputs: bool) -> Found:
             num_subfolders += len(folders)
             folders.clear()
         for name in names:
-            is_audio = name.lower().endswith(AUDIO_EXTENSIONS)
-            if is_audio and is_hidden(name):
-                kinds.append("hidden (name it to read it)")
-            elif is_audio and skip_own_outputs and _OWN_OUTPUT.search(name):
-                kinds.append("written by this command")
-            elif is_audio:
+            kind = kind_of(name, skip_own_outputs)
+            if kind is Kind.SONG:
                 files.append((parent / name, parent.relative_to(folder)))
-            elif not is_hidden(name):
-                kinds.append(extension(name))
+            elif kind is not Kind.NOTHING:
+                kinds.append(kind.described(name))
     files.sort(key=lambda file: (file[1].parts, file[0].name))
     left_out = f"left out {counted(kinds)}" if kinds else ""
     if num_subfolders:

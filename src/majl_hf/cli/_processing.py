@@ -1,25 +1,18 @@
 """The loop of `majl separate`, `pitch` and `transcribe`: decode, compute and write file after file, block by block."""
 
-import contextlib
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
-import numpy as np
-
-from ..audio import AudioReader, StreamResampler
+from ..audio import AudioReader
 from ..checkpoints.loading import computing_in, load_model, silence_libraries
 from ..errors import MajlError
+from ..songs.separating import describe, separate_song
 from ..system.memory import keep_freed_memory
-from ..system.threads import WriteBehind, read_ahead
 from ._common import EXIT_FAILED, ProcessingOptions, shown
 from ._inputs import Job, check_output_dir, find_inputs, plan_jobs
 from ._interrupt import Stopped, StopSignals
 from ._outcomes import Outcomes
 from ._pipes import Pipes, copy_to_stdout, piped
-
-BLOCKS_AHEAD, CHUNKS_BEHIND = 4, 2  # decoded and waiting to be written while the networks compute
 
 
 def process(
@@ -85,7 +78,7 @@ def _process_all(
                         facts["outputs"] = dict.fromkeys(job.outputs, "stdout")
                     report.done(job.source, facts)
                 except Exception as error:  # one bad file must not stop the others
-                    report.failed(job.source, _describe(error, options.debug))
+                    report.failed(job.source, describe(error, options.debug))
         except KeyboardInterrupt as stop:
             report.stop_file()
             report.summary(stopped=True)
@@ -104,37 +97,22 @@ def _process_file(
     signals: StopSignals,
 ) -> dict:
     """Write all results of one file, or none; returns the facts for the report."""
-    from ..models.streaming_majl import separate_stream
-
     started_s = time.monotonic()
-    num_samples = 0
     stream = int(options.stream) if (options.stream or "").isdecimal() else options.stream
-    with (
-        AudioReader(job.source, mixdown=options.mixdown, stream=stream) as reader,
-        contextlib.ExitStack() as stack,
-    ):
+    with AudioReader(job.source, mixdown=options.mixdown, stream=stream) as reader:
         report.start_file(job.source, reader.duration_s)
         writer = make_writer(job, reader)
-        stack.callback(writer.discard)
-        blocks = stack.enter_context(contextlib.closing(read_ahead(reader.blocks(), BLOCKS_AHEAD)))
-        chunks = separate_stream(
+        num_samples = separate_song(
             model,
-            _watched(blocks, signals),
-            reader.sampling_rate,
+            reader,
+            writer,
+            check=signals.check,
+            advance=report.advance,
             batch_size=options.batch_size,
-            make_resampler=StreamResampler,
             policy=options.voicing_policy,
             threshold=options.voicing_threshold,
             **engine,
         )
-        stack.enter_context(contextlib.closing(chunks))
-        with WriteBehind(writer.write, CHUNKS_BEHIND) as write:
-            for chunk in chunks:
-                write(chunk)
-                num_samples += chunk.mixture.shape[1]
-                report.advance(chunk.mixture.shape[1] / reader.sampling_rate)
-                signals.check()
-        writer.commit()
     duration_s, elapsed_s = num_samples / reader.sampling_rate, time.monotonic() - started_s
     return {
         "outputs": {what: str(path) for what, path in job.outputs.items()},
@@ -147,23 +125,3 @@ def _process_file(
         **writer.facts,
         "warnings": reader.warnings + writer.warnings,
     }
-
-
-def _watched(blocks: Iterator[np.ndarray], signals: StopSignals) -> Iterator[np.ndarray]:
-    """The blocks, checking for signals before each."""
-    for block in blocks:
-        signals.check()
-        yield block
-
-
-def _describe(error: BaseException, debug: bool = False) -> str:
-    """One line for any exception. Those written for users speak for themselves, others need their type."""
-    if debug:
-        traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, MajlError | ValueError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "not enough memory; use a smaller --batch-size or --device cpu"
-    return f"{type(error).__name__}: {error}; run again with --debug to see where"

@@ -21,9 +21,8 @@ from ..notes.quantising import quantise
 from ..notes.syllables import guess_language
 from ..notes.tempo import TempoEstimator
 from ..notes.transcription import Tempo, Transcription
+from ..songs.writing import AudioFormat, Job, SongWriter
 from ..system.files import AtomicWriter, commit_together, file_identity
-from ._inputs import Job
-from ._song_writer import AudioFormat, SongWriter
 
 COPY = "audio"  # the output that is a copy of the song
 STEMS = ("vocals", "accompaniment")

@@ -11,8 +11,8 @@ def run(options: c.ProcessingOptions, solo: c.Solo = False, unvoiced_as_zero: c.
 
     Writes NAME.f0.csv (time_s, f0_hz, voicing, confidence) into DIR.
     """
+    from ..songs.writing import SongWriter
     from ._processing import process
-    from ._song_writer import SongWriter
 
     def make_writer(job, song):
         return SongWriter(job, song, options.overwrite, unvoiced_as_zero=unvoiced_as_zero)

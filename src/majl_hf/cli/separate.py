@@ -43,8 +43,8 @@ def run(
     if not any(wanted.values()):
         raise typer.BadParameter("nothing is left to write; leave out one of --no-vocals, --no-accompaniment, --no-f0")
     from ..audio import ENCODINGS
+    from ..songs.writing import AudioFormat, SongWriter
     from ._processing import process
-    from ._song_writer import AudioFormat, SongWriter
 
     extension = ENCODINGS[format.value].extension
     endings = {"vocals": f".vocals{extension}", "accompaniment": f".accompaniment{extension}", "f0": ".f0.csv"}

@@ -73,9 +73,9 @@ def run(
     from ..export.formats import NOTE_FORMATS
     from ..models.note_decoding_majl import check_note_options
     from ..notes.lyrics import language_code
+    from ..songs.writing import AudioFormat
     from ._pipes import PIPE
     from ._processing import process
-    from ._song_writer import AudioFormat
     from ._transcription_writer import COPY, EXPORTS, LYRICS_EXTENSIONS, TranscriptionSettings, TranscriptionWriter
 
     names = list(dict.fromkeys(name.strip().lower() for name in export.split(",") if name.strip()))

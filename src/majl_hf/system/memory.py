@@ -1,8 +1,11 @@
-"""Settings of the C library's memory allocator for long runs."""
+"""Memory of processes, and settings of the C library's memory allocator for long runs."""
 
 import contextlib
 import ctypes
+import os
 import platform
+import subprocess
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # numbers of glibc's `mallopt`
 
@@ -19,3 +22,16 @@ def keep_freed_memory() -> None:
             library = ctypes.CDLL(None)
             library.mallopt(M_MMAP_MAX, 0)
             library.mallopt(M_TRIM_THRESHOLD, 2**30)
+
+
+def resident_bytes(process: int) -> int:
+    """Memory that a process occupies now; 0 if it has ended, or where the system does not say."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        said = subprocess.run(["ps", "-o", "rss=", "-p", str(process)], capture_output=True, text=True, check=True)
+        return int(said.stdout) * 1024
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return 0

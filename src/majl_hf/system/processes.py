@@ -46,7 +46,7 @@ def map_in_order(
     with _executor(num_processes, function.__module__) as executor:
         pending: deque[concurrent.futures.Future] = deque()
         for item in items:
-            with _interrupts_blocked():  # the processes start here and inherit it
+            with interrupts_blocked():  # the processes start here and inherit it
                 pending.append(executor.submit(function, item))
             if len(pending) == num_processes + AHEAD:
                 yield _result(pending.popleft(), tick)
@@ -63,7 +63,7 @@ def _executor(num_processes: int, module: str) -> Iterator[concurrent.futures.Pr
         context.set_forkserver_preload([module])
     # Workers exit at the end of this pipe, whose other end only this process has: when we close it or are killed.
     reader, writer = context.Pipe(duplex=False)
-    executor = concurrent.futures.ProcessPoolExecutor(num_processes, context, _start_worker, (reader,))
+    executor = concurrent.futures.ProcessPoolExecutor(num_processes, context, end_with_parent, (reader,))
     try:
         yield executor
     except BaseException:
@@ -75,7 +75,9 @@ def _executor(num_processes: int, module: str) -> Iterator[concurrent.futures.Pr
         reader.close()
 
 
-def _start_worker(reader: Connection) -> None:
+def end_with_parent(reader: Connection) -> None:
+    """Called by a new process: ignore Ctrl-C, and exit when the other end of a pipe, which only the parent has, is
+    closed, also because the parent was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
 
     def leave_with_parent() -> None:
@@ -87,7 +89,8 @@ def _start_worker(reader: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
+    """Context in which this thread, and processes that it starts, do not receive SIGINT."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

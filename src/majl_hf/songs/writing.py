@@ -1,11 +1,26 @@
 """The results of one song as files."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..audio import ENCODINGS, AudioReader, AudioWriter, Quantiser, Tags, check_encoding, read_tags
 from ..export.f0_csv import F0CsvWriter
 from ..system.files import AtomicWriter, commit_together
-from ._inputs import Job
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to process.
+
+    Args:
+        source: The file.
+        name: Of its results, without their endings, relative to the output folder.
+        outputs: What is written (`"vocals"`, ...), and where.
+    """
+
+    source: Path
+    name: Path
+    outputs: dict[str, Path]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,177 @@
+"""Where the results of a catalogue go: a folder, or an address that fsspec opens, such as `s3://bucket/prefix`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..audio import local_path
+from ..errors import MajlError
+from ..system.files import is_hidden, walk, write_atomically
+from .retrying import retrying
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the file relative to the destination, its bytes and their SHA-256 in hexadecimal."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Destination:
+    """A folder or a prefix of a store. A file appears when it is complete: locally by renaming, in a store because an
+    object exists only after its upload has ended. Errors that may pass are retried.
+
+    Args:
+        address: A path, or `PROTOCOL://...`.
+
+    Raises:
+        MajlError: the package for a protocol is missing, or the folder cannot be created.
+    """
+
+    def __init__(self, address: str):
+        self.address = address
+        self.folder: Path | None = None
+        if is_remote(address):
+            self._files, self._root = open_filesystem(address)
+            self._root = self._root.rstrip("/")
+            return
+        self.folder = Path(local_path(address)).absolute()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MajlError(
+                f"The destination {address} cannot be created: {error.strerror or error}; choose another --output."
+            ) from error
+
+    def put(self, path: str, content: bytes) -> Written:
+        """Write bytes; an existing file is replaced."""
+        if self.folder is not None:
+            target = self._prepared(path)
+            write_atomically(target, content)
+        else:
+            retrying(lambda: self._files.pipe_file(self._key(path), content))
+        return Written(path, len(content), hashlib.sha256(content).hexdigest())
+
+    def move_in(self, source: Path, path: str) -> Written:
+        """Move a local file here; an existing file is replaced."""
+        size, sha256 = digest_of(source)
+        if self.folder is None:
+            retrying(lambda: self._files.put_file(str(source), self._key(path)))
+            source.unlink()
+        else:
+            target = self._prepared(path)
+            try:
+                os.replace(source, target)
+            except OSError:  # another file system
+                part = target.parent / f".majl-{secrets.token_hex(8)}.part"
+                try:
+                    shutil.copyfile(source, part)
+                    os.replace(part, target)
+                finally:
+                    part.unlink(missing_ok=True)
+                source.unlink()
+        return Written(path, size, sha256)
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a file; None if there is none."""
+        try:
+            if self.folder is not None:
+                return (self.folder / path).read_bytes()
+            return retrying(lambda: self._files.cat_file(self._key(path)))
+        except FileNotFoundError:
+            return None
+
+    def sha256(self, path: str) -> str | None:
+        """SHA-256 of a file in hexadecimal; None if there is none."""
+        try:
+            if self.folder is not None:
+                return digest_of(self.folder / path)[1]
+            return retrying(lambda: self._remote_digest(path))
+        except FileNotFoundError:
+            return None
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of every file in a folder and its subfolders, by its path relative to the destination."""
+        return dict(self._listed(folder)) if self.folder is not None else retrying(lambda: dict(self._listed(folder)))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is gone already is no error."""
+        if self.folder is not None:
+            (self.folder / path).unlink(missing_ok=True)
+            return
+        try:
+            retrying(lambda: self._files.rm_file(self._key(path)))
+        except FileNotFoundError:
+            return
+
+    def _listed(self, folder: str) -> Iterator[tuple[str, int]]:
+        if self.folder is not None:
+            for parent, _, names in walk(self.folder / folder):
+                for name in names:
+                    if not is_hidden(name):
+                        path = parent / name
+                        yield path.relative_to(self.folder).as_posix(), path.stat().st_size
+            return
+        self._files.invalidate_cache()
+        try:
+            found = self._files.find(self._key(folder), detail=True)
+        except FileNotFoundError:
+            return
+        for key, facts in found.items():
+            yield key.lstrip("/")[len(self._root.lstrip("/")) + 1 :], facts["size"]
+
+    def _remote_digest(self, path: str) -> str:
+        digest = hashlib.sha256()
+        with self._files.open(self._key(path), "rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _prepared(self, path: str) -> Path:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def _key(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+
+def is_remote(address: str) -> bool:
+    """Whether fsspec opens an address; `file:` addresses and paths are local."""
+    protocol, separator, _ = address.partition("://")
+    return bool(separator) and protocol not in ("file", "") and not os.path.lexists(address)
+
+
+def open_filesystem(address: str):
+    """The fsspec file system of an address, and the path there. Listings are not kept: other drivers write, too.
+
+    Raises:
+        MajlError: the protocol is unknown or its package is missing.
+    """
+    import fsspec
+
+    protocol = address.partition("://")[0]
+    try:
+        return fsspec.core.url_to_fs(address, use_listings_cache=False)
+    except ImportError as error:
+        extra = {"s3": "majl_hf[s3]", "s3a": "majl_hf[s3]"}.get(protocol, f"the package of fsspec for {protocol}://")
+        raise MajlError(f"{address} needs a package that is not installed ({error}); install {extra}.") from error
+    except ValueError as error:
+        raise MajlError(f"{address} cannot be opened: {error}") from error
+
+
+def digest_of(path: Path) -> tuple[int, str]:
+    """Bytes of a local file and their SHA-256 in hexadecimal."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()

@@ -1,0 +1,392 @@
+"""Names and addresses of the songs of a catalogue: `find_songs(SOURCE)`.
+
+    a folder, a glob         audio files, also in subfolders
+    x.jsonl, x.csv, x.parquet
+                             a manifest: a line for each song with its address in `audio_filepath` (or `path`, `file`,
+                             `file_name`), and optionally its `name` or `id`; relative paths start at the manifest
+    a dataset                a folder of `save_to_disk`, Parquet files with an audio column, `hf://datasets/OWNER/NAME`
+    PROTOCOL://...           any of these in a store that fsspec opens
+
+An address is a path, an address that fsspec opens, or a row of a dataset, `FILE#COLUMN[ROW]`: audio bytes of a dataset
+are read only when their song is processed.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import os
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from ..audio import AUDIO_EXTENSIONS, local_path
+from ..errors import MajlError
+from ..songs.finding import Kind, kind_of
+from ..system.files import counted, is_hidden, walk
+from .destination import is_remote, open_filesystem
+from .retrying import retrying
+
+ADDRESS_KEYS = ("audio_filepath", "path", "file", "file_name")
+NAME_KEYS = ("name", "id")
+_ROW = re.compile(r"(?P<file>.+\.(?:parquet|arrow))#(?P<column>\w+)\[(?P<row>\d+)\]")
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]')
+_LONGEST_PART = 150  # bytes of UTF-8 of a folder or file name, with room for the endings of results
+
+
+class Entry(NamedTuple):
+    """A song: the name of its results, a relative path that is unique in the catalogue, and where its audio is."""
+
+    name: str
+    address: str
+
+
+class RowAddress(NamedTuple):
+    """A row of a dataset: a Parquet or Arrow file, its audio column, the row's number from 0."""
+
+    file: str
+    column: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.file}#{self.column}[{self.row}]"
+
+
+def row_address(address: str) -> RowAddress | None:
+    """The parts of the address of a row; None for other addresses."""
+    match = _ROW.fullmatch(address)
+    return None if match is None else RowAddress(match["file"], match["column"], int(match["row"]))
+
+
+class Songs:
+    """The songs of a source in its order; `left_out` counts, by kind, what is there and is not a song.
+
+    Args:
+        source: See this module's docstring.
+        column: The audio column of a dataset; default: the first.
+        shard: `(number, count)`, number from 1: only songs that fall into this share, by a hash of their names, so that
+            it does not depend on what else is there.
+
+    Raises:
+        MajlError: while iterating: nothing is there, or a manifest cannot be read.
+    """
+
+    def __init__(self, source: str, column: str | None = None, shard: tuple[int, int] | None = None):
+        self.source, self.column, self.shard = source, column, shard
+        self.left_out: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Entry]:
+        self.left_out.clear()
+        taken: set[str] = set()
+        addresses: set[bytes] = set()
+        found = False
+        for name, address in self._found():
+            found = True
+            identity = _digest(address)
+            if identity in addresses:
+                self.left_out["listed twice"] += 1
+                continue
+            addresses.add(identity)
+            name = _unique(safe_name(name), taken)
+            if self.shard is None or share_of(name, self.shard[1]) == self.shard[0]:
+                yield Entry(name, address)
+        if not found:
+            what = f" ({counted(self.left_out.elements())} left out)" if self.left_out else ""
+            raise MajlError(
+                f"{self.source} contains no songs{what}; give a folder, glob, manifest or dataset of songs."
+            )
+
+    def _found(self) -> Iterator[tuple[str, str]]:
+        source = self.source
+        if is_remote(source):
+            yield from self._in_store(source)
+            return
+        path = Path(local_path(source))
+        if path.is_dir():
+            yield from self._in_folder(path)
+        elif path.is_file():
+            yield from self._in_file(str(path.absolute()), path.name)
+        elif glob.has_magic(source):
+            root = Path(*Path(source).parts[: _plain_parts(source)]).absolute()
+            for match in sorted(glob.iglob(source, recursive=True)):
+                if os.path.isfile(match):
+                    match = os.path.abspath(match)
+                    yield from self._in_file(match, os.path.relpath(match, root), is_manifest=False)
+        elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", source):
+            yield from self._in_store(f"hf://datasets/{source}")
+        else:
+            raise MajlError(f"{source} does not exist; give a folder, glob, manifest, dataset or address of songs.")
+
+    def _in_folder(self, folder: Path) -> Iterator[tuple[str, str]]:
+        if (folder / "dataset_dict.json").is_file():
+            for split in json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]:
+                for name, address in self._in_folder(folder / split):
+                    yield f"{split}/{name}", address
+            return
+        if (folder / "state.json").is_file():
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            for file in state["_data_files"]:
+                yield from self._in_dataset(str((folder / file["filename"]).absolute()))
+            return
+        problems: list[OSError] = []
+        rows: list[Path] = []
+        found = False
+        for parent, folders, names in walk(folder, problems.append):
+            folders[:] = [name for name in folders if not is_hidden(name)]
+            if problems:
+                raise MajlError(f"{problems[0].filename} cannot be read: {problems[0].strerror}.")
+            for name in names:
+                kind = kind_of(name, skip_own_outputs=True)
+                if kind is Kind.SONG:
+                    found = True
+                    yield (parent / name).relative_to(folder).as_posix(), _portable(os.path.abspath(parent / name))
+                elif name.endswith(".parquet"):
+                    rows.append(parent / name)
+                elif kind is not Kind.NOTHING:
+                    self.left_out[kind.described(name)] += 1
+        if not found:
+            for path in rows:
+                yield from self._in_dataset(str(path.absolute()))
+
+    def _in_store(self, address: str) -> Iterator[tuple[str, str]]:
+        files, root = open_filesystem(address)
+        if glob.has_magic(address):
+            paths = sorted(retrying(lambda: files.glob(root)))
+            root = "/".join(root.split("/")[: _plain_parts(root)])
+            is_manifest = False
+        else:
+            if retrying(lambda: files.isfile(root)):
+                yield from self._in_file(address, posixpath.basename(root))
+                return
+            paths = sorted(retrying(lambda: files.find(root)))
+            is_manifest = False
+        songs, rows = [], []
+        for path in paths:
+            name = posixpath.basename(path)
+            kind = kind_of(name, skip_own_outputs=True)
+            if kind is Kind.SONG:
+                songs.append(path)
+            elif name.endswith(".parquet"):
+                rows.append(path)
+            elif kind is not Kind.NOTHING:
+                self.left_out[kind.described(name)] += 1
+        for path in songs or rows:
+            relative = path.removeprefix(root).lstrip("/")
+            yield from self._in_file(files.unstrip_protocol(path), relative, is_manifest)
+
+    def _in_file(self, address: str, name: str, is_manifest: bool = True) -> Iterator[tuple[str, str]]:
+        """The songs of one file: itself, or what it lists or contains."""
+        extension = posixpath.splitext(address)[1].lower()
+        if extension in (".jsonl", ".json", ".csv", ".tsv") and is_manifest:
+            yield from self._in_manifest(address)
+        elif extension in (".parquet", ".arrow"):
+            yield from self._in_dataset(address)
+        elif is_manifest or extension in AUDIO_EXTENSIONS:
+            yield name, address if is_remote(address) else _portable(address)
+        else:
+            self.left_out[extension or "without an extension"] += 1
+
+    def _in_manifest(self, address: str) -> Iterator[tuple[str, str]]:
+        with _opened(address) as file:
+            lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+            if posixpath.splitext(address)[1].lower() in (".csv", ".tsv"):
+                rows = csv.DictReader(lines, delimiter="\t" if address.endswith(".tsv") else ",")
+                numbered: Iterator[tuple[int, Mapping]] = ((rows.line_num, row) for row in rows)
+            else:
+                numbered = _json_lines(lines, address)
+            for number, row in numbered:
+                yield self._listed(row, address, f"{address}, line {number}")
+
+    def _listed(self, row: Mapping, manifest: str, where: str) -> tuple[str, str]:
+        target = next((str(row[key]) for key in ADDRESS_KEYS if row.get(key)), None)
+        if target is None:
+            raise MajlError(f"{where} has none of {', '.join(ADDRESS_KEYS)}; one of them has to be the song's address.")
+        if float(row.get("offset") or 0) > 0:
+            raise MajlError(f"{where} has an offset; whole files are needed. Cut the segments into files first.")
+        given = next((str(row[key]) for key in NAME_KEYS if row.get(key)), None)
+        folder = posixpath.dirname(manifest) if is_remote(manifest) else os.path.dirname(manifest)
+        if is_remote(target):
+            return given or target.partition("://")[2], target
+        if is_remote(manifest) and not os.path.isabs(target):
+            return given or target, f"{folder}/{target}"
+        target = local_path(target)
+        path = os.path.normpath(os.path.join(folder, target))
+        inside = os.path.relpath(path, folder)
+        return given or (path.lstrip("/\\") if inside.startswith("..") else inside), _portable(path)
+
+    def _in_dataset(self, address: str) -> Iterator[tuple[str, str]]:
+        """Rows of a Parquet or Arrow file with audio, or a manifest in Parquet."""
+        import pyarrow as pa
+
+        with open_rows(address) as rows:
+            column = self.column or _audio_column(rows.schema)
+            names = rows.schema.names
+            if column is None:
+                keys = [key for key in (*ADDRESS_KEYS, *NAME_KEYS, "offset") if key in names]
+                if not set(keys) & set(ADDRESS_KEYS):
+                    raise MajlError(
+                        f"{address} has neither an audio column nor one of {', '.join(ADDRESS_KEYS)}; name the column "
+                        "with --column."
+                    )
+                for number, row in enumerate(rows.values(keys)):
+                    yield self._listed(row, address, f"{address}, row {number}")
+                return
+            if column not in names or not pa.types.is_struct(rows.schema.field(column).type):
+                raise MajlError(f"{address} has no audio column {column!r}; its columns are {', '.join(names)}.")
+            stem = posixpath.splitext(posixpath.basename(address.replace(os.sep, "/")))[0]
+            key = next((key for key in ("id", "name") if key in names), None)
+            wanted = [name for name in (key, f"{column}.path") if name]
+            for number, row in enumerate(rows.values(wanted)):
+                path = (row[column] or {}).get("path")
+                name = (key and row[key]) or (path and posixpath.basename(path)) or f"{stem}/{number:08d}"
+                yield str(name), str(RowAddress(address, column, number))
+
+
+class open_rows:
+    """Context with the rows of a Parquet or Arrow file: its `schema`, `values` of some columns, and `one` row."""
+
+    def __init__(self, address: str):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.address = address
+        self._file = _opened(address)
+        try:
+            self._parquet = self._table = None
+            if address.endswith(".arrow"):
+                source = self._file if is_remote(address) else pa.memory_map(address)
+                self._table = pa.ipc.open_stream(source).read_all()
+                self.schema = self._table.schema
+            else:
+                self._parquet = pq.ParquetFile(self._file)
+                self.schema = self._parquet.schema_arrow
+        except (pa.ArrowException, OSError) as error:
+            self._file.close()
+            raise MajlError(f"{address} cannot be read as a dataset: {error}") from error
+
+    def values(self, columns: list[str]) -> Iterator[dict]:
+        """Rows with some columns or their fields, `COLUMN.FIELD`; nothing else is read."""
+        if self._parquet is not None:
+            for batch in self._parquet.iter_batches(1024, columns=columns):
+                yield from batch.to_pylist()
+            return
+        whole = [name for name in columns if "." not in name]
+        nested = [name.split(".") for name in columns if "." in name]
+        for start in range(0, self._table.num_rows, 1024):
+            table = self._table.slice(start, 1024).combine_chunks()
+            rows = table.select(whole).to_pylist() if whole else [{} for _ in range(table.num_rows)]
+            for column, field in nested:
+                values = table[column].combine_chunks().field(field).to_pylist()
+                for row, value in zip(rows, values, strict=True):
+                    row[column] = {field: value}
+            yield from rows
+
+    def one(self, column: str, number: int) -> dict | None:
+        """The value of a column in one row."""
+        if self._table is not None:
+            return self._table[column][number].as_py()
+        for group in range(self._parquet.num_row_groups):
+            count = self._parquet.metadata.row_group(group).num_rows
+            if number < count:
+                return self._parquet.read_row_group(group, columns=[column], use_threads=False)[column][number].as_py()
+            number -= count
+        raise MajlError(f"{self.address} has no row {number}; the dataset has changed.")
+
+    def __enter__(self) -> open_rows:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._parquet is not None:
+            self._parquet.close()
+        self._file.close()
+
+
+def share_of(name: str, count: int) -> int:
+    """Which of `count` shards, from 1, a song belongs to."""
+    return 1 + int.from_bytes(_digest(name), "little") % count
+
+
+def safe_name(name: str) -> str:
+    """A name as a relative path for every file system and store, without the extension of an audio file."""
+    stem, extension = posixpath.splitext(name)
+    if extension.lower() in AUDIO_EXTENSIONS:
+        name = stem
+    parts = []
+    for part in name.replace(os.sep, "/").split("/"):
+        part = _UNSAFE.sub("_", part).rstrip(" .")
+        if part.startswith("."):
+            part = "_" + part[1:]
+        encoded = part.encode()
+        if len(encoded) > _LONGEST_PART:
+            part = f"{encoded[:_LONGEST_PART].decode(errors='ignore')}~{_digest(part).hex()}"
+        if part:
+            parts.append(part)
+    return "/".join(parts) or "_"
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """The name, or with a number where an earlier song has it; capitals make no difference, as on some systems."""
+    candidate, number = name, 1
+    while candidate.casefold() in taken:
+        number += 1
+        candidate = f"{name}~{number}"
+    taken.add(candidate.casefold())
+    return candidate
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+
+
+def _portable(path: str) -> str:
+    """A path, or its `file:` address if it is not valid text."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return Path(path).as_uri()
+    return path
+
+
+def _plain_parts(pattern: str) -> int:
+    """How many folders of a pattern come before its first wildcard."""
+    parts = pattern.split("/") if "/" in pattern else list(Path(pattern).parts)
+    return next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+
+
+def _audio_column(schema) -> str | None:
+    import pyarrow as pa
+
+    for field in schema:
+        if pa.types.is_struct(field.type) and {"bytes", "path"} <= {f.name for f in field.type}:
+            return field.name
+    return None
+
+
+def _json_lines(lines, address: str) -> Iterator[tuple[int, Mapping]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise MajlError(f"{address}, line {number} is not JSON ({error}); one object a line is needed.") from error
+        if not isinstance(row, dict):
+            raise MajlError(f"{address}, line {number} is not a JSON object with audio_filepath.")
+        yield number, row
+
+
+def _opened(address: str):
+    """A binary file, for reading."""
+    if is_remote(address):
+        files, path = open_filesystem(address)
+        return retrying(lambda: files.open(path, "rb"))
+    try:
+        return open(local_path(address), "rb")
+    except OSError as error:
+        raise MajlError(f"{address} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,224 @@
+"""`majl batch`: a catalogue of songs, on one machine or many, resumable."""
+
+import os
+import time
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from . import _common as c
+from ._interrupt import Resumable
+
+NAME = "batch"
+PRINT_S = 30.0  # between two lines of progress where there is no terminal
+
+Engine = StrEnum("Engine", ("local", "ray"))
+
+
+@c.command
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, glob, manifest (JSONL, CSV, Parquet), dataset, or an address such as s3://bucket/songs.",
+            metavar="SOURCE",
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder or address for the results and the manifest.", metavar="DEST")
+    ],
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="Processes of this machine, or a Ray cluster.")
+    ] = Engine.local,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes, each with a model.", show_default="by cores and memory"),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Of the Ray cluster, such as auto.", show_default="Ray on this machine"),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", help="Process only share I of N, from 1/N to N/N.", metavar="I/N")
+    ] = None,
+    only: Annotated[
+        str, typer.Option("--only", help="What is written, separated by commas.", metavar="OUTPUTS")
+    ] = "vocals,accompaniment,f0,notes",
+    format: c.FormatOption = c.Format.flac,
+    bit_rate: c.BitRate = None,
+    column: Annotated[
+        str | None, typer.Option("--column", help="Audio column of a dataset.", show_default="the first")
+    ] = None,
+    solo: c.Solo = False,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A shipped name, a folder, or a Hub id[@REVISION].", metavar="NAME")
+    ] = "majl-base",
+    device: c.DeviceOption = c.Device.auto,
+    dtype: Annotated[c.Dtype, typer.Option("--dtype", help="In which the networks compute.")] = c.Dtype.float32,
+    voicing_policy: c.Policy = None,
+    voicing_threshold: c.Threshold = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Windows computed together.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads of a worker.", show_default="cores / workers")
+    ] = None,
+    mixdown: Annotated[
+        bool, typer.Option("--mixdown/--no-mixdown", help="Mix surround down to stereo, or refuse it.")
+    ] = True,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--time-limit",
+            min=1,
+            help="Seconds that a song may take.",
+            show_default="20 times its duration, 300 at least",
+        ),
+    ] = None,
+    memory_limit: Annotated[
+        float, typer.Option("--memory-limit", min=0.1, help="GiB of memory that a worker may take.")
+    ] = 4.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Process songs that have failed again.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the results that are there and redo those that are damaged.")
+    ] = False,
+    overwrite_run: Annotated[
+        bool, typer.Option("--overwrite-run", help="Replace the results of another model or other settings in DEST.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON on stdout: the row of each song, and a summary.")
+    ] = False,
+) -> int:
+    """Process a catalogue of songs, on one machine or many.
+
+    Writes stems/NAME.vocals.flac, stems/NAME.accompaniment.flac, f0 and
+    notes as labels/*.parquet, and manifest/*.jsonl with a row for each song.
+
+    Run the same command again to resume: what is done is left alone.
+    A song that cannot be processed is a row with a reason.
+    """
+    share = _share(shard)
+    with c.extra("data", "A catalogue"):
+        from ..catalogues.destination import Destination
+        from ..catalogues.local_engine import run_locally
+        from ..catalogues.manifest import Manifest
+        from ..catalogues.run import find_model, find_pending, identify, run_catalogue
+        from ..catalogues.songs import OUTPUTS, Work
+        from ..catalogues.sources import Songs
+        from ..songs.writing import AudioFormat
+        from ..system.files import counted
+        from ..system.processes import usable_cpus
+    outputs = tuple(what for what in OUTPUTS if what in {name.strip() for name in only.split(",")})
+    if not outputs or len(outputs) != len(set(only.split(","))):
+        raise typer.BadParameter(f"--only is {only!r}; some of {', '.join(OUTPUTS)}, separated by commas, are needed.")
+    if engine is Engine.ray:
+        with c.extra("ray", "--engine ray"):
+            from ..catalogues.ray_engine import run_on_ray
+    elif address is not None:
+        raise typer.BadParameter("--address is of a Ray cluster; give --engine ray, too.")
+
+    num_cpus = usable_cpus()
+    found = find_model(model)
+    work = Work(
+        destination=output,
+        run="",
+        model=found.name,
+        model_title=found.title,
+        outputs=outputs,
+        format=AudioFormat(format.value, bit_rate),
+        dtype=dtype.value,
+        voicing_policy=voicing_policy and voicing_policy.value,
+        voicing_threshold=voicing_threshold,
+        is_solo=solo,
+        mixdown=mixdown,
+        device=device.value,
+        threads=threads or 1,
+        batch_size=batch_size,
+        time_limit_s=time_limit,
+        memory_limit_bytes=round(memory_limit * 2**30),
+    )
+    identity = identify(found, work)
+    work = replace(work, run=identity.digest)
+    with Resumable():
+        manifest = Manifest(Destination(output), identity, overwrite_run)
+        damaged = manifest.verify() if verify else []
+        for name in damaged:
+            typer.echo(c.shown(f"damaged, will be processed again: {name}"), err=True)
+        songs = Songs(source, column, share)
+        pending = find_pending(songs, manifest, retry_failed)
+        if songs.left_out:
+            typer.echo(f"{c.shown(source)}: left out {counted(songs.left_out.elements())}", err=True)
+        typer.echo(
+            f"{len(pending.tasks)} songs to process; {pending.num_done} are done, {pending.num_failed} have failed",
+            err=True,
+        )
+        if engine is Engine.ray:
+            start = partial(run_on_ray, work=work, num_workers=workers, address=address)
+        else:
+            workers = workers or default_workers(num_cpus, work.memory_limit_bytes)
+            work = replace(work, threads=threads or max(1, num_cpus // workers))
+            start = partial(run_locally, work=work, num_workers=workers)
+        tally = run_catalogue(pending.tasks, manifest, start, _Report(as_json))
+    if as_json:
+        c.print_json(
+            {
+                "summary": NAME,
+                "num_done": tally.num_done,
+                "num_failed": tally.num_failed,
+                "num_done_before": pending.num_done,
+                "num_failed_before": pending.num_failed,
+                "num_left": tally.num_left,
+                "audio_s": round(tally.audio_s, 3),
+                "elapsed_s": round(tally.elapsed_s, 3),
+            }
+        )
+    else:
+        typer.echo(
+            f"{tally.num_done} done, {tally.num_failed} failed; {tally.audio_s:.1f} s of audio in "
+            f"{tally.elapsed_s:.1f} s; before: {pending.num_done} done, {pending.num_failed} failed"
+        )
+    if tally.num_left:
+        typer.echo(f"{tally.num_left} songs were lost with their machines; {Resumable.ADVICE}", err=True)
+    return c.EXIT_FAILED if tally.num_failed + pending.num_failed + tally.num_left else 0
+
+
+def default_workers(num_cpus: int, memory_limit_bytes: int) -> int:
+    """Workers for a machine: one for every two cores, as far as its memory allows."""
+    try:
+        memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not Unix
+        memory_bytes = memory_limit_bytes
+    return max(1, min(num_cpus // 2, int(0.8 * memory_bytes) // memory_limit_bytes))
+
+
+class _Report:
+    """Failures as they come, progress now and then, on stderr; rows as JSON on stdout."""
+
+    def __init__(self, as_json: bool):
+        self.as_json, self._printed_s = as_json, time.monotonic()
+
+    def __call__(self, row, tally) -> None:
+        if row is not None and self.as_json:
+            c.print_json(row.model_dump())
+        if row is not None and row.status == "failed":
+            typer.echo(c.shown(f"failed: {row.name}: {row.reason}"), err=True)
+        now_s = time.monotonic()
+        if now_s - self._printed_s < PRINT_S:
+            return
+        self._printed_s = now_s
+        left = "" if tally.left_s is None else f", about {tally.left_s / 60:.0f} min left"
+        typer.echo(
+            f"{tally.num_done} done, {tally.num_failed} failed, {tally.num_left} left; {tally.audio_s:,.0f} s of audio "
+            f"in {tally.elapsed_s:,.0f} s{left}",
+            err=True,
+        )
+
+
+def _share(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise typer.BadParameter(f"--shard is {text!r}; I/N with I from 1 to N is needed, such as 3/100.")
+    return int(number), int(count)
