@@ -210,8 +210,8 @@ class Manifest:
                 raise MajlError(f"{RUN_FILE} in {self.destination.address} is damaged: {error}") from error
             if differences:
                 raise MajlError(
-                    f"{self.destination.address} contains the results of another run ({'; '.join(differences)}). Choose "
-                    "another --output, use the same settings, or replace those results with --overwrite-run."
+                    f"{self.destination.address} contains the results of another run ({'; '.join(differences)}). "
+                    "Choose another --output, use the same settings, or replace those results with --overwrite-run."
                 )
             return
         content = json.dumps(identity.facts, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
@@ -313,10 +313,10 @@ def _digest(text: str) -> bytes:
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return {
-            name: leaf
-            for part, inner in value.items()
-            for name, leaf in _flat(inner, f"{key}.{part}" if key else part).items()
-        }
-    return {key: value}
+    """The leaves of nested mappings by their dotted keys."""
+    if not isinstance(value, Mapping):
+        return {key: value}
+    leaves = {}
+    for part, inner in value.items():
+        leaves |= _flat(inner, f"{key}.{part}" if key else part)
+    return leaves
