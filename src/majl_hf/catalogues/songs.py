@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,8 @@ OUTPUTS = AUDIO_OUTPUTS + LABEL_OUTPUTS
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is done with every song, and where. Results do not depend on the fields from `device` on.
+    """What is done with every song, and where. Results depend on the fields before `device`, and
+    in their last bits on `device` and `threads`.
 
     Args:
         destination: Its address.
@@ -53,7 +54,7 @@ class Work:
     model: str
     model_title: str
     outputs: tuple[str, ...] = OUTPUTS
-    format: AudioFormat = AudioFormat("flac")
+    format: AudioFormat = field(default_factory=lambda: AudioFormat("flac"))
     dtype: str = "float32"
     voicing_policy: str | None = None
     voicing_threshold: float | None = None

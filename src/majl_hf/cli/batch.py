@@ -62,8 +62,8 @@ def run(
     voicing_threshold: c.Threshold = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Windows computed together.")] = 1,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of a worker.", show_default="cores / workers")
-    ] = None,
+        int, typer.Option("--threads", min=1, help="CPU threads of a worker. Results depend on it in their last bits.")
+    ] = 1,
     mixdown: Annotated[
         bool, typer.Option("--mixdown/--no-mixdown", help="Mix surround down to stereo, or refuse it.")
     ] = True,
@@ -133,7 +133,7 @@ def run(
         is_solo=solo,
         mixdown=mixdown,
         device=device.value,
-        threads=threads or 1,
+        threads=threads,
         batch_size=batch_size,
         time_limit_s=time_limit,
         memory_limit_bytes=round(memory_limit * 2**30),
@@ -156,8 +156,7 @@ def run(
         if engine is Engine.ray:
             start = partial(run_on_ray, work=work, num_workers=workers, address=address)
         else:
-            workers = workers or default_workers(num_cpus, work.memory_limit_bytes)
-            work = replace(work, threads=threads or max(1, num_cpus // workers))
+            workers = workers or default_workers(num_cpus // threads, work.memory_limit_bytes)
             start = partial(run_locally, work=work, num_workers=workers)
         tally = run_catalogue(pending.tasks, manifest, start, _Report(as_json))
     if as_json:
@@ -183,13 +182,13 @@ def run(
     return c.EXIT_FAILED if tally.num_failed + pending.num_failed + tally.num_left else 0
 
 
-def default_workers(num_cpus: int, memory_limit_bytes: int) -> int:
-    """Workers for a machine: one for every two cores, as far as its memory allows."""
+def default_workers(most: int, memory_limit_bytes: int) -> int:
+    """Workers for a machine, as far as its memory allows."""
     try:
         memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not Unix
         memory_bytes = memory_limit_bytes
-    return max(1, min(num_cpus // 2, int(0.8 * memory_bytes) // memory_limit_bytes))
+    return max(1, min(most, int(0.8 * memory_bytes) // memory_limit_bytes))
 
 
 class _Report:

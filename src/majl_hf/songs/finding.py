@@ -24,7 +24,7 @@ class Kind(Enum):
 
 
 def kind_of(name: str, skip_own_outputs: bool) -> Kind:
-    """The kind of the file `name`, which has no folder; with `skip_own_outputs`, results of this package are no songs."""
+    """The kind of a file by its name; with `skip_own_outputs`, results of this package are no songs."""
     is_audio = name.lower().endswith(AUDIO_EXTENSIONS)
     if is_hidden(name):
         return Kind.HIDDEN if is_audio else Kind.NOTHING
