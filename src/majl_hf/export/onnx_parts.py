@@ -188,7 +188,7 @@ def _batch_norm(g: Graph, hidden: str, norm, repeats: int = 1) -> str:
 
 def _phase_kernels(conv) -> np.ndarray:
     """The kernels of `UpConv`'s phases, turned: `(out_channels, 2, 2, in_channels, 3, 3)`."""
-    kernels = _array(conv._phases()).reshape(conv.out_channels, 2, 2, conv.in_channels, 3, 3)
+    kernels = _array(conv.phases()).reshape(conv.out_channels, 2, 2, conv.in_channels, 3, 3)
     return kernels.transpose(0, 2, 1, 3, 5, 4)
 
 

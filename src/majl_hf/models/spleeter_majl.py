@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
+from .fused_unet_majl import FusedMasks
 from .presets_majl import MONO_16K, register_part
 from .separator_majl import Separator, SeparatorConfig
 from .stft_majl import istft, stft
@@ -69,23 +70,21 @@ class UpConv(nn.ConvTranspose2d):
     two to four times faster, and avoids the transposed convolution's buffer of 25 values per sample.
     """
 
-    max_shuffled_channels = 16
-    max_shuffled_channels_forward = 64  # where there is no way back, or under autocast
+    max_shuffled_channels, max_shuffled_channels_autocast = 16, 64
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, time, frequency)` to `(batch_size, out_channels, 2 * time, 2 * frequency)`."""
-        device = hidden.device.type
-        is_cheap = torch.is_autocast_enabled(device) or (device == "cpu" and not torch.is_grad_enabled())
-        if self.out_channels > (self.max_shuffled_channels_forward if is_cheap else self.max_shuffled_channels):
+        is_cheap = torch.is_autocast_enabled(hidden.device.type)
+        if self.out_channels > (self.max_shuffled_channels_autocast if is_cheap else self.max_shuffled_channels):
             return super().forward(hidden)[:, :, :-1, :-1]
-        shuffled = nn.functional.conv2d(hidden, self._phases(), self.bias.repeat_interleave(4), padding=1)
+        shuffled = nn.functional.conv2d(hidden, self.phases().flatten(0, 1), self.bias.repeat_interleave(4), padding=1)
         return nn.functional.pixel_shuffle(shuffled, 2)
 
-    def _phases(self) -> torch.Tensor:
-        """Kernels `(4 * out_channels, in_channels, 3, 3)` of the four phases of an output position. In each direction
+    def phases(self) -> torch.Tensor:
+        """Kernels `(out_channels, 4, in_channels, 3, 3)` of the four phases of an output position. In each direction
         an even position sees taps 3 and 1 on the inputs before and at it; an odd one 4, 2 and 0 around it."""
         kernel = self.weight.transpose(0, 1).flip(2, 3)
         even, odd = slice(1, None, 2), slice(0, None, 2)
@@ -94,7 +93,7 @@ class UpConv(nn.ConvTranspose2d):
             for rows in (even, odd)
             for columns in (even, odd)
         ]
-        return torch.stack(phases, dim=1).flatten(0, 1)
+        return torch.stack(phases, dim=1)
 
 
 class ZeroUpConv(UpConv):
@@ -185,8 +184,6 @@ class MaskUNet(nn.Module):
         self.residual = ResidualHead(2 * channels[0], config.num_channels) if config.residual_head else None
 
     def forward(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if magnitudes.device.type == "cpu" and not torch.is_grad_enabled():
-            magnitudes = magnitudes.contiguous(memory_format=torch.channels_last)
         skips, activated = [], []
         for block in self.down:
             activated.append(block.activate(skips[-1] if skips else magnitudes))
@@ -239,26 +236,34 @@ class SpleeterSeparator(Separator):
         config = self.config
         num_samples = mixture.shape[-1]
         spectrum = stft(mixture, config.n_fft, config.hop_length)
-        return istft(self.masked(spectrum, num_samples), config.n_fft, config.hop_length, num_samples)
+        return istft(self._masked(spectrum, num_samples), config.n_fft, config.hop_length, num_samples)
 
-    def masked(self, spectrum: torch.Tensor, num_samples: int) -> torch.Tensor:
-        """The vocals' spectrum, estimated from the mixture's, `(batch_size, num_channels, num_frames, num_bins)`."""
+    def _masked(self, spectrum: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """The vocals' spectrum, estimated from the mixture's, `(batch_size, num_channels, num_frames, num_bins)`;
+        without gradients in the memory of the mixture's."""
         config = self.config
         num_frames, num_bins = spectrum.shape[2], config.num_mask_bins
         # The frame centred on the very end of the signal, which exists when the length is a multiple of the hop, could
         # cost a whole block of 64 frames for a few samples: it uses the mask of the frame before it.
         num_inside = max(1, -(-num_samples // config.hop_length))
         magnitudes = spectrum[:, :, :num_inside, :num_bins].abs()
-        mask, upper_mask = self._masks(magnitudes)
+        without_gradients = not (self.training or torch.is_grad_enabled())
+        masks = FusedMasks(self) if spectrum.is_cpu and without_gradients else self._masks
+        mask, upper_mask = masks(magnitudes, 0)
         if config.second_pass_frames and not self.training:
-            second, second_upper = self._masks(magnitudes, config.second_pass_frames)
+            second, second_upper = masks(magnitudes, config.second_pass_frames)
             mask, upper_mask = (mask + second) / 2, (upper_mask + second_upper) / 2
-        lower = _extended(mask, num_frames) * spectrum[..., :num_bins]
+        mask, upper_mask = _extended(mask, num_frames), _extended(upper_mask, num_frames)
         # As real numbers: half the work of a complex product.
-        upper = _extended(upper_mask, num_frames)[..., None] * torch.view_as_real(spectrum[..., num_bins:])
-        return torch.cat([lower, torch.view_as_complex(upper)], dim=-1)
+        upper = torch.view_as_real(spectrum[..., num_bins:])
+        if without_gradients:
+            spectrum[..., :num_bins].mul_(mask)
+            upper.mul_(upper_mask[..., None])
+            return spectrum
+        upper = torch.view_as_complex(upper_mask[..., None] * upper)
+        return torch.cat([mask * spectrum[..., :num_bins], upper], dim=-1)
 
-    def _masks(self, magnitudes: torch.Tensor, num_before: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    def _masks(self, magnitudes: torch.Tensor, num_before: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Mask `(batch_size, num_channels, num_frames, num_mask_bins)`, complex with a residual, and that of the bins
         above, `(..., num_frames, 1)`; computed with `num_before` silent frames before the first."""
         config = self.config
