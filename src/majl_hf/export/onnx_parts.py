@@ -192,37 +192,49 @@ def _phase_kernels(conv) -> np.ndarray:
     return kernels.transpose(0, 2, 1, 3, 5, 4)
 
 
-def _up_block(g: Graph, hidden: str, block) -> str:
-    """`UpBlock`. Each phase is a convolution without the taps that it does not use, and channels are last in memory
-    while the phases are interleaved."""
+def _joint_conv(g: Graph, inputs: list[str], kernels: np.ndarray, bias: np.ndarray, pads: list[int]) -> str:
+    """The convolution of inputs joined along their channels, as a sum: joining them takes more time."""
+    kernels = np.split(kernels, len(inputs), axis=1)
+    total = g.Conv(inputs[-1], kernels[-1], bias, pads=pads)
+    for hidden, kernel in zip(inputs[:-1], kernels, strict=False):
+        total = g.Add(total, g.Conv(hidden, kernel, pads=pads))
+    return total
+
+
+def _up_block(g: Graph, inputs: list[str], block) -> str:
+    """`UpBlock`. Each phase is a convolution without the taps that it does not use."""
     kernels, bias = _phase_kernels(block.conv), _array(block.conv.bias)
-    rows = []
-    for row in (0, 1):
-        phases = []
-        for column in (0, 1):
-            kernel = kernels[:, row, column, :, : 2 + row, : 2 + column]
-            phase = _batch_norm(g, g.Relu(g.Conv(hidden, kernel, bias, pads=[1, 1, row, column])), block.norm)
-            phases.append(g.Unsqueeze(g.Transpose(phase, perm=[0, 2, 3, 1]), [3]))
-        rows.append(g.Unsqueeze(g.Concat(*phases, axis=3), [2]))
-    interleaved = g.Concat(*rows, axis=2)  # (batch_size, frequency, 2, time, 2, num_channels)
-    batch_size, frequency, time = (g.Shape(interleaved, start=axis, end=axis + 1) for axis in (0, 1, 3))
-    shape = g.vector(batch_size, g.Mul(frequency, 2), g.Mul(time, 2), block.conv.out_channels)
-    return g.Transpose(g.Reshape(interleaved, shape), perm=[0, 3, 1, 2])
+
+    def phase(row: int, column: int) -> str:
+        kernel = kernels[:, row, column, :, : 2 + row, : 2 + column]
+        return _batch_norm(g, g.Relu(_joint_conv(g, inputs, kernel, bias, [1, 1, row, column])), block.norm)
+
+    return _interleaved(g, [[phase(row, column) for column in (0, 1)] for row in (0, 1)])
 
 
-def _up_conv(g: Graph, hidden: str, conv) -> str:
+def _interleaved(g: Graph, phases: list[list[str]]) -> str:
+    """The phases of rows, and of columns in them, each `(batch_size, num_channels, height, width)`, as one image, twice
+    as high and as wide. They are joined with channels last, which copies whole runs."""
+    rows = [[g.Unsqueeze(g.Transpose(phase, perm=[0, 2, 3, 1]), [3]) for phase in row] for row in phases]
+    image = g.Concat(*(g.Unsqueeze(g.Concat(*row, axis=3), [2]) for row in rows), axis=2)
+    batch_size, height, width, num_channels = (g.Shape(image, start=axis, end=axis + 1) for axis in (0, 1, 3, 5))
+    image = g.Reshape(image, g.vector(batch_size, g.Mul(height, 2), g.Mul(width, 2), num_channels))
+    return g.Transpose(image, perm=[0, 3, 1, 2])
+
+
+def _up_conv(g: Graph, inputs: list[str], conv) -> str:
     """`UpConv` to few channels: four phases for each, which `_shuffled` puts into place."""
     kernels = _phase_kernels(conv).reshape(-1, conv.in_channels, 3, 3)
-    return g.Conv(hidden, kernels, _array(conv.bias).repeat(4), pads=[1] * 4)
+    return _joint_conv(g, inputs, kernels, _array(conv.bias).repeat(4), [1] * 4)
 
 
 def _shuffled(g: Graph, phases: str) -> str:
     return g.DepthToSpace(phases, blocksize=2, mode="CRD")
 
 
-def _mask_network(g: Graph, network, magnitudes: str) -> tuple[str, str | None]:
-    """`MaskUNet`: magnitudes `(batch_size, num_channels, frequency, time)` to the mask and the residual, its real parts
-    before its imaginary parts."""
+def _mask_network(g: Graph, network, magnitudes: str) -> tuple[str, list[str] | None]:
+    """`MaskUNet`: magnitudes `(batch_size, num_channels, frequency, time)` to the phases of the mask, and those of the
+    residual's real and imaginary parts."""
     skips, activated = [magnitudes], []
     for block in network.down:
         hidden = skips[-1]
@@ -230,17 +242,17 @@ def _mask_network(g: Graph, network, magnitudes: str) -> tuple[str, str | None]:
             hidden = g.LeakyRelu(_batch_norm(g, hidden, block.norm), alpha=0.2)
         activated.append(hidden)
         skips.append(g.Conv(hidden, *_turned(block.conv), strides=[2, 2], pads=[1, 1, 2, 2]))
-    hidden, skips = skips[-1], skips[1:-1]
+    inputs, skips = [skips[-1]], skips[1:-1]
     for block in network.up[:-1]:
-        decoded = _up_block(g, hidden, block)
-        hidden = g.Concat(skips.pop(), decoded, axis=1)
+        decoded = _up_block(g, inputs, block)
+        inputs = [skips.pop(), decoded]
     last = network.up[-1]
-    phases = _batch_norm(g, g.Relu(_up_conv(g, hidden, last.conv)), last.norm, repeats=4)
-    mask = g.Sigmoid(_shuffled(g, _mask_conv(g, phases, network.mask)))
+    phases = _batch_norm(g, g.Relu(_up_conv(g, inputs, last.conv)), last.norm, repeats=4)
+    mask = g.Sigmoid(_mask_conv(g, phases, network.mask))
     if network.residual is None:
         return mask, None
-    lowest = g.Concat(activated[1], decoded, axis=1)
-    return mask, g.Tanh(_shuffled(g, _up_conv(g, lowest, network.residual.conv)))
+    residual = g.Tanh(_up_conv(g, [activated[1], decoded], network.residual.conv))
+    return mask, g.Split(residual, num_outputs=2, axis=1)
 
 
 def _mask_conv(g: Graph, phases: str, conv) -> str:
@@ -273,7 +285,7 @@ def _separator(g: Graph, part, mixture: str) -> str:
         _masks(g, part, magnitudes, num_inside, num_before)
         for num_before in dict.fromkeys((0, config.second_pass_frames))
     ]
-    mask, residual, upper = (
+    mask, turning, upper = (
         # The frame at the very end uses the mask of that before it.
         _edge_repeated(g, _sum(g, planes), g.Sub(stft.num_frames, num_inside))
         for planes in zip(*passes, strict=True)
@@ -281,23 +293,18 @@ def _separator(g: Graph, part, mixture: str) -> str:
     share = np.full((config.num_mask_bins, 1), 1 / len(passes))
     share[0] /= 2  # as `Stft.overlap_added` needs
     mask = g.Mul(mask if upper is None else g.Sub(mask, upper), share)
-    if residual is None:
-        vocals = g.Mul(mask, real), g.Mul(mask, imaginary)
-    else:
-        turned, turning = g.Split(g.Mul(residual, share), num_outputs=2, axis=1)
-        mask = g.Add(mask, turned)
-        vocals = (
-            g.Sub(g.Mul(mask, real), g.Mul(turning, imaginary)),
-            g.Add(g.Mul(mask, imaginary), g.Mul(turning, real)),
-        )
+    vocals = g.Mul(mask, real), g.Mul(mask, imaginary)
+    if turning is not None:
+        turning = g.Mul(turning, share)
+        vocals = g.Sub(vocals[0], g.Mul(turning, imaginary)), g.Add(vocals[1], g.Mul(turning, real))
     vocals = stft.waveform(*vocals)
     if upper is not None:
         vocals = g.Add(vocals, g.Mul(mixture, stft.gained(g.Mul(upper, 1 / len(passes)))))
     return g.Div(vocals, stft.weight())
 
 
-def _masks(g: Graph, part, magnitudes: str, num_inside: str, num_before: int):
-    """`SpleeterSeparator._masks`: mask, residual and the upper factor of the frames."""
+def _masks(g: Graph, part, magnitudes: str, num_inside: str, num_before: int) -> tuple[str, str | None, str | None]:
+    """`SpleeterSeparator._masks`: real and imaginary part of the mask, and the upper factor of the frames."""
     config = part.config
     block = 2 ** len(config.hidden_channels)
     blocks = g.Div(g.Add(num_inside, num_before + block - 1), block)
@@ -308,16 +315,18 @@ def _masks(g: Graph, part, magnitudes: str, num_inside: str, num_before: int):
         other, _ = _mask_network(g, part.accompaniment, magnitudes)
         squared, others = g.Mul(mask, mask), g.Mul(other, other)
         mask = g.Div(g.Add(squared, 0.5e-10), g.Add(g.Add(squared, others), 1e-10))
-    mask, residual = (
-        None if plane is None else g.Slice(plane, [num_before], g.Add(num_inside, num_before), 3)
-        for plane in (mask, residual)
-    )
-    upper = None
+    turning = upper = None
     if part.upper_band_scale is not None:
-        first = config.num_mask_bins - config.num_mask_bins // 4
-        highest = g.ReduceMean(g.Slice(mask, [first], [config.num_mask_bins], 2), [2])
+        num_rows = config.num_mask_bins // 2
+        highest = g.ReduceMean(g.Slice(mask, [num_rows - num_rows // 4], [num_rows], 2), [2])
+        highest = g.ReduceMean(g.Reshape(highest, [0, config.num_channels, 2, 2, -1]), [2], keepdims=0)
+        highest = g.Reshape(g.Transpose(highest, perm=[0, 1, 3, 2]), [0, config.num_channels, 1, -1])
         upper = g.Mul(highest, float(part.upper_band_scale.detach().clamp(0, 1)))
-    return mask, residual, upper
+    if residual is not None:
+        mask, turning = g.Add(mask, residual[0]), _shuffled(g, residual[1])
+    planes = (_shuffled(g, mask), turning, upper)
+    inside = ([num_before], g.Add(num_inside, num_before), 3)
+    return tuple(None if plane is None else g.Slice(plane, *inside) for plane in planes)
 
 
 def _edge_repeated(g: Graph, plane: str | None, count: str) -> str | None:
@@ -525,7 +534,7 @@ def _refiner_network(g: Graph, part, features: str) -> str:
     rise = g.LeakyRelu(_transposed(g, part.up[0], third), alpha=0.1)
     second = _residual(g, part.middle, g.Add(second, rise))
     first = g.LeakyRelu(g.Add(first, _transposed(g, part.up[1], second)), alpha=0.1)
-    return _transposed(g, part.head, first)
+    return _correction_head(g, part.head, first)
 
 
 def _conv_block(g: Graph, block, hidden: str) -> str:
@@ -542,25 +551,29 @@ def _residual(g: Graph, part, hidden: str) -> str:
 
 
 def _transposed(g: Graph, conv, hidden: str) -> str:
-    """A transposed convolution as a convolution whose outputs are shuffled into place.
-
-    Along an axis with kernel 4 and stride 2, the outputs 2i - 1 and 2i see the inputs i - 1 and i through the taps 2, 0
-    and 3, 1. Along one with kernel 3 and stride 1, an output sees the inputs around it.
-    """
+    """A transposed convolution of kernel 4 and stride 2: output 2i sees the inputs i - 1 and i through
+    the taps 3 and 1, output 2i + 1 the inputs i and i + 1 through 2 and 0."""
     weight, bias = _turned(conv)
-    kernel = weight.swapaxes(0, 1)
-    doubled = [stride == 2 for stride in conv.stride[::-1]]
-    phases = [([2, 0], [3, 1]) if is_doubled else ([2, 1, 0],) for is_doubled in doubled]
-    kernels = np.stack([kernel[:, :, rows][:, :, :, columns] for rows in phases[0] for columns in phases[1]], axis=1)
-    outputs = g.Conv(hidden, kernels.reshape(-1, *kernels.shape[2:]), bias.repeat(kernels.shape[1]), pads=[1, 1, 1, 1])
-    if all(doubled):
-        outputs = _shuffled(g, outputs)
-    else:  # frequency alone
-        size = g.vector(g.Shape(outputs, start=0, end=1), -1, 2, g.Shape(outputs, start=2, end=4))
-        outputs = g.Transpose(g.Reshape(outputs, size), perm=[0, 1, 3, 2, 4])
-        outputs = g.Reshape(outputs, g.vector(0, 0, -1, g.Shape(outputs, start=-1)))
-    axes = [axis + 2 for axis in range(2) if doubled[axis]]
-    return g.Slice(outputs, [1] * len(axes), [-1] * len(axes), axes)
+    kernels, taps = weight.swapaxes(0, 1), ([3, 1], [2, 0])
+
+    def phase(row: int, column: int) -> str:
+        kernel = kernels[:, :, taps[row]][:, :, :, taps[column]]
+        return g.Conv(hidden, kernel, bias, pads=[1 - row, 1 - column, row, column])
+
+    return _interleaved(g, [[phase(row, column) for column in (0, 1)] for row in (0, 1)])
+
+
+def _correction_head(g: Graph, conv, hidden: str) -> str:
+    """`CorrectionHead`: along frequency, outputs 2i - 1 and 2i see the inputs i - 1 and i through the taps 2, 0 and
+    3, 1; along time, an output sees the inputs around it."""
+    weight, bias = _turned(conv)
+    kernel = weight.swapaxes(0, 1)[:, :, :, ::-1]
+    kernels = np.concatenate([kernel[:, :, [2, 0]], kernel[:, :, [3, 1]]])
+    outputs = g.Conv(hidden, kernels, np.tile(bias, 2), pads=[1] * 4)
+    size = g.Shape(outputs, start=2, end=4)
+    pairs = g.Transpose(g.Reshape(outputs, g.vector(0, 2, len(bias), size)), perm=[0, 2, 3, 1, 4])
+    outputs = g.Reshape(pairs, g.vector(0, 0, -1, g.Shape(outputs, start=3)))
+    return g.Slice(outputs, [1], [-1], [2])
 
 
 # --- note estimator ---------------------------------------------------------------------------------------------------
