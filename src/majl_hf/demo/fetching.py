@@ -127,7 +127,9 @@ def _write(answer: httpx.Response, url: httpx.URL, path: Path, limits: Limits, d
             if num_bytes > limits.max_bytes:
                 raise MajlError(too_large)
             if time.monotonic() > deadline_s:
-                raise MajlError(f"Fetching “{path.name}” took longer than {limits.max_upload_s:.0f} s. {UPLOAD_INSTEAD}")
+                raise MajlError(
+                    f"Fetching “{path.name}” took longer than {limits.max_upload_s:.0f} s. {UPLOAD_INSTEAD}"
+                )
             file.write(part)
             yield num_bytes
 
