@@ -1,4 +1,4 @@
-"""What assistants may call: addresses that are refused, links that only their caller has, the tools as MCP lists them."""
+"""What assistants may call: addresses that are refused, links that only the caller has, the tools as MCP lists them."""
 
 import asyncio
 import contextlib
@@ -45,8 +45,8 @@ def site(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "10.0.0.1", "169.254.169.254", "100.100.100.200", "0.0.0.0", "::1", "::ffff:127.0.0.1", "fe80::1%eth0",
-     "fd00::1", "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "168.63.129.16"],
+    ["127.0.0.1", "10.0.0.1", "169.254.169.254", "100.100.100.200", "0.0.0.0", "::1", "::ffff:127.0.0.1",
+     "fe80::1%eth0", "fd00::1", "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "168.63.129.16"],
 )  # fmt: skip
 def test_what_is_not_public(address):
     assert not is_public(address)
