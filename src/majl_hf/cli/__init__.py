@@ -12,7 +12,22 @@ import typer
 from typer.core import TyperGroup
 
 from ..system.provenance import __version__
-from . import calibrate, data, demo, evaluate, export, info, label, models, pitch, push, separate, train, transcribe
+from . import (
+    calibrate,
+    data,
+    demo,
+    evaluate,
+    export,
+    info,
+    label,
+    live,
+    models,
+    pitch,
+    push,
+    separate,
+    train,
+    transcribe,
+)
 
 
 class _Majl(TyperGroup):
@@ -35,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for verb in (separate, pitch, transcribe, demo, train, label, calibrate, evaluate, info, models):
+for verb in (separate, pitch, transcribe, live, demo, train, label, calibrate, evaluate, info, models):
     app.command(verb.NAME)(verb.run)
 app.add_typer(data.app, name=data.NAME)
 app.add_typer(export.app, name=export.NAME)
