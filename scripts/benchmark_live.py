@@ -118,12 +118,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(key, {name: {k: round(v, 3) for k, v in row.items()} for name, row in results[key].items()}, flush=True)
     chosen = [results[path.name] for path in options.recordings]
     for name in dict.fromkeys(name for row in chosen for name in row):
-        summaries = []
-        for metric in next(row[name] for row in chosen if name in row):
-            values = [row[name][metric] for row in chosen if name in row]
-            summary = summarise(values)
-            summaries.append(f"{metric} {summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}]")
-        print(f"{name} (n = {len(values)}): {', '.join(summaries)}")
+        rows = [row for row in chosen if name in row]
+        values = {metric: [row[name][metric] for row in rows] for metric in rows[0][name]}
+        if options.what == "vocals":
+            values["loss"] = [row["whole"]["sdr"] - row[name]["sdr"] for row in rows]
+        summaries = {metric: summarise(of_metric) for metric, of_metric in values.items()}
+        texts = [
+            f"{metric} {s.mean:.3f} [{s.low:.3f}, {s.high:.3f}]" for metric, s in summaries.items() if s.low is not None
+        ]
+        print(f"{name} (n = {len(rows)}): {', '.join(texts)}")
     return 0
 
 

@@ -105,6 +105,17 @@ def test_spectra_are_fourier_transforms_and_come_back(n_fft, hop_length, num_bin
     np.testing.assert_allclose(total, added, atol=1e-4)
 
 
+def test_half_the_size_changes_results_little(model, exported, folder, tmp_path):
+    halved = OnnxModel(export_onnx(model, tmp_path / "half", "tiny", "", half=True), threads=1)
+    assert "float16" in (tmp_path / "half" / "README.md").read_text()
+    name = "pitch_estimator.onnx"
+    assert (tmp_path / "half" / name).stat().st_size < 0.95 * (folder / name).stat().st_size
+    mixture = _song(0.5)[None]
+    for part, inputs in (("separator", (mixture,)), ("pitch_estimator", (mixture[:, 0],))):
+        exact, changed = getattr(exported.parts(), part)(*inputs), getattr(halved.parts(), part)(*inputs)
+        assert 0 < np.square(changed - exact).sum() < 1e-5 * np.square(exact).sum()
+
+
 # One sample, less than a frame, a multiple of the hops and of the network's block, a whole window, the rest of a song.
 @pytest.mark.parametrize("num_samples", [1, 100, 320, 512, 1000, 17_920, 12_345])
 @pytest.mark.parametrize("part", ["separator", "pitch_estimator", "refiner", "note_estimator"])

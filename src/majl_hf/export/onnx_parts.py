@@ -69,10 +69,10 @@ class Stft:
         parts, each `(count, num_computed, num_frames)`."""
         g = self.g
         pieces = g.Transpose(g.Reshape(waveform, [0, -1, self.columns]), perm=[0, 2, 1])
-        hidden = g.Conv(pieces, self.kernels, strides=[self.hop_length // self.columns], group=self.columns)
+        hidden = g.Conv(pieces, g.exact(self.kernels), strides=[self.hop_length // self.columns], group=self.columns)
         num_frames = g.Shape(hidden, start=-1)
         hidden = g.Reshape(hidden, [0, 2 * self.columns, -1])
-        bins = g.MatMul(self.matrix, hidden)
+        bins = g.MatMul(g.exact(self.matrix), hidden)
         bins = g.Reshape(bins, g.vector(0, 4 * self.blocks, self.num_direct, num_frames))
         real, mirrored_real, imaginary, mirrored_imaginary = g.Split(bins, num_outputs=4, axis=1)
         shape = g.vector(0, self.num_computed, num_frames)
@@ -96,9 +96,9 @@ class Stft:
             after = self.num_direct - 1 - self.num_mirrored
             bins.append(g.Pad(above, [0, 0, 1, 0, 0, 0, after, 0]))
         bins = g.Reshape(g.Concat(*bins, axis=1), [0, 4 * self.blocks, -1])
-        hidden = g.MatMul(self.matrix.T, bins)
+        hidden = g.MatMul(g.exact(self.matrix.T), bins)
         hidden = g.Reshape(hidden, g.vector(0, len(self.kernels), num_frames))
-        kernels, stride = self.kernels * (2 / self.n_fft), self.hop_length // self.columns
+        kernels, stride = g.exact(self.kernels * (2 / self.n_fft)), self.hop_length // self.columns
         pieces = g.ConvTranspose(hidden, kernels, strides=[stride], group=self.columns)
         return g.Reshape(g.Transpose(pieces, perm=[0, 2, 1]), [0, -1])
 
@@ -109,7 +109,7 @@ class Stft:
         padded = g.Pad(g.Unsqueeze(gains, [2]), [0, overlap - 1, 0, 0, overlap - 1, 0])
         num_hops = g.Add(g.size(gains, 1), overlap - 1)
         shifts = [g.Slice(padded, [shift], g.Add(num_hops, shift), 1) for shift in range(overlap)[::-1]]
-        hops = g.MatMul(g.Concat(*shifts, axis=2), (self.window**2).reshape(overlap, self.hop_length))
+        hops = g.MatMul(g.Concat(*shifts, axis=2), g.exact((self.window**2).reshape(overlap, self.hop_length)))
         return g.Reshape(hops, [0, -1])
 
 
@@ -633,9 +633,9 @@ def _pitch_features(g: Graph, f0_hz: str, confidence: str) -> str:
 # --- all --------------------------------------------------------------------------------------------------------------
 
 
-def part_graphs(model) -> dict[str, onnx.ModelProto]:
+def part_graphs(model, half: bool = False) -> dict[str, onnx.ModelProto]:
     """The graphs of a `MajlModel`'s parts by name: `separator`, `pitch_estimator`, `refiner`, `note_estimator`, those
-    that it has.
+    that it has; with `half`, their weights are stored in float16.
 
     Raises:
         MajlError: a part of a type that cannot be exported.
@@ -645,23 +645,23 @@ def part_graphs(model) -> dict[str, onnx.ModelProto]:
     if model.separator is not None:
         _check(model.separator, spleeter_majl.SpleeterSeparator, "separator")
         shape = ("batch_size", model.config.num_channels, "num_samples")
-        g = Graph()
+        g = Graph(half)
         vocals = _separator(g, model.separator, "mixture")
         graphs["separator"] = g.model({"mixture": shape}, {"vocals": shape}, {"vocals": vocals})
     if model.pitch_estimator is not None:
         _check(model.pitch_estimator, fcpe_majl.FcpePitchEstimator, "pitch estimator")
-        g = Graph()
+        g = Graph(half)
         logits = _pitch_estimator(g, model.pitch_estimator, "waveform")
         shapes = {"waveform": ("batch_size", "num_samples")}, {"logits": ("batch_size", "num_frames", grid.num_bins)}
         graphs["pitch_estimator"] = g.model(*shapes, {"logits": logits})
     if model.refiner is not None:
         shape = ("batch_size", "num_channels", "num_samples")
-        g = Graph()
+        g = Graph(half)
         refined = _refiner(g, model.refiner, grid, "mixture", "vocals", "logits")
         inputs = {"mixture": shape, "vocals": shape, "logits": ("batch_size", "num_frames", grid.num_bins)}
         graphs["refiner"] = g.model(inputs, {"refined": shape}, {"refined": refined})
     if model.note_estimator is not None:
-        g = Graph()
+        g = Graph(half)
         evidence = _note_estimator(g, model.note_estimator, grid, "waveform", "logits")
         names = ("onset", "offset", "active", "deviation_cents")
         inputs = {
