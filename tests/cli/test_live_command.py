@@ -87,7 +87,7 @@ class Cards(ModuleType):
         class Stream:
             def __init__(self, samplerate, device, channels, dtype, latency, callback, blocksize=256):
                 self.callback, self.channels, self.blocksize = callback, channels, blocksize
-                self.ending = threading.Event()
+                self.ending, self.thread = threading.Event(), None
 
             def start(self):
                 self.thread = threading.Thread(target=self.run)
@@ -95,7 +95,8 @@ class Cards(ModuleType):
 
             def close(self):
                 self.ending.set()
-                self.thread.join()
+                if self.thread is not None:
+                    self.thread.join()
 
         class InputStream(Stream):
             def run(self):

@@ -110,7 +110,6 @@ class Microphone:
                 samplerate=self.rate, device=_device(device), channels=self.num_channels, dtype="float32",
                 latency="low", blocksize=round(BLOCK_S * self.rate), callback=self._hear,
             )  # fmt: skip
-            self._stream.start()
 
     def _hear(self, samples: np.ndarray, count: int, times, status) -> None:
         if status.input_overflow:
@@ -121,6 +120,7 @@ class Microphone:
 
     def blocks(self, signals: StopSignals) -> Iterator[tuple[np.ndarray, float]]:
         """As of `FileSound`."""
+        self._stream.start()
         while True:
             signals.check()
             with contextlib.suppress(queue.Empty):

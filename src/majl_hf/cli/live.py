@@ -98,6 +98,7 @@ def run(
                 player = Player(output_device, sound.rate, sound.num_channels, setting.hop_s / 2)
                 stack.callback(player.close)
             listener = _StemPlayer(loaded, sound, stem, setting, player, as_json, recorder)
+        listener.live.warm_up()
         with StopSignals() as signals, listener, contextlib.suppress(Stopped):  # how a microphone ends
             for block, heard_s in sound.blocks(signals):
                 recorder.heard(block)

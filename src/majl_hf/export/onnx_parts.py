@@ -256,17 +256,9 @@ def _mask_network(g: Graph, network, magnitudes: str) -> tuple[str, list[str] | 
 
 
 def _mask_conv(g: Graph, phases: str, conv) -> str:
-    """`MaskConv` of the four phases of its input, to those of its outputs.
-
-    With padding 3 and dilation 2, output 2i + b sees the inputs 2i + b + 2k - 3, which is phase 1 - b at i + k - 2 + b:
-    taps 0 to 3 of 5 around i for b = 0, and 1 to 4 for b = 1.
-    """
-    weight, bias = _turned(conv)
-    kernels = np.zeros((conv.out_channels, 2, 2, 2, 2, 5, 5), dtype=np.float32)
-    for row in (0, 1):
-        for column in (0, 1):
-            kernels[:, row, column, 1 - row, 1 - column, row : row + 4, column : column + 4] = weight[:, 0]
-    return g.Conv(phases, kernels.reshape(-1, 4, 5, 5), bias.repeat(4), pads=[2] * 4)
+    """`MaskConv` of the four phases of its input, to those of its outputs."""
+    kernels = _array(conv.phase_kernels()).transpose(2, 1, 0, 4, 3, 6, 5)
+    return g.Conv(phases, kernels.reshape(-1, 4, 5, 5), _array(conv.bias).repeat(4), pads=[2] * 4)
 
 
 def _separator(g: Graph, part, mixture: str) -> str:

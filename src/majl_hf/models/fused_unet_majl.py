@@ -56,14 +56,21 @@ class _FusedUNet:
         self.down = [
             (_channels_last(block.conv.weight), block.conv.bias, _affine(block.norm)) for block in network.down
         ]
-        self.up = [(_phase_kernels(block.conv), block.conv.bias, _affine(block.norm)) for block in network.up]
-        self.mask_kernels, self.mask_bias = _mask_kernels(network.mask), network.mask.bias.repeat(4)
+        self.up = [
+            ([[_channels_last(kernel) for kernel in row] for row in block.conv.phase_kernels()], block.conv.bias,
+             _affine(block.norm))
+            for block in network.up[:-1]
+        ]  # fmt: skip
+        last = network.up[-1]
+        self.last = _phases_first(last.conv.phases()), last.conv.bias.repeat(4), _affine(last.norm)
+        self.mask_kernels = _channels_last(network.mask.phase_kernels().flatten(3, 4).flatten(0, 2))
+        self.mask_bias = network.mask.bias.repeat(4)
         self.has_residual = network.residual is not None
         if self.has_residual:
             conv = network.residual.conv
             # From real parts before imaginary parts to both of a channel.
             order = torch.arange(conv.out_channels).view(2, -1).T.flatten()
-            self.residual_kernels = _joined_phases([[k[order] for k in row] for row in _phase_kernels(conv)])
+            self.residual_kernels = _phases_first(conv.phases()[order])
             self.residual_bias = conv.bias[order].repeat(4)
 
     def __call__(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -74,10 +81,10 @@ class _FusedUNet:
             hidden = nn.functional.conv2d(padded, kernels, bias, stride=2)
             skips.append(hidden)
         skips.pop()
-        for level in self.up[:-1]:
+        for level in self.up:
             hidden = _raised(hidden, skips.pop(), *level)
-        kernels, bias, (scale, shift) = self.up[-1]
-        phases = nn.functional.conv2d(hidden, _joined_phases(kernels), bias.repeat(4), padding=1)
+        kernels, bias, (scale, shift) = self.last
+        phases = nn.functional.conv2d(hidden, kernels, bias, padding=1)
         phases = phases.relu_() * scale + shift
         mask = nn.functional.conv2d(phases, self.mask_kernels, self.mask_bias, padding=2).float().sigmoid_()
         mask = mask.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
@@ -93,31 +100,9 @@ def _channels_last(kernels: torch.Tensor) -> torch.Tensor:
     return kernels.to(autocast_dtype("cpu") or kernels.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def _phase_kernels(conv) -> list[list[torch.Tensor]]:
-    """The kernels of an `UpConv`'s phases, `(out_channels, in_channels, 2 or 3, 2 or 3)`. In each direction an even
-    position sees taps 3 and 1 on the inputs before and at it, an odd one 4, 2 and 0 around it."""
-    kernels = conv.weight.permute(1, 0, 2, 3).flip(2, 3)
-    return [[_channels_last(kernels[:, :, 1 - row :: 2, 1 - column :: 2]) for column in (0, 1)] for row in (0, 1)]
-
-
-def _joined_phases(kernels: list[list[torch.Tensor]]) -> torch.Tensor:
-    """The kernels of all phases as one convolution's, which is faster for few channels."""
-    padded = [nn.functional.pad(k, (0, 3 - k.shape[3], 0, 3 - k.shape[2])) for row in kernels for k in row]
-    return _channels_last(torch.cat(padded))
-
-
-def _mask_kernels(conv) -> torch.Tensor:
-    """Kernels of `MaskConv` from the four phases of its input to those of its outputs.
-
-    With padding 3 and dilation 2, output 2i + b sees the inputs 2i + b + 2k - 3, which is phase 1 - b at i + k - 2 + b:
-    taps 0 to 3 of 5 around i for b = 0, and 1 to 4 for b = 1.
-    """
-    kernels = conv.weight.new_zeros(2, 2, conv.out_channels, 4, 5, 5)
-    for row in (0, 1):
-        for column in (0, 1):
-            seen = 2 * (1 - row) + 1 - column
-            kernels[row, column, :, seen, row : row + 4, column : column + 4] = conv.weight[:, 0]
-    return _channels_last(kernels.flatten(0, 2))
+def _phases_first(kernels: torch.Tensor) -> torch.Tensor:
+    """`(out_channels, 4, in_channels, 3, 3)` as the kernels of one convolution, which is faster for few channels."""
+    return _channels_last(kernels.transpose(0, 1).flatten(0, 1))
 
 
 def _affine(norm: nn.BatchNorm2d | None) -> tuple[torch.Tensor, torch.Tensor] | None:

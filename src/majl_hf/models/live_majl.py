@@ -99,6 +99,10 @@ class LivePitch:
         self.sound = np.zeros(self.window * self.hop_length, dtype=np.float32)  # the newest
         self.num_heard = self.num_read = 0  # samples and frames
 
+    def warm_up(self) -> None:
+        """Run the pitch estimator on silence: its first run takes longer than the others."""
+        self.parts.pitch_estimator(np.zeros((1, self.window * self.hop_length), dtype=np.float32))
+
     def push(self, block: np.ndarray, last: bool = False) -> PitchFrames:
         """Take `(num_samples,)`, return the frames that are known now; with `last`, all that are left.
 
@@ -184,6 +188,10 @@ class LiveSeparator:
         self.num_heard = self.num_given = 0
         self.ramp = (np.arange(self.fade, dtype=np.float32) + 0.5) / max(1, self.fade)
         self.tail: np.ndarray | None = None  # what the run before found at the next one's start
+
+    def warm_up(self) -> None:
+        """Run the separator on silence: its first run takes longer than the others."""
+        self.parts.separator(np.zeros((1, self.model_channels, self.window), dtype=np.float32))
 
     def push(self, block: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Take `(num_channels, num_samples)` at the model's rate, return the mixture and the vocals that are ready,

@@ -83,17 +83,17 @@ class UpConv(nn.ConvTranspose2d):
         shuffled = nn.functional.conv2d(hidden, self.phases().flatten(0, 1), self.bias.repeat_interleave(4), padding=1)
         return nn.functional.pixel_shuffle(shuffled, 2)
 
-    def phases(self) -> torch.Tensor:
-        """Kernels `(out_channels, 4, in_channels, 3, 3)` of the four phases of an output position. In each direction
-        an even position sees taps 3 and 1 on the inputs before and at it; an odd one 4, 2 and 0 around it."""
+    def phase_kernels(self) -> list[list[torch.Tensor]]:
+        """Kernels `(out_channels, in_channels, 2 or 3, 2 or 3)` of the four phases of an output position, by row and
+        column. In each direction an even position sees taps 3 and 1 on the inputs before and at it; an odd one 4, 2 and
+        0 around it."""
         kernel = self.weight.transpose(0, 1).flip(2, 3)
-        even, odd = slice(1, None, 2), slice(0, None, 2)
-        phases = [
-            nn.functional.pad(kernel[:, :, rows, columns], (0, int(columns is even), 0, int(rows is even)))
-            for rows in (even, odd)
-            for columns in (even, odd)
-        ]
-        return torch.stack(phases, dim=1)
+        return [[kernel[:, :, 1 - row :: 2, 1 - column :: 2] for column in (0, 1)] for row in (0, 1)]
+
+    def phases(self) -> torch.Tensor:
+        """The same as kernels `(out_channels, 4, in_channels, 3, 3)` of one convolution with padding 1."""
+        kernels = [kernel for row in self.phase_kernels() for kernel in row]
+        return torch.stack([nn.functional.pad(k, (0, 3 - k.shape[3], 0, 3 - k.shape[2])) for k in kernels], dim=1)
 
 
 class ZeroUpConv(UpConv):
@@ -162,6 +162,20 @@ class MaskConv(nn.Conv2d):
         kernel = self.weight[:, :, None] * apart  # (num_channels, 4, 4, 4, 4): each parity sees itself
         outputs = nn.functional.conv2d(parities, kernel.flatten(0, 1), self.bias.repeat_interleave(4))
         return nn.functional.pixel_shuffle(outputs, 2)
+
+    def phase_kernels(self) -> torch.Tensor:
+        """Kernels `(2, 2, num_channels, 2, 2, 5, 5)` of a convolution with padding 2 from the phases of the input, by
+        row and column, to those of the outputs.
+
+        Output 2i + b sees the inputs 2i + b + 2k - 3, which is phase 1 - b at i + k - 2 + b: taps 0 to 3 of 5 around i
+        for b = 0, and 1 to 4 for b = 1.
+        """
+        kernels = self.weight.new_zeros(2, 2, self.out_channels, 2, 2, 5, 5)
+        for row in (0, 1):
+            for column in (0, 1):
+                seen = kernels[row, column, :, 1 - row, 1 - column]
+                seen[..., row : row + 4, column : column + 4] = self.weight[:, 0]
+        return kernels
 
 
 class MaskUNet(nn.Module):
