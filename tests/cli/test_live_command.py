@@ -150,7 +150,8 @@ def test_a_microphone_until_it_is_stopped(live, cards, monkeypatch, tmp_path):
     result = live("--record", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.stderr
     assert soundfile.read(tmp_path / "out" / "heard.wav")[0] == pytest.approx(heard, abs=1e-7)
-    assert len(result.json) > 40 and "s were lost" in result.stderr
+    assert result.json  # all came at once, so only the newest frames were read
+    assert "frames were left out" in result.stderr and "s were lost" in result.stderr
 
 
 def test_a_stem_is_played_to_its_end(live, cards, song, tmp_path):

@@ -59,6 +59,17 @@ def test_a_frame_is_returned_when_its_look_ahead_was_heard(model, lookahead_s):
     assert num_seen
 
 
+def test_a_slow_machine_keeps_up(model):
+    voice, live, seen = melody((60, 64, 67))[0], LivePitch(model, RATE), []
+    runs, estimator = [], live.parts.pitch_estimator
+    live.parts = replace(live.parts, pitch_estimator=lambda window: runs.append(1) or estimator(window))
+    for block in np.array_split(voice, 3):
+        seen.append(live.push(block, newest_only=True).times_s)
+    assert len(runs) == 3 and all(len(times_s) for times_s in seen)
+    assert np.diff(np.concatenate(seen)).max() > 0.5  # left out
+    assert seen[-1][-1] == pytest.approx(len(voice) / RATE - 0.06, abs=0.03)
+
+
 def test_a_quiet_microphone_is_heard(model):
     voice = melody((60, 64, 67))[0]
     loud, quiet = _frames(model, voice, 400), _frames(model, 0.02 * voice, 400)

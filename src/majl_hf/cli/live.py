@@ -83,7 +83,8 @@ def run(
     if record is not None:
         check_output_dir(record)
     silence_libraries(model)
-    loaded = load_model(model, device, threads, None, voicing_threshold)
+    # The pitch of short windows takes longer on several threads that wait for each other.
+    loaded = load_model(model, device, threads or (1 if stem is None else None), None, voicing_threshold)
     rate = None if stem is None else loaded.parts().config.sampling_rate
     with contextlib.ExitStack() as stack:
         sound = FileSound(file, rate, paced=wait) if file is not None else Microphone(input_device, rate)
@@ -163,7 +164,7 @@ class _PitchListener:
 
         self.live = LivePitch(model, rate, lookahead_ms / 1000, threshold=threshold)
         self.rate, self.as_json, self.is_paced, self.recorder = rate, as_json, is_paced, recorder
-        self.num_heard = self.num_frames = self.num_voiced = 0
+        self.num_heard = self.num_frames = self.num_voiced = self.num_missed = 0
         self.delays_ms: list[float] = []
         self.screen = None if as_json or not sys.stdout.isatty() else _Roll()
         self.note: str | None = None
@@ -178,12 +179,13 @@ class _PitchListener:
             self.screen.stop()
 
     def take(self, block: np.ndarray, heard_s: float, last: bool = False) -> None:
-        frames = self.live.push(block.mean(axis=0), last)
+        frames = self.live.push(block.mean(axis=0), last, newest_only=self.is_paced)
         self.num_heard += block.shape[1]
         # From a frame to the end of what was heard, and from then to now.
         delays_ms = 1000 * (self.num_heard / self.rate - frames.times_s + time.perf_counter() - heard_s)
         self.recorder.found(frames)
         self.num_frames += len(frames)
+        self.num_missed = self.live.num_read - self.num_frames
         self.num_voiced += int(frames.voiced.sum())
         if self.is_paced and not last:
             self.delays_ms += delays_ms.tolist()
@@ -221,6 +223,8 @@ class _PitchListener:
 
     def summary(self) -> list[str]:
         sentences = [f"{self.num_heard / self.rate:.1f} s heard, {self.num_voiced} of {self.num_frames} frames sung"]
+        if self.num_missed:
+            sentences.append(f"{self.num_missed} frames were left out, because computing took too long")
         if self.delays_ms:
             median, late = np.percentile(self.delays_ms, [50, 95])
             sentences.append(f"delay {median:.0f} ms (median), {late:.0f} ms (95 %)")

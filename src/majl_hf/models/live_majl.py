@@ -22,6 +22,7 @@ PITCH_WINDOW_S = 0.32  # what the pitch estimator sees
 PITCH_STEP_S = 0.02  # least new sound between two of its runs
 MAX_PIECE_S = 0.1  # most new sound in one run
 MAX_LOOKAHEAD_S = 0.15
+CONTEXT_S = 0.03  # before the first frame that is taken from a window
 FADE_S = 0.01  # from what one run found to what the next one found
 
 
@@ -94,7 +95,7 @@ class LivePitch:
         self.lookahead = round(lookahead_s * self.rate / self.hop_length)  # frames
         self.window = round(PITCH_WINDOW_S * self.rate / self.hop_length)  # frames
         self.resampler = ResampleStream(sampling_rate, self.rate)
-        self.piece_length = max(1, round(MAX_PIECE_S * sampling_rate))
+        self.context = round(CONTEXT_S * self.rate / self.hop_length)
         self.level = RunningLevel(self.rate, 1, REFERENCE_DB + VOICE_DB)
         self.sound = np.zeros(self.window * self.hop_length, dtype=np.float32)  # the newest
         self.num_heard = self.num_read = 0  # samples and frames
@@ -103,37 +104,42 @@ class LivePitch:
         """Run the pitch estimator on silence: its first run takes longer than the others."""
         self.parts.pitch_estimator(np.zeros((1, self.window * self.hop_length), dtype=np.float32))
 
-    def push(self, block: np.ndarray, last: bool = False) -> PitchFrames:
+    def push(self, block: np.ndarray, last: bool = False, newest_only: bool = False) -> PitchFrames:
         """Take `(num_samples,)`, return the frames that are known now; with `last`, all that are left.
 
-        Short blocks give frames soon, long ones cost less. Times count from the first sample.
+        Times count from the first sample. Short blocks give frames soon, long ones cost less. A block longer than
+        `MAX_PIECE_S` takes several runs; with `newest_only`, one run, and earlier frames are left out, so that a slow
+        machine keeps up.
         """
-        starts = range(0, max(1, len(block)), self.piece_length)
-        pieces = [block[start : start + self.piece_length] for start in starts]
-        return PitchFrames.concatenate([self._push(piece, last and piece is pieces[-1]) for piece in pieces])
-
-    def _push(self, piece: np.ndarray, last: bool) -> PitchFrames:
-        heard = self.resampler.push(np.asarray(piece, dtype=np.float32), last)
-        self.level.push(heard[None])
-        last_frame = (self.num_heard + len(heard)) // self.hop_length
+        heard = self.resampler.push(np.asarray(block, dtype=np.float32), last)
+        num_heard = self.num_heard + len(heard)
         if last:  # silence behind the end
             heard = np.concatenate([heard, np.zeros(self.lookahead * self.hop_length, dtype=np.float32)])
+        length = len(heard) if newest_only else round(MAX_PIECE_S * self.rate)
+        pieces = [heard[start : start + length] for start in range(0, len(heard), max(1, length))]
+        return PitchFrames.concatenate([self._push(piece, num_heard if last else None) for piece in pieces])
+
+    def _push(self, heard: np.ndarray, total: int | None) -> PitchFrames:
+        """New sound at the pitch estimator's rate; at the end, `total` is the number of samples without silence."""
+        self.level.push(heard[None])
         self.num_heard += len(heard)
         self.sound = np.concatenate([self.sound, heard])[-(self.window + 1) * self.hop_length :]
         # The window ends on the centre of a frame, so that its frames are those of the stream.
         end = self.num_heard // self.hop_length
-        stop = min(last_frame, end - self.lookahead) + 1
+        stop = end - self.lookahead + 1
+        if total is not None:
+            stop = min(stop, total // self.hop_length + 1)
         new_s = (stop - self.num_read) * self.hop_length / self.rate
-        if new_s <= 0 or (new_s < PITCH_STEP_S and not last):
+        if new_s <= 0 or (new_s < PITCH_STEP_S and total is None):
             return PitchFrames.concatenate([])
         behind = self.num_heard - end * self.hop_length
         window = self.sound[len(self.sound) - behind - self.window * self.hop_length : len(self.sound) - behind]
         logits = self.parts.pitch_estimator(np.clip(window * self.level.gain(), -1, 1)[None].astype(np.float32))[0]
-        decoder, first = self._decoder(), end - self.window
-        decoder.num_frames = first
-        frames = decoder.push(logits, last=True)[self.num_read - first : stop - first]
-        self.num_read = stop
-        return frames
+        decoder, start = self._decoder(), end - self.window
+        decoder.num_frames = start
+        # Too little is known of the window's first frames.
+        first, self.num_read = max(self.num_read, start + self.context), stop
+        return decoder.push(logits, last=True)[first - start : stop - start]
 
     def _decoder(self) -> PitchDecoder:
         return PitchDecoder(self.config, **self.decoding)
