@@ -33,7 +33,7 @@ def run(
     ] = Delay.medium,
     lookahead_ms: Annotated[
         int, typer.Option("--lookahead", min=0, max=150, help="What a pitch waits for.", metavar="MS")
-    ] = 60,
+    ] = 40,
     input_device: Annotated[
         str | None, typer.Option("--input-device", help="Number or part of a name.", show_default="the system's")
     ] = None,

@@ -75,7 +75,7 @@ class LivePitch:
         self,
         model: HasParts,
         sampling_rate: int,
-        lookahead_s: float = 0.06,
+        lookahead_s: float = 0.04,
         policy: str | None = None,
         threshold: float | None = None,
     ):
