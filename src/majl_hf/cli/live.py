@@ -53,7 +53,10 @@ def run(
     ] = "majl-base",
     device: c.DeviceOption = c.Device.auto,
     voicing_threshold: c.Threshold = None,
-    threads: c.Threads = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="CPU threads.", show_default="1; of --stem all cores"),
+    ] = None,
     overwrite: c.Overwrite = False,
 ) -> int:
     """Read the pitch of a voice while it is sung, or remove the voice from a song while it plays.
