@@ -188,7 +188,7 @@ def test_a_library_that_is_missing_is_named(majl, monkeypatch, tmp_path):
 
 
 def test_the_roll_shows_the_last_seconds(monkeypatch):
-    from majl_hf.cli.live import _Roll
+    from majl_hf.cli._live_listeners import _Roll
 
     roll = _Roll()
     roll.columns.extend([60.1, 60.4, None, 72.0])
