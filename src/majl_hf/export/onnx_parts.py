@@ -186,12 +186,6 @@ def _batch_norm(g: Graph, hidden: str, norm, repeats: int = 1) -> str:
     return g.BatchNormalization(hidden, *weights, epsilon=norm.eps)
 
 
-def _phase_kernels(conv) -> np.ndarray:
-    """The kernels of `UpConv`'s phases, turned: `(out_channels, 2, 2, in_channels, 3, 3)`."""
-    kernels = _array(conv.phases()).reshape(conv.out_channels, 2, 2, conv.in_channels, 3, 3)
-    return kernels.transpose(0, 2, 1, 3, 5, 4)
-
-
 def _joint_conv(g: Graph, inputs: list[str], kernels: np.ndarray, bias: np.ndarray, pads: list[int]) -> str:
     """The convolution of inputs joined along their channels, as a sum: joining them takes more time."""
     kernels = np.split(kernels, len(inputs), axis=1)
@@ -203,10 +197,10 @@ def _joint_conv(g: Graph, inputs: list[str], kernels: np.ndarray, bias: np.ndarr
 
 def _up_block(g: Graph, inputs: list[str], block) -> str:
     """`UpBlock`. Each phase is a convolution without the taps that it does not use."""
-    kernels, bias = _phase_kernels(block.conv), _array(block.conv.bias)
+    kernels, bias = block.conv.phase_kernels(), _array(block.conv.bias)
 
     def phase(row: int, column: int) -> str:
-        kernel = kernels[:, row, column, :, : 2 + row, : 2 + column]
+        kernel = _array(kernels[column][row]).swapaxes(2, 3)
         return _batch_norm(g, g.Relu(_joint_conv(g, inputs, kernel, bias, [1, 1, row, column])), block.norm)
 
     return _interleaved(g, [[phase(row, column) for column in (0, 1)] for row in (0, 1)])
@@ -224,7 +218,8 @@ def _interleaved(g: Graph, phases: list[list[str]]) -> str:
 
 def _up_conv(g: Graph, inputs: list[str], conv) -> str:
     """`UpConv` to few channels: four phases for each, which `_shuffled` puts into place."""
-    kernels = _phase_kernels(conv).reshape(-1, conv.in_channels, 3, 3)
+    kernels = _array(conv.phases()).reshape(conv.out_channels, 2, 2, conv.in_channels, 3, 3)
+    kernels = kernels.transpose(0, 2, 1, 3, 5, 4).reshape(-1, conv.in_channels, 3, 3)
     return _joint_conv(g, inputs, kernels, _array(conv.bias).repeat(4), [1] * 4)
 
 

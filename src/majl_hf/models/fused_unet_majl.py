@@ -23,18 +23,14 @@ class FusedMasks:
         self.vocals = _FusedUNet(separator.vocals)
         self.accompaniment = None if separator.accompaniment is None else _FusedUNet(separator.accompaniment)
 
-    def __call__(self, magnitudes: torch.Tensor, num_before: int) -> tuple[torch.Tensor, torch.Tensor]:
-        config = self.separator.config
-        num_frames = magnitudes.shape[2]
-        block = 2 ** len(config.hidden_channels)
-        magnitudes = nn.functional.pad(magnitudes, (0, 0, num_before, -(num_before + num_frames) % block))
+    def __call__(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mask, residual = self.vocals(magnitudes)
         if self.accompaniment is not None:
             other, _ = self.accompaniment(magnitudes)
-            mask = (mask**2 + 0.5e-10) / (mask**2 + other**2 + 1e-10)
+            mask = share(mask, other)
         upper = mask.new_zeros(1)
         if self.separator.upper_band_scale is not None:
-            highest = mask[:, :, -config.num_mask_bins // 8 :].mean((2, 4))
+            highest = mask[:, :, -self.separator.config.num_mask_bins // 8 :].mean((2, 4))
             upper = self.separator.upper_band_scale.clamp(0, 1) * highest.flatten(1, 2)
         if residual is not None:
             residual[..., 0] += mask
@@ -44,8 +40,12 @@ class FusedMasks:
         if residual is not None:
             image = torch.view_as_complex(image)
         upper = upper.expand(image.shape[0], image.shape[1], image.shape[3])
-        inside = slice(num_before, num_before + num_frames)
-        return image.permute(0, 3, 1, 2)[:, :, inside], upper.transpose(1, 2)[:, :, inside, None]
+        return image.permute(0, 3, 1, 2), upper.transpose(1, 2)[..., None]
+
+
+def share(mask: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """A mask's share of the powers of two, a half where both are 0."""
+    return (mask**2 + 0.5e-10) / (mask**2 + other**2 + 1e-10)
 
 
 class _FusedUNet:

@@ -11,11 +11,13 @@ pre-trained models", JOSS 5(50), 2020. A U-Net maps the magnitudes of an STFT (4
 The last layers of the first two start at zero, so a network with them equals the published one until it is trained.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers import initialization as init
 
-from .fused_unet_majl import FusedMasks
+from .fused_unet_majl import FusedMasks, share
 from .presets_majl import MONO_16K, register_part
 from .separator_majl import Separator, SeparatorConfig
 from .stft_majl import istft, stft
@@ -263,9 +265,9 @@ class SpleeterSeparator(Separator):
         magnitudes = spectrum[:, :, :num_inside, :num_bins].abs()
         without_gradients = not (self.training or torch.is_grad_enabled())
         masks = FusedMasks(self) if spectrum.is_cpu and without_gradients else self._masks
-        mask, upper_mask = masks(magnitudes, 0)
+        mask, upper_mask = self._one_pass(masks, magnitudes, 0)
         if config.second_pass_frames and not self.training:
-            second, second_upper = masks(magnitudes, config.second_pass_frames)
+            second, second_upper = self._one_pass(masks, magnitudes, config.second_pass_frames)
             mask, upper_mask = (mask + second) / 2, (upper_mask + second_upper) / 2
         mask, upper_mask = _extended(mask, num_frames), _extended(upper_mask, num_frames)
         # As real numbers: half the work of a complex product.
@@ -277,25 +279,28 @@ class SpleeterSeparator(Separator):
         upper = torch.view_as_complex(upper_mask[..., None] * upper)
         return torch.cat([mask * spectrum[..., :num_bins], upper], dim=-1)
 
-    def _masks(self, magnitudes: torch.Tensor, num_before: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mask `(batch_size, num_channels, num_frames, num_mask_bins)`, complex with a residual, and that of the bins
-        above, `(..., num_frames, 1)`; computed with `num_before` silent frames before the first."""
-        config = self.config
+    def _one_pass(self, masks: Callable, magnitudes: torch.Tensor, num_before: int):
+        """What `masks` returns, computed with `num_before` silent frames before the first."""
         num_frames = magnitudes.shape[2]
-        block = 2 ** len(config.hidden_channels)
-        magnitudes = nn.functional.pad(magnitudes, (0, 0, num_before, -(num_before + num_frames) % block))
+        block = 2 ** len(self.config.hidden_channels)
+        padded = nn.functional.pad(magnitudes, (0, 0, num_before, -(num_before + num_frames) % block))
+        inside = slice(num_before, num_before + num_frames)
+        return tuple(mask[:, :, inside] for mask in masks(padded))
+
+    def _masks(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mask `(batch_size, num_channels, num_frames, num_mask_bins)`, complex with a residual, and that of the bins
+        above, `(..., num_frames, 1)`; the frames fill blocks of the network."""
         mask, residual = self.vocals(magnitudes)
         if self.accompaniment is not None:
             other, _ = self.accompaniment(magnitudes)
-            mask = (mask**2 + 0.5e-10) / (mask**2 + other**2 + 1e-10)
+            mask = share(mask, other)
         upper = mask.new_zeros(*mask.shape[:3], 1)
         if self.upper_band_scale is not None:
-            highest = mask[..., -config.num_mask_bins // 4 :].mean(-1, keepdim=True)
+            highest = mask[..., -self.config.num_mask_bins // 4 :].mean(-1, keepdim=True)
             upper = self.upper_band_scale.clamp(0, 1) * highest
         if residual is not None:
             mask = mask + residual
-        inside = slice(num_before, num_before + num_frames)
-        return mask[:, :, inside], upper[:, :, inside]
+        return mask, upper
 
 
 def _extended(mask: torch.Tensor, num_frames: int) -> torch.Tensor:
