@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from majl_hf.audio import AudioReader, StreamResampler
+from majl_hf.audio import read_audio, resample
 from majl_hf.checkpoints.loading import load_model
 from majl_hf.metrics.melody import melody_scores
 from majl_hf.metrics.separation import sdr_db
@@ -34,11 +34,8 @@ BLOCK_S = 0.01  # as a sound card delivers it
 
 def read(path: Path, rate: int, seconds: float) -> np.ndarray:
     """The start of a recording, `(num_channels, num_samples)` at a rate."""
-    with AudioReader(path) as reader:
-        resampler = StreamResampler(reader.sampling_rate, rate, reader.num_channels)
-        blocks = [resampler.push(block, False) for block in reader.blocks()]
-        blocks.append(resampler.push(np.zeros((reader.num_channels, 0), dtype=np.float32), True))
-    return np.concatenate(blocks, axis=1)[:, : round(seconds * rate)]
+    samples, own_rate = read_audio(path)
+    return resample(samples, own_rate, rate)[:, : round(seconds * rate)]
 
 
 def measure_pitch(model, path: Path, seconds: float) -> dict:

@@ -64,7 +64,7 @@ class PitchListener:
     def __init__(self, model, rate: int, lookahead_ms: int, threshold, as_json: bool, is_paced: bool, recorder):
         self.live = LivePitch(model, rate, lookahead_ms / 1000, threshold=threshold)
         self.rate, self.as_json, self.is_paced, self.recorder = rate, as_json, is_paced, recorder
-        self.num_heard = self.num_frames = self.num_voiced = self.num_missed = 0
+        self.num_heard = self.num_frames = self.num_voiced = 0
         self.delays_ms: list[float] = []
         self.screen = None if as_json or not sys.stdout.isatty() else _Roll()
         self.note: str | None = None
@@ -85,7 +85,6 @@ class PitchListener:
         delays_ms = 1000 * (self.num_heard / self.rate - frames.times_s + time.perf_counter() - heard_s)
         self.recorder.found(frames)
         self.num_frames += len(frames)
-        self.num_missed = self.live.num_read - self.num_frames
         self.num_voiced += int(frames.voiced.sum())
         if self.is_paced and not last:
             self.delays_ms += delays_ms.tolist()
@@ -122,8 +121,8 @@ class PitchListener:
 
     def summary(self) -> list[str]:
         sentences = [f"{self.num_heard / self.rate:.1f} s heard, {self.num_voiced} of {self.num_frames} frames sung"]
-        if self.num_missed:
-            sentences.append(f"{self.num_missed} frames were left out, because computing took too long")
+        if num_missed := self.live.num_read - self.num_frames:
+            sentences.append(f"{num_missed} frames were left out, because computing took too long")
         if self.delays_ms:
             median, late = np.percentile(self.delays_ms, [50, 95])
             sentences.append(f"delay {median:.0f} ms (median), {late:.0f} ms (95 %)")
@@ -169,7 +168,7 @@ class StemPlayer:
         self.live = LiveSeparator(model, sound.num_channels, setting)
         self.sound, self.stem, self.setting, self.player = sound, stem, setting, player
         self.as_json, self.recorder = as_json, recorder
-        self.num_heard = self.num_found = 0
+        self.num_found = 0
         self.computing_s: list[float] = []
         self.shown_s = -1.0
 
@@ -184,7 +183,6 @@ class StemPlayer:
         started_s = time.perf_counter()
         mixture, vocals = self.live.push(block, last)
         found = vocals if self.stem == "vocals" else mixture - vocals
-        self.num_heard += block.shape[1]
         if not found.shape[1]:
             return
         self.computing_s.append(time.perf_counter() - started_s)

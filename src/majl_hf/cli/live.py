@@ -104,9 +104,8 @@ def run(
                 listener.take(block, heard_s)
             listener.finish(signals)
         recorder.commit()
-    for sentence in [
-        *listener.summary(),
-        *([f"{sound.num_lost / sound.rate:.1f} s were lost"] if sound.num_lost else []),
-    ]:
+    for sentence in listener.summary():
         typer.echo(sentence, err=True)
+    if sound.num_lost:
+        typer.echo(f"{sound.num_lost / sound.rate:.1f} s were lost", err=True)
     return 0
