@@ -121,7 +121,8 @@ def main(arguments: list[str] | None = None) -> int:
             values["loss"] = [row["whole"]["sdr"] - row[name]["sdr"] for row in rows]
         summaries = {metric: summarise(of_metric) for metric, of_metric in values.items()}
         texts = [
-            f"{metric} {s.mean:.3f} [{s.low:.3f}, {s.high:.3f}]" for metric, s in summaries.items() if s.low is not None
+            f"{metric} {of.mean:.3f}" + ("" if of.low is None else f" [{of.low:.3f}, {of.high:.3f}]")
+            for metric, of in summaries.items()
         ]
         print(f"{name} (n = {len(rows)}): {', '.join(texts)}")
     return 0
