@@ -9,6 +9,7 @@ the limits.
 """
 
 import atexit
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -42,6 +43,8 @@ def find_package() -> None:
 
 def main() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    with contextlib.suppress(ImportError):
+        import spaces  # noqa: F401  (on ZeroGPU it comes before torch, which then reports a GPU)
     find_package()
     from majl_hf.checkpoints.loading import load_model
     from majl_hf.demo.app import launch
@@ -51,7 +54,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     try:
-        with launch(load_model(os.environ.get("MAJL_MODEL") or "majl-base")) as running:
+        model = load_model(os.environ.get("MAJL_MODEL") or "majl-base")
+        with launch(model, mcp=importlib.util.find_spec("mcp") is not None) as running:
             print(f"serving at {running.url}", flush=True)
             stopped.wait()
     except MajlError as error:

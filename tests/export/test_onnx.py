@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 import torch
@@ -15,7 +16,8 @@ from majl_hf.checkpoints.loading import load_model
 from majl_hf.errors import MajlError
 from majl_hf.export import onnx_main
 from majl_hf.export.onnx_folder import export_onnx
-from majl_hf.export.onnx_parts import FactorisedDft, part_graphs
+from majl_hf.export.onnx_graph import Graph
+from majl_hf.export.onnx_parts import Stft, part_graphs
 from majl_hf.models.configuration_majl import MajlConfig
 from majl_hf.models.modeling_majl import MajlModel
 from majl_hf.models.onnx_majl import OnnxModel, is_onnx_folder
@@ -71,15 +73,47 @@ def _song(seconds: float, num_channels: int = 2) -> np.ndarray:
     return (0.1 * voice + 0.05 * noise).astype(np.float32)
 
 
-@pytest.mark.parametrize(("n_fft", "hop_length", "num_bins"), [(64, 16, 20), (96, 24, 49), (60, 25, 31)])
-def test_factorised_dft_equals_the_transform(n_fft, hop_length, num_bins):
-    dft = FactorisedDft(n_fft, hop_length, num_bins)
-    assert dft.rows * dft.columns == n_fft and dft.num_computed >= num_bins
-    frame = np.random.default_rng(0).standard_normal(n_fft)
-    by_column = frame.reshape(dft.rows, dft.columns).T  # (columns, rows)
-    turned = np.einsum("ji,jiu->ju", by_column, dft._windowed)
-    spectrum = (dft._across @ turned).reshape(-1)
-    np.testing.assert_allclose(spectrum[:num_bins], np.fft.fft(frame * dft.window)[:num_bins], atol=1e-10)
+# Frames and hops that are powers of two or not, rows that are odd, bins that fill the rows or do not.
+@pytest.mark.parametrize(
+    ("n_fft", "hop_length", "num_bins"), [(512, 128, 104), (1024, 160, 513), (225, 75, 60), (480, 120, 240)]
+)
+def test_spectra_are_fourier_transforms_and_come_back(n_fft, hop_length, num_bins):
+    num_frames = 7
+    samples = np.random.default_rng(0).standard_normal((2, n_fft + (num_frames - 1) * hop_length)).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft, axis=1)[:, ::hop_length]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    expected = np.fft.fft(frames * window, axis=2).transpose(0, 2, 1)
+
+    g = Graph()
+    stft = Stft(g, n_fft, hop_length, num_bins)
+    real, imaginary = stft.frames("waveform")
+    names = {"real": real, "imaginary": imaginary, "sum": stft.overlap_added(real, imaginary)}
+    shapes = {name: ("count", "bins", "frames") for name in ("real", "imaginary")} | {"sum": ("count", "samples")}
+    graph = g.model({"waveform": ("count", "num_samples")}, shapes, names).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    real, imaginary, total = session.run(None, {"waveform": samples})
+
+    assert stft.rows * stft.columns == n_fft and num_bins <= stft.num_computed == real.shape[1]
+    bins = np.arange(stft.num_computed)
+    np.testing.assert_allclose(real + 1j * imaginary, expected[:, bins], atol=1e-4)
+    # Each frame is the real part of the sum over the bins alone.
+    waves = np.exp(2j * np.pi * np.outer(np.arange(n_fft), bins) / n_fft)
+    back = np.real(waves @ expected[:, bins]) * 2 / n_fft * window[:, None]
+    added = np.zeros_like(samples)
+    for frame in range(num_frames):
+        added[:, frame * hop_length : frame * hop_length + n_fft] += back[..., frame]
+    np.testing.assert_allclose(total, added, atol=1e-4)
+
+
+def test_half_the_size_changes_results_little(model, exported, folder, tmp_path):
+    halved = OnnxModel(export_onnx(model, tmp_path / "half", "tiny", "", half=True), threads=1)
+    assert "float16" in (tmp_path / "half" / "README.md").read_text()
+    name = "pitch_estimator.onnx"
+    assert (tmp_path / "half" / name).stat().st_size < 0.95 * (folder / name).stat().st_size
+    mixture = _song(0.5)[None]
+    for part, inputs in (("separator", (mixture,)), ("pitch_estimator", (mixture[:, 0],))):
+        exact, changed = getattr(exported.parts(), part)(*inputs), getattr(halved.parts(), part)(*inputs)
+        assert 0 < np.square(changed - exact).sum() < 1e-5 * np.square(exact).sum()
 
 
 # One sample, less than a frame, a multiple of the hops and of the network's block, a whole window, the rest of a song.

@@ -20,6 +20,7 @@ from majl_hf.models.backbones_majl import (
 from majl_hf.models.fcpe_majl import depthwise_convolution
 from majl_hf.models.losses_majl import pitch_loss, pitch_targets, separation_loss
 from majl_hf.models.posteriors_majl import hz_to_bins
+from majl_hf.models.presets_majl import preset_config
 from majl_hf.models.spleeter_majl import UpConv
 from majl_hf.models.stft_majl import istft, stft
 
@@ -215,3 +216,34 @@ def test_shuffled_up_convolution_equals_the_transposed_one():
     assert torch.allclose(layer(hidden), plain[:, :, :-1, :-1], rtol=0, atol=1e-12)
     layer.max_shuffled_channels = 0
     assert torch.equal(layer(hidden), plain[:, :, :-1, :-1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"second_pass_frames": 3},
+        {"residual_head": False, "second_pass_frames": 5},
+        {"upper_band": False, "accompaniment_network": True},
+        {"num_channels": 2, "accompaniment_network": True, "residual_head": False, "upper_band": False},
+    ],
+)
+@pytest.mark.parametrize("num_samples", [64 * 64, 5000])
+def test_masks_without_gradients_equal_those_with(changes, num_samples):
+    torch.manual_seed(0)
+    part = SpleeterSeparator(preset_config("spleeter-tiny", "separator", **changes)).eval()
+    with torch.no_grad():
+        for parameter in part.parameters():  # nothing that starts as zero
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        for module in part.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(std=0.2)
+                module.running_var.uniform_(0.5, 2.0)
+    mixture = torch.randn(2, part.config.num_channels, num_samples)
+    expected = part.estimate(mixture).detach()
+    with torch.inference_mode():
+        actual = part.estimate(mixture)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        actual = part.estimate(mixture)
+    assert (actual - expected).square().mean() < 1e-3 * expected.square().mean()

@@ -361,7 +361,7 @@ def test_two_users(server, open_page, make_song, tmp_path):
 
 
 def test_progress_and_stop(server, open_page, make_song, tmp_path, monkeypatch):
-    from majl_hf.demo import app
+    from majl_hf.demo import zero_gpu
 
     stopped = []
 
@@ -373,7 +373,7 @@ def test_progress_and_stop(server, open_page, make_song, tmp_path, monkeypatch):
             yield Progress(second % 200, 200.0)
             time.sleep(0.05)
 
-    monkeypatch.setattr(app, "separate_file", endless)
+    monkeypatch.setattr(zero_gpu, "separate_file", endless)
     page = open_page(server.url)
     upload(page, make_song(tmp_path / "a.wav")[0])
     page.click("#majl-separate")

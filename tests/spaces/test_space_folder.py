@@ -30,17 +30,19 @@ def test_metadata():
     metadata = check_space(SPACE)
     assert metadata["sdk"] == "gradio" and metadata["app_file"] == "app.py"
     assert metadata["license"] == "other" and metadata["license_name"]
+    assert metadata["python_version"] == "3.12"  # the one of ZeroGPU that the package supports
     needed = requirements(PROJECT["optional-dependencies"]["demo"])["gradio"]
     assert int(metadata["sdk_version"].split(".")[0]) >= int(needed.removeprefix(">="))
 
 
 def test_requirements_are_the_packages():
     lines = (SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    extras = ("demo", "jams", "musicxml")  # the Space offers notes in every format
+    extras = ("demo", "mcp", "jams", "musicxml")  # the Space offers notes in every format
     declared = [
         *PROJECT["dependencies"],
-        *(line for extra in extras for line in PROJECT["optional-dependencies"][extra]),
+        *(line for extra in extras for line in PROJECT["optional-dependencies"][extra] if "majl_hf" not in line),
     ]
+    declared.append("spaces>=0.51")  # only a Space needs it
     assert requirements(lines) == requirements(declared)
 
 

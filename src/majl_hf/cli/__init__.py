@@ -21,6 +21,7 @@ from . import (
     export,
     info,
     label,
+    live,
     models,
     pitch,
     push,
@@ -50,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for verb in (separate, pitch, transcribe, batch, demo, train, label, calibrate, evaluate, info, models):
+for verb in (separate, pitch, transcribe, live, batch, demo, train, label, calibrate, evaluate, info, models):
     app.command(verb.NAME)(verb.run)
 app.add_typer(data.app, name=data.NAME)
 app.add_typer(export.app, name=export.NAME)

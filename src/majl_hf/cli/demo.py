@@ -31,6 +31,10 @@ def run(
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Show the page in a browser.")] = True,
     max_minutes: Annotated[float | None, typer.Option("--max-minutes", help="Length of a song.")] = None,
     max_megabytes: Annotated[float | None, typer.Option("--max-megabytes", help="Size of a file.")] = None,
+    mcp: Annotated[
+        bool,
+        typer.Option("--mcp", help="Let assistants call it: the page is an MCP server as well. Needs majl_hf[mcp]."),
+    ] = False,
     threads: c.Threads = None,
 ) -> int:
     """Serve the web demo on this machine.
@@ -51,7 +55,8 @@ def run(
     limits = replace(Limits.from_environment(), **{name: value for name, value in given.items() if value is not None})
     silence_libraries()
     loaded = load_model(model or os.environ.get("MAJL_MODEL") or "majl-base", device, threads)
-    with StopSignals() as signals, launch(loaded, limits, host=host, port=port, open_browser=open_browser) as running:
+    options = {"host": host, "port": port, "open_browser": open_browser, "mcp": mcp or None}
+    with StopSignals() as signals, launch(loaded, limits, **options) as running:
         typer.echo(f"{running.url}  (Ctrl-C stops it and deletes all uploads)")
         while True:
             signals.check()

@@ -34,6 +34,9 @@ def onnx(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A shipped name, a folder, or a Hub id[@REVISION].", metavar="NAME")
     ] = "majl-base",
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights in float16: half as large, almost the same.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exported folder.")] = False,
 ) -> int:
     """Write a folder that separates songs and reads pitch with onnxruntime, numpy and soundfile alone.
@@ -45,7 +48,7 @@ def onnx(
         from ..export.onnx_folder import export_onnx
 
         silence_libraries()
-        export_onnx(load_model(model, "cpu"), folder, model, licence_sentence(model), overwrite=overwrite)
+        export_onnx(load_model(model, "cpu"), folder, model, licence_sentence(model), half=half, overwrite=overwrite)
     size_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{c.shown(folder)}: {model} for onnxruntime, {size_mb:.1f} MB")
     return 0

@@ -1,11 +1,9 @@
 """The page, its events, and `launch`."""
 
-import contextlib
 import functools
+import importlib.util
 import inspect
 import os
-import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,20 +13,24 @@ from . import fragments
 from .decisions import Settings, transcribe
 from .downloads import DOWNLOADS
 from .example_song import write_example_song
-from .guard import SessionGuard, Uploads, cookie_key, file_url, result_routes
+from .guard import API, SessionGuard, Uploads, cookie_key, file_url, result_routes
 from .limits import Limits
-from .separation import Progress, SeparatedSong, SeparationStopped, separate_file
+from .separation import Progress, SeparatedSong, SeparationStopped
 from .sessions import Session, Sessions
+from .turns import Turns
 from .voicing import describe_voice
+from .zero_gpu import separator
 
 try:
     import gradio as gr
+
+    from .messages import STOPPED, reported_to_clients, unexpected
+    from .tools import SongTools
 except ImportError as error:
     raise MajlError(f"The demo needs {error.name}, which is not installed; run: pip install 'majl_hf[demo]'") from error
 
 TITLE = "Vocals, accompaniment and the sung pitch"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-STOPPED = "Stopped. Nothing was kept."
 _HERE = Path(__file__).parent
 
 
@@ -43,7 +45,8 @@ class Demo:
 
     def __init__(self, model, limits: Limits, root: Path | None = None):
         self.model, self.limits = model, limits
-        self.sessions, self.uploads = Sessions(limits, root), Uploads()
+        self.sessions, self.uploads, self.turns = Sessions(limits, root), Uploads(), Turns()
+        self._separate = separator(model, limits)
 
     @property
     def settings(self) -> Settings:
@@ -51,18 +54,23 @@ class Demo:
         return Settings.of_model(self.model.config)
 
     def separate(self, path: str | None, session: Session) -> Iterator[Progress | SeparatedSong]:
-        """Separate an upload; the song becomes the session's result. Errors as for `separate_file`."""
+        """Separate a file when it is its turn; the song becomes the session's result. Errors as for `separate_file`."""
         if path is None:
             raise MajlError("There is no song yet. Upload one, record one, or use the example.")
         folder = self.sessions.start(session)
         stop = session.stop
         done = False
         try:
-            for step in separate_file(self.model, Path(path), Path(path).name, folder, self.limits, stop.is_set):
-                if isinstance(step, SeparatedSong):
-                    self.sessions.finish(session, step)
-                    done = True
-                yield step
+            with self.turns.queue() as is_next:
+                while not is_next(1.0):
+                    if stop.is_set():
+                        raise SeparationStopped
+                    yield Progress(0.0, None)
+                for step in self._separate(Path(path), Path(path).name, folder, stop.is_set):
+                    if isinstance(step, SeparatedSong):
+                        self.sessions.finish(session, step)
+                        done = True
+                    yield step
         finally:  # also if gradio drops the event because the page was closed
             if not done:
                 self.sessions.discard(session, folder)
@@ -132,8 +140,10 @@ class Demo:
             yield failed(fragments.note_html(STOPPED))
         except MajlError as error:
             yield failed(fragments.error_html(str(error)))
+        except gr.Error as error:  # of ZeroGPU, such as a quota that is used up
+            yield failed(fragments.error_html(str(error.message)))
         except Exception as error:
-            yield failed(fragments.error_html(_unexpected(error)))
+            yield failed(fragments.error_html(unexpected(error)))
 
     def on_stop(self, request: gr.Request) -> list:
         """Also stops a song that is still in the queue."""
@@ -167,7 +177,7 @@ class Demo:
     def api_separate(self, audio: str | None, request: gr.Request, progress=None) -> dict:
         """Separate a song; returns numbers about the voice and URLs of all files."""
         session = self.session(request)
-        with _reported_to_clients():
+        with reported_to_clients():
             for step in self.separate(audio, session):
                 if isinstance(step, Progress) and progress is not None:
                     progress((round(step.done_s), round(step.total_s or step.done_s)), unit="s of audio")
@@ -180,36 +190,13 @@ class Demo:
     ) -> dict:
         """Decide again which frames of the last song are sung, and on its notes; returns the same as `separate`."""
         session = self.session(request)
-        with _reported_to_clients():
+        with reported_to_clients():
             if session.song is None:
                 raise MajlError("There is no result in this session. Call /separate first.")
             values = {
                 "voicing_threshold": voicing_threshold, "note_threshold": note_threshold, "min_note_s": min_note_s
             }  # fmt: skip
             return self.facts(session, self.settings.changed(values))
-
-
-@contextlib.contextmanager
-def _reported_to_clients():
-    """Raise errors with the same texts as on the page."""
-    try:
-        yield
-    except SeparationStopped:
-        raise gr.Error(STOPPED, print_exception=False) from None
-    except MajlError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    except gr.Error:
-        raise
-    except Exception as error:
-        raise gr.Error(_unexpected(error), print_exception=False) from None
-
-
-def _unexpected(error: Exception) -> str:
-    """A message for users; the traceback goes to the operator."""
-    traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "The server has too little memory for this song. Try a shorter one."
-    return "Something went wrong on the server. Try again, or with another file."
 
 
 def _cached_copy(path: Path) -> str:
@@ -220,8 +207,12 @@ def _cached_copy(path: Path) -> str:
     return save_file_to_cache(path, get_upload_folder())
 
 
-def build_page(demo: Demo) -> gr.Blocks:
-    """The page of a demo. `launch` adds the theme and the guard."""
+def build_page(demo: Demo, mcp: bool = False) -> gr.Blocks:
+    """The page of a demo. `launch` adds the theme and the guard.
+
+    An MCP server offers every documented endpoint as a tool, so with `mcp` the tools for assistants are documented, and
+    the endpoints for programs are not.
+    """
     limits = demo.limits
     # Gradio deletes old uploads by itself; the demo's own folders are deleted with their sessions.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, round(limits.keep_s))) as page:
@@ -256,6 +247,7 @@ def build_page(demo: Demo) -> gr.Blocks:
             api_separate, api_voicing = gr.Button(), gr.Button()
 
         private = {"api_visibility": "private"}
+        for_programs = {"api_visibility": "undocumented" if mcp else "public"}
         one_song_at_a_time = {"concurrency_limit": 1, "concurrency_id": "model"}
         shown = [facts, notes, table, downloads]
         running = separate.click(
@@ -275,11 +267,15 @@ def build_page(demo: Demo) -> gr.Blocks:
 
         api_separate.click(
             separate_for_programs, audio, answer, api_name="separate", api_description=demo.api_separate.__doc__,
-            **one_song_at_a_time,
+            **one_song_at_a_time, **for_programs,
         )  # fmt: skip
         api_voicing.click(
-            demo.api_voicing, api_sliders, answer, api_name="voicing", api_description=demo.api_voicing.__doc__
-        )
+            demo.api_voicing, api_sliders, answer, api_name="voicing", api_description=demo.api_voicing.__doc__,
+            **for_programs,
+        )  # fmt: skip
+        if mcp:
+            for tool in SongTools(demo).all:
+                gr.api(tool, queue=False)  # a queue of gradio's would share one session among all callers
     return page.queue(max_size=limits.max_waiting)
 
 
@@ -307,6 +303,11 @@ class RunningDemo:
     def __init__(self, demo: Demo, page: gr.Blocks, url: str):
         self.demo, self.page, self.url = demo, page, url
 
+    @property
+    def mcp_url(self) -> str | None:
+        """Address of the MCP server; None without one."""
+        return f"{self.url.rstrip('/')}{API}/mcp/" if self.page.mcp_server else None
+
     def close(self) -> None:
         self.page.close(verbose=False)
         self.demo.sessions.end()
@@ -325,6 +326,7 @@ def launch(
     host: str | None = None,
     port: int | None = None,
     open_browser: bool = False,
+    mcp: bool | None = None,
 ) -> RunningDemo:
     """Serve the demo in background threads; returns when it answers requests.
 
@@ -334,16 +336,21 @@ def launch(
         host: Address to listen on; default: `GRADIO_SERVER_NAME`, or else this machine only.
         port: Default: `GRADIO_SERVER_PORT`, or else the first free one from 7860 on.
         open_browser: Whether to open the page in the browser of this machine.
+        mcp: Whether to serve `SongTools` to assistants; default: as `GRADIO_MCP_SERVER` says, or else not.
 
     Raises:
-        MajlError: the port is in use.
+        MajlError: the port is in use, or `mcp` without its package.
     """
     from starlette.middleware import Middleware
 
     limits = limits or Limits.from_environment()
+    if mcp is None:
+        mcp = os.environ.get("GRADIO_MCP_SERVER", "").lower() == "true"
+    if mcp and importlib.util.find_spec("mcp") is None:
+        raise MajlError("Tools for assistants need mcp, which is not installed; run: pip install 'majl_hf[mcp]'")
     demo = Demo(model, limits)
     os.environ["GRADIO_TEMP_DIR"] = str(demo.sessions.root / "uploads")  # gradio reads it at every upload
-    page = build_page(demo)
+    page = build_page(demo, mcp)
     # Options that came with later versions of gradio 6.
     later = {"run_history": False, "footer_links": ["api", "gradio", "settings"]}
     known = inspect.signature(page.launch).parameters
@@ -357,6 +364,7 @@ def launch(
             share=False,
             ssr_mode=False,
             show_error=True,
+            mcp_server=mcp,
             max_file_size=limits.max_bytes,
             theme=_theme(),
             css=(_HERE / "page.css").read_text(encoding="utf-8") + page_style(),
@@ -371,6 +379,10 @@ def launch(
         demo.sessions.end()
         raise MajlError(f"The demo cannot be served: {error}. Choose another --port, or leave it out.") from error
     demo.sessions.start_sweeping(demo.uploads.sweep)
+    if mcp and not page.mcp_server:
+        page.close(verbose=False)
+        demo.sessions.end()
+        raise MajlError(f"The tools for assistants cannot be served: {page.mcp_error}")
     return RunningDemo(demo, page, url)
 
 

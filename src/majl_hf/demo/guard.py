@@ -39,8 +39,9 @@ MAX_FORM_BYTES = 100_000  # overhead of the form around a file
 MAX_SESSIONS_KNOWN = 20_000
 # If an encoding is set, gradio does not compress the response, so ranges and lengths stay correct.
 _HEADERS = {"Cache-Control": "private, no-cache", "Content-Encoding": "identity", "X-Content-Type-Options": "nosniff"}
-# Routes of gradio that this app does not need: they fetch other URLs or expose a session's components.
-_CLOSED = ("proxy=", "deep_link", "stream/", "component_server", "vibe", "dev/")
+# Routes of gradio that this app does not need: they fetch other URLs or expose a session's components; and the old
+# transport of MCP, whose connections stay open.
+_CLOSED = ("proxy=", "deep_link", "stream/", "component_server", "vibe", "dev/", "mcp/sse", "mcp/messages")
 
 
 def cookie_key(request: Request) -> str | None:

@@ -103,8 +103,26 @@ def separate_file(
         SeparationStopped: `should_stop` returned true.
         MajlError: not audio, too long, took too long, or the disk is full. No file is left in `folder`.
     """
-    try:
+    with _explained(source, file_name, folder):
         yield from _separate(model, source, file_name, folder, limits, should_stop)
+
+
+def song_seconds(source: Path, file_name: str, limits: Limits) -> float:
+    """Length in seconds of a file that would be accepted; the longest where the file does not say it.
+
+    Raises:
+        MajlError: not audio, or too long.
+    """
+    with _explained(source, file_name), AudioReader(source, mixdown=True) as reader:
+        _check_length(file_name, reader.duration_s or 0.0, limits, exactly=reader.num_samples is not None)
+        return reader.duration_s or 60 * limits.max_minutes
+
+
+@contextlib.contextmanager
+def _explained(source: Path, file_name: str, folder: Path | None = None) -> Iterator[None]:
+    """Raise errors of a file with the uploader's name of it, and those of `folder` as the server's."""
+    try:
+        yield
     except (AudioError, ValueError) as error:
         if isinstance(error.__cause__, OSError) and isinstance(error, AudioError) and str(folder) in str(error):
             raise MajlError(

@@ -33,7 +33,7 @@ Separates songs into vocals and accompaniment, and reads the sung pitch, without
 
 {sizes}
 
-Results equal those of the torch model to 1e-4 of full scale.
+{equality}
 
 ## Licence
 
@@ -41,12 +41,17 @@ The code is under Apache-2.0. {licence}
 """
 
 
-def export_onnx(model, folder: Path, name: str, licence: str, *, overwrite: bool = False) -> Path:
+EXACT = "Results equal those of the torch model to 1e-4 of full scale."
+HALVED = "Weights are stored in float16, so results differ a little from those of the torch model."
+
+
+def export_onnx(model, folder: Path, name: str, licence: str, *, half: bool = False, overwrite: bool = False) -> Path:
     """Write a folder with graphs, config, engine and command line of a `MajlModel`; it appears whole or not at all.
 
     Args:
         name: What the model is called in the folder's README.
         licence: A sentence about the licence of the weights.
+        half: Store the weights in float16, half as large; docs/onnx.md states what this changes.
         overwrite: Replace a folder that this function wrote; any other folder is left alone.
 
     Raises:
@@ -56,12 +61,12 @@ def export_onnx(model, folder: Path, name: str, licence: str, *, overwrite: bool
     if folder.exists() and not (overwrite and is_onnx_folder(folder)):
         advice = "use --overwrite to replace it" if is_onnx_folder(folder) else "give the name of a new folder"
         raise MajlError(f"{folder} exists; {advice}.")
-    graphs = part_graphs(model)
+    graphs = part_graphs(model, half)
     temporary = folder.parent / f".majl-{secrets.token_hex(8)}.part"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
-        _write(temporary, model.config, graphs, folder.name, name, licence)
+        _write(temporary, model.config, graphs, folder.name, name, licence, HALVED if half else EXACT)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -72,7 +77,9 @@ def export_onnx(model, folder: Path, name: str, licence: str, *, overwrite: bool
     return folder
 
 
-def _write(target: Path, config, graphs: dict[str, onnx.ModelProto], folder: str, name: str, licence: str) -> None:
+def _write(
+    target: Path, config, graphs: dict[str, onnx.ModelProto], folder: str, name: str, licence: str, equality: str
+) -> None:
     for part, graph in graphs.items():
         onnx.save(graph, target / f"{part}.onnx")
     (target / "config.json").write_text(json.dumps(_config(config, list(graphs)), indent=1) + "\n", encoding="utf-8")
@@ -84,7 +91,7 @@ def _write(target: Path, config, graphs: dict[str, onnx.ModelProto], folder: str
     program = Path(onnx_main.__file__).read_text(encoding="utf-8")
     (target / "__main__.py").write_text(program.replace("from ..models.", f"from {PACKAGE}."), encoding="utf-8")
     sizes = "\n".join(f"- `{part}.onnx`: {(target / f'{part}.onnx').stat().st_size / 1e6:.1f} MB" for part in graphs)
-    card = README.format(name=name, version=__version__, folder=folder, sizes=sizes, licence=licence)
+    card = README.format(name=name, version=__version__, folder=folder, sizes=sizes, licence=licence, equality=equality)
     (target / "README.md").write_text(card, encoding="utf-8")
 
 

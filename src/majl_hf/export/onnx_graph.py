@@ -9,6 +9,7 @@ from onnx import helper, numpy_helper
 OPSET = 18  # of onnxruntime 1.14 and later, and of onnxruntime-web
 IR_VERSION = 9
 
+LEAST_HALVED = 1024  # values, from which an array is stored in float16
 Operand = "str | np.ndarray | float | int | Sequence[int]"
 
 
@@ -16,9 +17,15 @@ class Graph:
     """Operators as methods: `graph.Conv(hidden, weight, bias, strides=[2, 2])` adds a node and returns the name of its
     output. Operands are names, float arrays (weights, constants), floats, or integers, which become int64 vectors as
     shapes and axes are; a named argument is an attribute of the node. `num_outputs=2` of Split
-    returns two names."""
+    returns two names.
 
-    def __init__(self):
+    Args:
+        half: Store large arrays in float16, but for those given as `exact`. The arithmetic stays in float32: runtimes
+            convert the arrays once, when they load the graph.
+    """
+
+    def __init__(self, half: bool = False):
+        self.half = half
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[tuple, str] = {}
         self.tensors: list[onnx.TensorProto] = []
@@ -41,6 +48,10 @@ class Graph:
     def size(self, value: str, axis: int) -> str:
         """The length of an axis, as an int64 vector of one element."""
         return self.Shape(value, start=axis, end=axis + 1)
+
+    def exact(self, array: np.ndarray) -> str:
+        """An array that stays in float32."""
+        return self._constant(array.astype(np.float32))
 
     def vector(self, *elements) -> str:
         """Integers and vectors of integers in one vector, such as a shape."""
@@ -82,10 +93,16 @@ class Graph:
             operand = [operand]
         is_integer = isinstance(operand, (list, tuple))
         array = np.asarray(operand, dtype=np.int64 if is_integer else np.float32)
+        if self.half and not is_integer and array.size >= LEAST_HALVED:
+            return self._constant(array.astype(np.float16))
+        return self._constant(array)
+
+    def _constant(self, array: np.ndarray) -> str:
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self.constants:
-            self.constants[key] = self._new_name("constant")
-            self.tensors.append(numpy_helper.from_array(array, self.constants[key]))
+            name = self._new_name("constant")
+            self.tensors.append(numpy_helper.from_array(array, name))
+            self.constants[key] = self.Cast(name, to=onnx.TensorProto.FLOAT) if array.dtype == np.float16 else name
         return self.constants[key]
 
     def _new_name(self, operator: str) -> str:

@@ -173,7 +173,7 @@ class FcpePitchEstimator(PitchEstimator):
 
     def estimate(self, waveform: torch.Tensor) -> torch.Tensor:
         hidden = self.input_norm(self.input_conv(self.log_mel(waveform)))
-        hidden = self.hidden_conv(nn.functional.leaky_relu(hidden)).transpose(1, 2)
+        hidden = self.hidden_conv(nn.functional.leaky_relu(hidden)).transpose(1, 2).contiguous()
         for layer in self.layers:
             hidden = layer(hidden)
         return self.head(self.norm(hidden))

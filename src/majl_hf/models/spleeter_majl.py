@@ -11,10 +11,13 @@ pre-trained models", JOSS 5(50), 2020. A U-Net maps the magnitudes of an STFT (4
 The last layers of the first two start at zero, so a network with them equals the published one until it is trained.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers import initialization as init
 
+from .fused_unet_majl import FusedMasks, share
 from .presets_majl import MONO_16K, register_part
 from .separator_majl import Separator, SeparatorConfig
 from .stft_majl import istft, stft
@@ -69,32 +72,30 @@ class UpConv(nn.ConvTranspose2d):
     two to four times faster, and avoids the transposed convolution's buffer of 25 values per sample.
     """
 
-    max_shuffled_channels = 16
-    max_shuffled_channels_forward = 64  # where there is no way back, or under autocast
+    max_shuffled_channels, max_shuffled_channels_autocast = 16, 64
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, time, frequency)` to `(batch_size, out_channels, 2 * time, 2 * frequency)`."""
-        device = hidden.device.type
-        is_cheap = torch.is_autocast_enabled(device) or (device == "cpu" and not torch.is_grad_enabled())
-        if self.out_channels > (self.max_shuffled_channels_forward if is_cheap else self.max_shuffled_channels):
+        is_cheap = torch.is_autocast_enabled(hidden.device.type)
+        if self.out_channels > (self.max_shuffled_channels_autocast if is_cheap else self.max_shuffled_channels):
             return super().forward(hidden)[:, :, :-1, :-1]
-        shuffled = nn.functional.conv2d(hidden, self._phases(), self.bias.repeat_interleave(4), padding=1)
+        shuffled = nn.functional.conv2d(hidden, self.phases().flatten(0, 1), self.bias.repeat_interleave(4), padding=1)
         return nn.functional.pixel_shuffle(shuffled, 2)
 
-    def _phases(self) -> torch.Tensor:
-        """Kernels `(4 * out_channels, in_channels, 3, 3)` of the four phases of an output position. In each direction
-        an even position sees taps 3 and 1 on the inputs before and at it; an odd one 4, 2 and 0 around it."""
+    def phase_kernels(self) -> list[list[torch.Tensor]]:
+        """Kernels `(out_channels, in_channels, 2 or 3, 2 or 3)` of the four phases of an output position, by row and
+        column. In each direction an even position sees taps 3 and 1 on the inputs before and at it; an odd one 4, 2 and
+        0 around it."""
         kernel = self.weight.transpose(0, 1).flip(2, 3)
-        even, odd = slice(1, None, 2), slice(0, None, 2)
-        phases = [
-            nn.functional.pad(kernel[:, :, rows, columns], (0, int(columns is even), 0, int(rows is even)))
-            for rows in (even, odd)
-            for columns in (even, odd)
-        ]
-        return torch.stack(phases, dim=1).flatten(0, 1)
+        return [[kernel[:, :, 1 - row :: 2, 1 - column :: 2] for column in (0, 1)] for row in (0, 1)]
+
+    def phases(self) -> torch.Tensor:
+        """The same as kernels `(out_channels, 4, in_channels, 3, 3)` of one convolution with padding 1."""
+        kernels = [kernel for row in self.phase_kernels() for kernel in row]
+        return torch.stack([nn.functional.pad(k, (0, 3 - k.shape[3], 0, 3 - k.shape[2])) for k in kernels], dim=1)
 
 
 class ZeroUpConv(UpConv):
@@ -164,6 +165,20 @@ class MaskConv(nn.Conv2d):
         outputs = nn.functional.conv2d(parities, kernel.flatten(0, 1), self.bias.repeat_interleave(4))
         return nn.functional.pixel_shuffle(outputs, 2)
 
+    def phase_kernels(self) -> torch.Tensor:
+        """Kernels `(2, 2, num_channels, 2, 2, 5, 5)` of a convolution with padding 2 from the phases of the input, by
+        row and column, to those of the outputs.
+
+        Output 2i + b sees the inputs 2i + b + 2k - 3, which is phase 1 - b at i + k - 2 + b: taps 0 to 3 of 5 around i
+        for b = 0, and 1 to 4 for b = 1.
+        """
+        kernels = self.weight.new_zeros(2, 2, self.out_channels, 2, 2, 5, 5)
+        for row in (0, 1):
+            for column in (0, 1):
+                seen = kernels[row, column, :, 1 - row, 1 - column]
+                seen[..., row : row + 4, column : column + 4] = self.weight[:, 0]
+        return kernels
+
 
 class MaskUNet(nn.Module):
     """Magnitudes `(batch_size, num_channels, time, frequency)`, time a multiple of 64, to a mask of the same shape."""
@@ -185,8 +200,6 @@ class MaskUNet(nn.Module):
         self.residual = ResidualHead(2 * channels[0], config.num_channels) if config.residual_head else None
 
     def forward(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if magnitudes.device.type == "cpu" and not torch.is_grad_enabled():
-            magnitudes = magnitudes.contiguous(memory_format=torch.channels_last)
         skips, activated = [], []
         for block in self.down:
             activated.append(block.activate(skips[-1] if skips else magnitudes))
@@ -239,44 +252,55 @@ class SpleeterSeparator(Separator):
         config = self.config
         num_samples = mixture.shape[-1]
         spectrum = stft(mixture, config.n_fft, config.hop_length)
-        return istft(self.masked(spectrum, num_samples), config.n_fft, config.hop_length, num_samples)
+        return istft(self._masked(spectrum, num_samples), config.n_fft, config.hop_length, num_samples)
 
-    def masked(self, spectrum: torch.Tensor, num_samples: int) -> torch.Tensor:
-        """The vocals' spectrum, estimated from the mixture's, `(batch_size, num_channels, num_frames, num_bins)`."""
+    def _masked(self, spectrum: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """The vocals' spectrum, estimated from the mixture's, `(batch_size, num_channels, num_frames, num_bins)`;
+        without gradients in the memory of the mixture's."""
         config = self.config
         num_frames, num_bins = spectrum.shape[2], config.num_mask_bins
         # The frame centred on the very end of the signal, which exists when the length is a multiple of the hop, could
         # cost a whole block of 64 frames for a few samples: it uses the mask of the frame before it.
         num_inside = max(1, -(-num_samples // config.hop_length))
         magnitudes = spectrum[:, :, :num_inside, :num_bins].abs()
-        mask, upper_mask = self._masks(magnitudes)
+        without_gradients = not (self.training or torch.is_grad_enabled())
+        masks = FusedMasks(self) if spectrum.is_cpu and without_gradients else self._masks
+        mask, upper_mask = self._one_pass(masks, magnitudes, 0)
         if config.second_pass_frames and not self.training:
-            second, second_upper = self._masks(magnitudes, config.second_pass_frames)
+            second, second_upper = self._one_pass(masks, magnitudes, config.second_pass_frames)
             mask, upper_mask = (mask + second) / 2, (upper_mask + second_upper) / 2
-        lower = _extended(mask, num_frames) * spectrum[..., :num_bins]
+        mask, upper_mask = _extended(mask, num_frames), _extended(upper_mask, num_frames)
         # As real numbers: half the work of a complex product.
-        upper = _extended(upper_mask, num_frames)[..., None] * torch.view_as_real(spectrum[..., num_bins:])
-        return torch.cat([lower, torch.view_as_complex(upper)], dim=-1)
+        upper = torch.view_as_real(spectrum[..., num_bins:])
+        if without_gradients:
+            spectrum[..., :num_bins].mul_(mask)
+            upper.mul_(upper_mask[..., None])
+            return spectrum
+        upper = torch.view_as_complex(upper_mask[..., None] * upper)
+        return torch.cat([mask * spectrum[..., :num_bins], upper], dim=-1)
 
-    def _masks(self, magnitudes: torch.Tensor, num_before: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mask `(batch_size, num_channels, num_frames, num_mask_bins)`, complex with a residual, and that of the bins
-        above, `(..., num_frames, 1)`; computed with `num_before` silent frames before the first."""
-        config = self.config
+    def _one_pass(self, masks: Callable, magnitudes: torch.Tensor, num_before: int):
+        """What `masks` returns, computed with `num_before` silent frames before the first."""
         num_frames = magnitudes.shape[2]
-        block = 2 ** len(config.hidden_channels)
-        magnitudes = nn.functional.pad(magnitudes, (0, 0, num_before, -(num_before + num_frames) % block))
+        block = 2 ** len(self.config.hidden_channels)
+        padded = nn.functional.pad(magnitudes, (0, 0, num_before, -(num_before + num_frames) % block))
+        inside = slice(num_before, num_before + num_frames)
+        return tuple(mask[:, :, inside] for mask in masks(padded))
+
+    def _masks(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mask `(batch_size, num_channels, num_frames, num_mask_bins)`, complex with a residual, and that of the bins
+        above, `(..., num_frames, 1)`; the frames fill blocks of the network."""
         mask, residual = self.vocals(magnitudes)
         if self.accompaniment is not None:
             other, _ = self.accompaniment(magnitudes)
-            mask = (mask**2 + 0.5e-10) / (mask**2 + other**2 + 1e-10)
+            mask = share(mask, other)
         upper = mask.new_zeros(*mask.shape[:3], 1)
         if self.upper_band_scale is not None:
-            highest = mask[..., -config.num_mask_bins // 4 :].mean(-1, keepdim=True)
+            highest = mask[..., -self.config.num_mask_bins // 4 :].mean(-1, keepdim=True)
             upper = self.upper_band_scale.clamp(0, 1) * highest
         if residual is not None:
             mask = mask + residual
-        inside = slice(num_before, num_before + num_frames)
-        return mask[:, :, inside], upper[:, :, inside]
+        return mask, upper
 
 
 def _extended(mask: torch.Tensor, num_frames: int) -> torch.Tensor:
