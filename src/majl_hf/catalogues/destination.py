@@ -6,15 +6,18 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..audio import local_path
 from ..errors import MajlError
 from ..system.files import is_hidden, walk, write_atomically
-from .retrying import retrying
+from .retrying import retrying, without_secrets
+from .stores import is_remote, open_filesystem, open_remote, upload
 
+T = TypeVar("T")
 _BLOCK_BYTES = 1 << 20
 
 
@@ -59,14 +62,14 @@ class Destination:
             target = self._prepared(path)
             write_atomically(target, content)
         else:
-            retrying(lambda: self._files.pipe_file(self._key(path), content))
+            self._upload(content, path, len(content))
         return Written(path, len(content), hashlib.sha256(content).hexdigest())
 
     def move_in(self, source: Path, path: str) -> Written:
         """Move a local file here; an existing file is replaced."""
         size, sha256 = digest_of(source)
         if self.folder is None:
-            retrying(lambda: self._files.put_file(str(source), self._key(path)))
+            self._upload(str(source), path, size)
             source.unlink()
         else:
             target = self._prepared(path)
@@ -87,7 +90,7 @@ class Destination:
         try:
             if self.folder is not None:
                 return (self.folder / path).read_bytes()
-            return retrying(lambda: self._files.cat_file(self._key(path)))
+            return self._retrying(lambda: self._files.cat_file(self._key(path)))
         except FileNotFoundError:
             return None
 
@@ -96,13 +99,13 @@ class Destination:
         try:
             if self.folder is not None:
                 return digest_of(self.folder / path)[1]
-            return retrying(lambda: self._remote_digest(path))
+            return self._remote_digest(path)
         except FileNotFoundError:
             return None
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of every file in a folder and its subfolders, by its path relative to the destination."""
-        return dict(self._listed(folder)) if self.folder is not None else retrying(lambda: dict(self._listed(folder)))
+        return dict(self._listed(folder) if self.folder is not None else self._found(folder))
 
     def remove(self, path: str) -> None:
         """Remove a file; one that is gone already is no error."""
@@ -110,21 +113,24 @@ class Destination:
             (self.folder / path).unlink(missing_ok=True)
             return
         try:
-            retrying(lambda: self._files.rm_file(self._key(path)))
+            self._retrying(lambda: self._files.rm_file(self._key(path)))
         except FileNotFoundError:
             return
 
     def _listed(self, folder: str) -> Iterator[tuple[str, int]]:
-        if self.folder is not None:
-            for parent, _, names in walk(self.folder / folder):
-                for name in names:
-                    if not is_hidden(name):
-                        path = parent / name
-                        yield path.relative_to(self.folder).as_posix(), path.stat().st_size
-            return
-        self._files.invalidate_cache()
+        for parent, _, names in walk(self.folder / folder):
+            for name in names:
+                if not is_hidden(name):
+                    path = parent / name
+                    yield path.relative_to(self.folder).as_posix(), path.stat().st_size
+
+    def _found(self, folder: str) -> Iterator[tuple[str, int]]:
+        def find() -> dict[str, dict]:
+            self._files.invalidate_cache()
+            return self._files.find(self._key(folder), detail=True)
+
         try:
-            found = self._files.find(self._key(folder), detail=True)
+            found = self._retrying(find)
         except FileNotFoundError:
             return
         for key, facts in found.items():
@@ -132,10 +138,22 @@ class Destination:
 
     def _remote_digest(self, path: str) -> str:
         digest = hashlib.sha256()
-        with self._files.open(self._key(path), "rb") as file:
+        with open_remote(self._files.unstrip_protocol(self._key(path))) as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
         return digest.hexdigest()
+
+    def _upload(self, source: str | bytes, path: str, size: int) -> None:
+        try:
+            self._retrying(lambda: upload(self._files, source, self._key(path), size))
+        except FileNotFoundError as error:
+            raise MajlError(
+                f"The destination {without_secrets(self.address)} does not exist; create the bucket, or choose another "
+                "--output."
+            ) from error
+
+    def _retrying(self, call: Callable[[], T]) -> T:
+        return retrying(call, self.address)
 
     def _prepared(self, path: str) -> Path:
         target = self.folder / path
@@ -144,30 +162,6 @@ class Destination:
 
     def _key(self, path: str) -> str:
         return f"{self._root}/{path}"
-
-
-def is_remote(address: str) -> bool:
-    """Whether fsspec opens an address; `file:` addresses and paths are local."""
-    protocol, separator, _ = address.partition("://")
-    return bool(separator) and protocol not in ("file", "") and not os.path.lexists(address)
-
-
-def open_filesystem(address: str):
-    """The fsspec file system of an address, and the path there. Listings are not kept: other drivers write, too.
-
-    Raises:
-        MajlError: the protocol is unknown or its package is missing.
-    """
-    import fsspec
-
-    protocol = address.partition("://")[0]
-    try:
-        return fsspec.core.url_to_fs(address, use_listings_cache=False)
-    except ImportError as error:
-        extra = {"s3": "majl_hf[s3]", "s3a": "majl_hf[s3]"}.get(protocol, f"the package of fsspec for {protocol}://")
-        raise MajlError(f"{address} needs a package that is not installed ({error}); install {extra}.") from error
-    except ValueError as error:
-        raise MajlError(f"{address} cannot be opened: {error}") from error
 
 
 def digest_of(path: Path) -> tuple[int, str]:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import MajlError
 from .destination import Destination, Written
 from .labels import without_songs, write_labels
+from .retrying import without_secrets
 from .sources import Entry
 
 FORMAT = 1
@@ -59,6 +60,7 @@ class Row(BaseModel):
     model: str
     status: Literal["done", "failed"]
     reason: str | None = None
+    passing: bool = False  # a failure of a store: the next run tries again
     input_size: int | None = None
     input_sha256: str | None = None
     sampling_rate: int | None = None
@@ -243,7 +245,9 @@ class Manifest:
         outputs = tuple(
             (sys.intern(output.path), output.size, bytes.fromhex(output.sha256)) for output in row.outputs.values()
         )
-        self.known[row.name] = Known(row.status == "done", row.attempt, _digest(row.address), outputs)
+        self.known[row.name] = Known(
+            row.status == "done", row.attempt, b"" if row.passing else _digest(row.address), outputs
+        )
 
 
 @dataclass
@@ -309,7 +313,7 @@ def new_part() -> str:
 
 
 def _digest(text: str) -> bytes:
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return blake2b(without_secrets(text).encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Repeating what a store or a network may do a moment later."""
+"""Repeating what a store or a network may do a moment later, and saying in words what it would not do."""
 
 from __future__ import annotations
 
 import errno
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,34 +12,94 @@ from typing import TypeVar
 from ..errors import MajlError
 
 T = TypeVar("T")
-ATTEMPTS = 6
-FIRST_PAUSE_S = 0.25
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError, MajlError)
-_FINAL_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG}
+PATIENCE_S = 45.0  # from the first error on
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 8.0
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_FINAL = (*_MISSING, PermissionError, FileExistsError)
+_FINAL_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.EPERM, errno.ENOSYS}
+_PASSING_STATUSES = {408, 425, 429}  # of HTTP, among those that blame the request
+_CLIENTS = ("aiohttp", "aiobotocore", "botocore", "http", "httpx", "huggingface_hub", "requests", "urllib3")
+# Other errors of botocore are about what it was given: no keys, no such profile.
+_PASSING_IN_BOTOCORE = {"HTTPClientError", "IncompleteReadError", "ClientError", "FlexibleChecksumError"}
+_USER = re.compile(r"(?<=://)[^/@\s]*@")
+_SECRET = re.compile(
+    r"([?&][\w.-]*(?:auth|credential|key|passw|pwd|secret|sig|token)[\w.-]*=)[^&#\s'\"]*", re.IGNORECASE
+)
 
 
-def retrying(call: Callable[[], T], attempts: int = ATTEMPTS) -> T:
-    """The result of `call`, which is repeated after errors that may pass, with pauses that double and vary by chance.
+class StoreError(MajlError):
+    """A store has not done what was asked for as long as it was tried; it may do so later."""
 
-    An error is final if the store says that something is missing, forbidden or full, or if it is no error of input and
-    output at all.
+
+def retrying(call: Callable[[], T], address: str) -> T:
+    """The result of `call`, which is repeated for `PATIENCE_S` after errors that may pass, with pauses that double and
+    vary by chance.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, NotADirectoryError: there is no file at the address.
+        StoreError: the errors have not passed.
+        MajlError: the store refuses, for example because of wrong keys.
     """
-    for attempt in range(attempts):
+    pause_s, deadline_s = FIRST_PAUSE_S, None
+    while True:
         try:
             return call()
-        except Exception as error:
-            if attempt == attempts - 1 or not may_pass(error):
+        except _MISSING as error:
+            if not may_pass(error):
                 raise
-            time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))
-    raise AssertionError("not reached")
+            failure = error
+        except Exception as error:
+            if not isinstance(error, OSError | EOFError) and _client(error) not in _CLIENTS:
+                raise
+            if not may_pass(error):
+                raise MajlError(
+                    f"{without_secrets(address)} cannot be used: {_reason(error)}; check the address and its keys."
+                ) from error
+            failure = error
+        deadline_s = deadline_s or time.monotonic() + PATIENCE_S
+        pause_s = min(pause_s, LONGEST_PAUSE_S)
+        if time.monotonic() + pause_s > deadline_s:
+            raise StoreError(
+                f"{without_secrets(address)} could not be used for {PATIENCE_S:.0f} s: {_reason(failure)}; run the "
+                "same command again to resume."
+            ) from failure
+        time.sleep(pause_s * random.uniform(0.5, 1.0))
+        pause_s *= 2
 
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same call may succeed a little later. Clients of stores have exceptions of their own, which are not
     an OSError, but are named for what they are."""
-    if isinstance(error, _FINAL) or getattr(error, "errno", None) in _FINAL_NUMBERS:
+    if _code(error) == "NoSuchUpload":  # an upload in parts was completed, and the answer was lost
+        return True
+    if isinstance(error, (*_FINAL, MajlError)) or getattr(error, "errno", None) in _FINAL_NUMBERS:
         return False
+    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int) and 400 <= status < 500:
+        return status in _PASSING_STATUSES
     if isinstance(error, OSError | EOFError):
         return True
-    library = type(error).__module__.partition(".")[0]
-    return library in ("aiohttp", "aiobotocore", "botocore", "urllib3", "httpx", "requests", "huggingface_hub")
+    client = _client(error)
+    if client == "botocore":
+        return any(kind.__name__ in _PASSING_IN_BOTOCORE for kind in type(error).__mro__)
+    return client in _CLIENTS
+
+
+def without_secrets(text: str) -> str:
+    """An address, or a message with addresses, without user names, passwords, tokens and signatures."""
+    return _SECRET.sub(r"\1***", _USER.sub("", text))
+
+
+def _client(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _code(error: BaseException) -> str | None:
+    """The code of S3 for an error that fsspec has translated."""
+    response = getattr(error.__cause__, "response", None)
+    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return without_secrets(" ".join(text.split()).rstrip("."))

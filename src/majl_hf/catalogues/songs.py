@@ -18,11 +18,12 @@ from ..errors import MajlError
 from ..songs.separating import describe, separate_song
 from ..songs.writing import AudioFormat, Job, SongWriter
 from ..system.memory import keep_freed_memory
-from .destination import Destination, digest_of, is_remote, open_filesystem
+from .destination import Destination, digest_of
 from .labels import LabelCollector
 from .manifest import STEMS, Output, Row
-from .retrying import retrying
-from .sources import Entry, open_rows, row_address
+from .retrying import StoreError, retrying, without_secrets
+from .sources import Entry, read_row, row_address
+from .stores import is_remote, open_filesystem
 
 AUDIO_OUTPUTS, LABEL_OUTPUTS = ("vocals", "accompaniment"), ("f0", "notes")
 OUTPUTS = AUDIO_OUTPUTS + LABEL_OUTPUTS
@@ -118,7 +119,8 @@ class SongProcessor:
             reason = describe(error)
             for path in (task.fetched, str(self.scratch)):
                 reason = reason.replace(path, task.entry.address) if path else reason
-            facts |= {"status": "failed", "reason": " ".join(reason.split()), "outputs": {}}
+            reason = without_secrets(" ".join(reason.split()))
+            facts |= {"status": "failed", "reason": reason, "passing": isinstance(error, StoreError), "outputs": {}}
         facts["elapsed_s"] = round(time.monotonic() - started_s, 3)
         return Outcome(make_row(self.work, task, **facts), labels)
 
@@ -178,7 +180,7 @@ def make_row(work: Work, task: Task, **facts) -> Row:
     """A row about a song that has just ended."""
     return Row(
         name=task.entry.name,
-        address=task.entry.address,
+        address=without_secrets(task.entry.address),
         run=work.run,
         model=work.model_title,
         attempt=task.attempt,
@@ -206,7 +208,7 @@ def fetch(address: str, folder: Path) -> Path:
         copy.write_bytes(fetch_bytes(address))
         return copy
     files, path = open_filesystem(address)
-    retrying(lambda: files.get_file(path, str(copy)))
+    retrying(lambda: files.get_file(path, str(copy)), address)
     return copy
 
 
@@ -215,15 +217,10 @@ def fetch_bytes(address: str) -> bytes:
     row = row_address(address)
     if row is None:
         files, path = open_filesystem(address)
-        return retrying(lambda: files.cat_file(path))
-
-    def read() -> dict | None:
-        with open_rows(row.file) as rows:
-            return rows.one(row.column, row.row)
-
-    value = retrying(read)
+        return retrying(lambda: files.cat_file(path), address)
+    value = read_row(row)
     if value is None or (value["bytes"] is None and not value["path"]):
-        raise MajlError(f"{address} is empty: the row has no audio in this column.")
+        raise MajlError(f"{without_secrets(address)} is empty: the row has no audio in this column.")
     if value["bytes"] is not None:
         return value["bytes"]
     beside = value["path"]

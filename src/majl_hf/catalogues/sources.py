@@ -20,6 +20,7 @@ import json
 import os
 import posixpath
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
@@ -30,13 +31,16 @@ from ..audio import AUDIO_EXTENSIONS, local_path
 from ..errors import MajlError
 from ..songs.finding import Kind, kind_of
 from ..system.files import counted, is_hidden, walk
-from .destination import is_remote, open_filesystem
-from .retrying import retrying
+from .retrying import retrying, without_secrets
+from .stores import is_remote, open_filesystem, open_remote
 
 ADDRESS_KEYS = ("audio_filepath", "path", "file", "file_name")
 NAME_KEYS = ("name", "id")
-_ROW = re.compile(r"(?P<file>.+\.(?:parquet|arrow))#(?P<column>\w+)\[(?P<row>\d+)\]")
+_ROW = re.compile(r"(?P<file>.+?\.(?:parquet|arrow))#(?P<column>.+)\[(?P<row>\d+)\]")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]')
+_SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`: of a DatasetDict, of a Dataset
+_WEB = ("http://", "https://")
+_BUFFER_BYTES = 1 << 20  # in which Parquet files are read, and not a whole column of a row group at once
 _LONGEST_PART = 150  # bytes of UTF-8 of a folder or file name, with room for the endings of results
 
 
@@ -99,7 +103,8 @@ class Songs:
         if not found:
             what = f" ({counted(self.left_out.elements())} left out)" if self.left_out else ""
             raise MajlError(
-                f"{self.source} contains no songs{what}; give a folder, glob, manifest or dataset of songs."
+                f"{without_secrets(self.source)} contains no songs{what}; give a folder, glob, manifest or dataset of "
+                "songs."
             )
 
     def _found(self) -> Iterator[tuple[str, str]]:
@@ -124,16 +129,10 @@ class Songs:
             raise MajlError(f"{source} does not exist; give a folder, glob, manifest, dataset or address of songs.")
 
     def _in_folder(self, folder: Path) -> Iterator[tuple[str, str]]:
-        if (folder / "dataset_dict.json").is_file():
-            for split in json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]:
-                for name, address in self._in_folder(folder / split):
-                    yield f"{split}/{name}", address
-            return
-        if (folder / "state.json").is_file():
-            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            for file in state["_data_files"]:
-                yield from self._in_dataset(str((folder / file["filename"]).absolute()))
-            return
+        for name in _SAVED:
+            if (folder / name).is_file():
+                yield from self._in_saved(str(folder.absolute()), name)
+                return
         problems: list[OSError] = []
         rows: list[Path] = []
         found = False
@@ -154,20 +153,41 @@ class Songs:
             for path in rows:
                 yield from self._in_dataset(str(path.absolute()))
 
+    def _in_saved(self, folder: str, description: str) -> Iterator[tuple[str, str]]:
+        """Rows of a folder of `save_to_disk`, in the order of its description."""
+        with _opened(f"{folder}/{description}") as file:
+            facts = json.load(file)
+        if description == _SAVED[0]:
+            for split in facts["splits"]:
+                for name, address in self._in_saved(f"{folder}/{split}", _SAVED[1]):
+                    yield f"{split}/{name}", address
+        else:
+            for file in facts["_data_files"]:
+                yield from self._in_dataset(f"{folder}/{file['filename']}")
+
     def _in_store(self, address: str) -> Iterator[tuple[str, str]]:
         files, root = open_filesystem(address)
-        if glob.has_magic(address):
-            paths = sorted(retrying(lambda: files.glob(root)))
+        if _has_magic(address):
+            paths = retrying(lambda: files.glob(root), address)
             root = "/".join(root.split("/")[: _plain_parts(root)])
-            is_manifest = False
         else:
-            if retrying(lambda: files.isfile(root)):
-                yield from self._in_file(address, posixpath.basename(root))
+            try:
+                is_file = retrying(lambda: files.info(root), address)["type"] == "file"
+                paths = [] if is_file else retrying(lambda: files.find(root), address)
+            except FileNotFoundError as error:
+                raise MajlError(
+                    f"{without_secrets(address)} does not exist; give a folder, glob, manifest, dataset or address of "
+                    "songs."
+                ) from error
+            if is_file:
+                yield from self._in_file(address, posixpath.basename(_path_of(address)))
                 return
-            paths = sorted(retrying(lambda: files.find(root)))
-            is_manifest = False
+            for name in _SAVED:
+                if f"{root.rstrip('/')}/{name}" in paths:
+                    yield from self._in_saved(address.rstrip("/"), name)
+                    return
         songs, rows = [], []
-        for path in paths:
+        for path in sorted(paths):
             name = posixpath.basename(path)
             kind = kind_of(name, skip_own_outputs=True)
             if kind is Kind.SONG:
@@ -176,13 +196,14 @@ class Songs:
                 rows.append(path)
             elif kind is not Kind.NOTHING:
                 self.left_out[kind.described(name)] += 1
+        del paths
         for path in songs or rows:
             relative = path.removeprefix(root).lstrip("/")
-            yield from self._in_file(files.unstrip_protocol(path), relative, is_manifest)
+            yield from self._in_file(files.unstrip_protocol(path), relative, is_manifest=False)
 
     def _in_file(self, address: str, name: str, is_manifest: bool = True) -> Iterator[tuple[str, str]]:
         """The songs of one file: itself, or what it lists or contains."""
-        extension = posixpath.splitext(address)[1].lower()
+        extension = posixpath.splitext(_path_of(address))[1].lower()
         if extension in (".jsonl", ".json", ".csv", ".tsv") and is_manifest:
             yield from self._in_manifest(address)
         elif extension in (".parquet", ".arrow"):
@@ -195,13 +216,14 @@ class Songs:
     def _in_manifest(self, address: str) -> Iterator[tuple[str, str]]:
         with _opened(address) as file:
             lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-            if posixpath.splitext(address)[1].lower() in (".csv", ".tsv"):
-                rows = csv.DictReader(lines, delimiter="\t" if address.endswith(".tsv") else ",")
+            extension = posixpath.splitext(_path_of(address))[1].lower()
+            if extension in (".csv", ".tsv"):
+                rows = csv.DictReader(lines, delimiter="\t" if extension == ".tsv" else ",")
                 numbered: Iterator[tuple[int, Mapping]] = ((rows.line_num, row) for row in rows)
             else:
                 numbered = _json_lines(lines, address)
             for number, row in numbered:
-                yield self._listed(row, address, f"{address}, line {number}")
+                yield self._listed(row, address, f"{without_secrets(address)}, line {number}")
 
     def _listed(self, row: Mapping, manifest: str, where: str) -> tuple[str, str]:
         target = next((str(row[key]) for key in ADDRESS_KEYS if row.get(key)), None)
@@ -210,9 +232,9 @@ class Songs:
         if float(row.get("offset") or 0) > 0:
             raise MajlError(f"{where} has an offset; whole files are needed. Cut the segments into files first.")
         given = next((str(row[key]) for key in NAME_KEYS if row.get(key)), None)
-        folder = posixpath.dirname(manifest) if is_remote(manifest) else os.path.dirname(manifest)
+        folder = posixpath.dirname(_path_of(manifest)) if is_remote(manifest) else os.path.dirname(manifest)
         if is_remote(target):
-            return given or target.partition("://")[2], target
+            return given or without_secrets(_path_of(target)).partition("://")[2], target
         if is_remote(manifest) and not os.path.isabs(target):
             return given or target, f"{folder}/{target}"
         target = local_path(target)
@@ -231,14 +253,16 @@ class Songs:
                 keys = [key for key in (*ADDRESS_KEYS, *NAME_KEYS, "offset") if key in names]
                 if not set(keys) & set(ADDRESS_KEYS):
                     raise MajlError(
-                        f"{address} has neither an audio column nor one of {', '.join(ADDRESS_KEYS)}; name the column "
-                        "with --column."
+                        f"{without_secrets(address)} has neither an audio column nor one of {', '.join(ADDRESS_KEYS)}; name "
+                        "the column with --column."
                     )
                 for number, row in enumerate(rows.values(keys)):
-                    yield self._listed(row, address, f"{address}, row {number}")
+                    yield self._listed(row, address, f"{without_secrets(address)}, row {number}")
                 return
             if column not in names or not pa.types.is_struct(rows.schema.field(column).type):
-                raise MajlError(f"{address} has no audio column {column!r}; its columns are {', '.join(names)}.")
+                raise MajlError(
+                    f"{without_secrets(address)} has no audio column {column!r}; its columns are {', '.join(names)}."
+                )
             stem = posixpath.splitext(posixpath.basename(address.replace(os.sep, "/")))[0]
             key = next((key for key in ("id", "name") if key in names), None)
             wanted = [name for name in (key, f"{column}.path") if name]
@@ -257,18 +281,21 @@ class open_rows:
 
         self.address = address
         self._file = _opened(address)
+        self._parquet = self._table = None
+        self._reading: tuple[str, int] | None = None  # column and row group
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._next = 0  # the row with which the next of the batches starts
         try:
-            self._parquet = self._table = None
             if address.endswith(".arrow"):
-                source = self._file if is_remote(address) else pa.memory_map(address)
+                source = self._file if is_remote(address) else pa.memory_map(local_path(address))
                 self._table = pa.ipc.open_stream(source).read_all()
                 self.schema = self._table.schema
             else:
-                self._parquet = pq.ParquetFile(self._file)
+                self._parquet = pq.ParquetFile(self._file, buffer_size=_BUFFER_BYTES)
                 self.schema = self._parquet.schema_arrow
         except (pa.ArrowException, OSError) as error:
             self._file.close()
-            raise MajlError(f"{address} cannot be read as a dataset: {error}") from error
+            raise MajlError(f"{without_secrets(address)} cannot be read as a dataset: {error}") from error
 
     def values(self, columns: list[str]) -> Iterator[dict]:
         """Rows with some columns or their fields, `COLUMN.FIELD`; nothing else is read."""
@@ -288,23 +315,78 @@ class open_rows:
             yield from rows
 
     def one(self, column: str, number: int) -> dict | None:
-        """The value of a column in one row."""
+        """The value of a column in one row. Parquet has no way to a row but through those before it in its group, so
+        rows should be asked for in rising order: then each group is read once."""
         if self._table is not None:
             return self._table[column][number].as_py()
+        group, first = self._group_of(number)
+        if self._reading != (column, group) or number < self._next:
+            self._batches = self._parquet.iter_batches(1, row_groups=[group], columns=[column], use_threads=False)
+            self._reading, self._next = (column, group), first
+        for batch in self._batches:
+            self._next += 1
+            if self._next > number:
+                return batch[0][0].as_py()
+        raise MajlError(f"{without_secrets(self.address)} ends before row {number}; the file is damaged.")
+
+    def _group_of(self, number: int) -> tuple[int, int]:
+        """The row group with a row, and the group's first row."""
+        first = 0
         for group in range(self._parquet.num_row_groups):
             count = self._parquet.metadata.row_group(group).num_rows
-            if number < count:
-                return self._parquet.read_row_group(group, columns=[column], use_threads=False)[column][number].as_py()
-            number -= count
-        raise MajlError(f"{self.address} has no row {number}; the dataset has changed.")
+            if number < first + count:
+                return group, first
+            first += count
+        raise MajlError(f"{without_secrets(self.address)} has no row {number}; the dataset has changed.")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._batches = iter(())
+        if self._parquet is not None:
+            self._parquet.close()
+        self._file.close()
 
     def __enter__(self) -> open_rows:
         return self
 
     def __exit__(self, *exception) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
-        self._file.close()
+        self.close()
+
+
+class _LastFile:
+    """The file whose row this process has read last stays open for the next one."""
+
+    def __init__(self):
+        self._rows: open_rows | None = None
+        self._lock = threading.Lock()
+
+    def one(self, row: RowAddress) -> dict | None:
+        with self._lock:
+            try:
+                if self._rows is None or self._rows.address != row.file:
+                    self._close()
+                    self._rows = open_rows(row.file)
+                return self._rows.one(row.column, row.row)
+            except BaseException:
+                self._close()
+                raise
+
+    def _close(self) -> None:
+        rows, self._rows = self._rows, None
+        if rows is not None:
+            rows.close()
+
+
+_last_file = _LastFile()
+
+
+def read_row(row: RowAddress) -> dict | None:
+    """The value at an address of a row: that of an audio column, `{"bytes", "path"}`, or None.
+
+    Raises:
+        MajlError: the file cannot be read, or has no such row.
+    """
+    return _last_file.one(row)
 
 
 def share_of(name: str, count: int) -> int:
@@ -353,6 +435,16 @@ def _portable(path: str) -> str:
     return path
 
 
+def _path_of(address: str) -> str:
+    """An address without the query that those of web servers may have."""
+    return re.split("[?#]", address, maxsplit=1)[0] if address.startswith(_WEB) else address
+
+
+def _has_magic(address: str) -> bool:
+    """Whether an address is a pattern; the question mark of a web server's is not meant as one."""
+    return glob.has_magic(_path_of(address))
+
+
 def _plain_parts(pattern: str) -> int:
     """How many folders of a pattern come before its first wildcard."""
     parts = pattern.split("/") if "/" in pattern else list(Path(pattern).parts)
@@ -360,11 +452,17 @@ def _plain_parts(pattern: str) -> int:
 
 
 def _audio_column(schema) -> str | None:
+    """The first column with audio: `datasets` writes what its columns are beside their types, and those of pictures
+    have the same type."""
     import pyarrow as pa
 
+    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = described.get("info", {}).get("features", {})
     for field in schema:
         if pa.types.is_struct(field.type) and {"bytes", "path"} <= {f.name for f in field.type}:
-            return field.name
+            feature = features.get(field.name)
+            if not isinstance(feature, dict) or feature.get("_type", "Audio") == "Audio":
+                return field.name
     return None
 
 
@@ -384,8 +482,7 @@ def _json_lines(lines, address: str) -> Iterator[tuple[int, Mapping]]:
 def _opened(address: str):
     """A binary file, for reading."""
     if is_remote(address):
-        files, path = open_filesystem(address)
-        return retrying(lambda: files.open(path, "rb"))
+        return open_remote(address)
     try:
         return open(local_path(address), "rb")
     except OSError as error:

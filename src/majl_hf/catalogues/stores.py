@@ -1,0 +1,136 @@
+"""Stores and servers that fsspec opens, such as `s3://bucket/prefix`: every read and write is bounded in time and
+retried."""
+
+from __future__ import annotations
+
+import io
+import os
+
+from ..errors import MajlError
+from .retrying import retrying, without_secrets
+
+CONNECT_S, IDLE_S = 5.0, 10.0  # to connect, and without a byte
+LEAST_BYTES_PER_S = 256e3  # of an upload; a slower one is given up and tried again
+PART_BYTES = 16 << 20  # of an upload or a read; of an upload, up to `PARTS_AT_ONCE` are in memory
+PARTS_AT_ONCE = 4
+_S3 = ("s3", "s3a")
+
+
+def is_remote(address: str) -> bool:
+    """Whether fsspec opens an address; `file:` addresses and paths are local."""
+    protocol, separator, _ = address.partition("://")
+    return bool(separator) and protocol not in ("file", "") and not os.path.lexists(address)
+
+
+def open_filesystem(address: str):
+    """The fsspec file system of an address, and the path there. Listings are not kept: other drivers write, too.
+
+    Raises:
+        MajlError: the protocol is unknown, its package is missing, or the store cannot be opened.
+    """
+    import fsspec
+
+    protocol = address.partition("://")[0]
+    shown = without_secrets(address)
+    try:
+        options = _s3_options(fsspec.config.conf) if protocol in _S3 else {}
+        files, path = retrying(lambda: fsspec.core.url_to_fs(address, use_listings_cache=False, **options), address)
+    except MajlError:
+        raise
+    except ImportError as error:
+        package = "majl_hf[s3]" if protocol in _S3 else f"the package of fsspec for {protocol}://"
+        raise MajlError(f"{shown} needs a package that is not installed ({error}); install {package}.") from error
+    except Exception as error:
+        raise MajlError(f"{shown} cannot be opened: {without_secrets(str(error))}") from error
+    if protocol in _S3:
+        files.retries = 1  # `retrying` repeats, and retries within retries would take hours
+    return files, path
+
+
+def upload(files, source: str | bytes, path: str, size: int) -> None:
+    """Write bytes, or the local file with a path, to a path of a file system. A client that waits for a server to take
+    what it sends may have no time-out for that, so the whole upload has one.
+
+    Raises:
+        TimeoutError: it took too long.
+    """
+    from fsspec.asyn import AsyncFileSystem
+
+    if isinstance(source, bytes):
+        write, arguments = files.pipe_file, (path, source)
+    else:
+        write, arguments = files.put_file, (source, path)
+    options = {"chunksize": PART_BYTES} if set(_S3) & {*files.protocol} else {}
+    limit_s = CONNECT_S + IDLE_S + size / LEAST_BYTES_PER_S
+    if isinstance(files, AsyncFileSystem):
+        options["timeout"] = limit_s
+    try:
+        write(*arguments, **options)
+    except TimeoutError as error:
+        raise TimeoutError(f"an upload of {size} bytes took longer than {limit_s:.0f} s") from error
+
+
+def open_remote(address: str) -> io.BufferedReader:
+    """A file of a store for reading in blocks, each of which is retried.
+
+    Raises:
+        MajlError: it is missing or cannot be read.
+    """
+    files, path = open_filesystem(address)
+    try:
+        size = retrying(lambda: files.info(path), address)["size"]
+        if size is None:  # a server that does not say
+            return io.BufferedReader(io.BytesIO(retrying(lambda: files.cat_file(path), address)))
+    except FileNotFoundError as error:
+        raise MajlError(f"{without_secrets(address)} does not exist.") from error
+    return io.BufferedReader(_RemoteFile(files, path, address, size), PART_BYTES // 2)
+
+
+class _RemoteFile(io.RawIOBase):
+    """Reads ranges of a file, each by a request of its own."""
+
+    def __init__(self, files, path: str, address: str, size: int):
+        self._files, self._path, self._address, self._size = files, path, address, size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer) -> int:
+        start, end = self._position, min(self._position + len(buffer), self._size)
+        if end <= start:
+            return 0
+        content = retrying(lambda: self._read(start, end), self._address)
+        buffer[: end - start] = content
+        self._position = end
+        return end - start
+
+    def _read(self, start: int, end: int) -> bytes:
+        content = self._files.cat_file(self._path, start=start, end=end)
+        if len(content) == self._size:  # a server without ranges
+            content = content[start:end]
+        if len(content) != end - start:
+            raise EOFError(f"{len(content)} bytes came of {end - start}")
+        return content
+
+
+def _s3_options(configuration: dict) -> dict:
+    """Time-outs and no retries of its own; what the user has configured for fsspec takes precedence."""
+    given = {}
+    for protocol in _S3:
+        given |= configuration.get(protocol, {})
+    own = {"connect_timeout": CONNECT_S, "read_timeout": IDLE_S, "retries": {"total_max_attempts": 1}}
+    return {
+        "max_concurrency": given.get("max_concurrency", PARTS_AT_ONCE),
+        "config_kwargs": own | given.get("config_kwargs", {}),
+    }
