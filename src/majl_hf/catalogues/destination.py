@@ -38,8 +38,8 @@ class Destination:
         MajlError: the package for a protocol is missing, or the folder cannot be created.
     """
 
-    def __init__(self, address: str):
-        self.address = address
+    def __init__(self, address: str | os.PathLike[str]):
+        self.address = address = os.fspath(address)
         self.folder: Path | None = None
         if is_remote(address):
             self._files, self._root = open_filesystem(address)

@@ -64,6 +64,16 @@ def row_address(address: str) -> RowAddress | None:
     return None if match is None else RowAddress(match["file"], match["column"], int(match["row"]))
 
 
+def local_size(address: str) -> int | None:
+    """Bytes of the file at an address; None if it is in a store, in a dataset, or missing."""
+    if is_remote(address) or row_address(address) is not None:
+        return None
+    try:
+        return os.stat(local_path(address)).st_size
+    except OSError:
+        return None
+
+
 class Songs:
     """The songs of a source in its order; `left_out` counts, by kind, what is there and is not a song.
 
