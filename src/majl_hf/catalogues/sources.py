@@ -20,6 +20,7 @@ import json
 import os
 import posixpath
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
@@ -36,7 +37,7 @@ from .retrying import retrying
 ADDRESS_KEYS = ("audio_filepath", "path", "file", "file_name")
 NAME_KEYS = ("name", "id")
 _ROW = re.compile(r"(?P<file>.+\.(?:parquet|arrow))#(?P<column>\w+)\[(?P<row>\d+)\]")
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]')
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\\:*?"<>|\ud800-\udfff]')
 _LONGEST_PART = 150  # bytes of UTF-8 of a folder or file name, with room for the endings of results
 
 
@@ -210,14 +211,19 @@ class Songs:
                 numbered: Iterator[tuple[int, Mapping]] = ((rows.line_num, row) for row in rows)
             else:
                 numbered = _json_lines(lines, address)
-            for number, row in numbered:
-                yield self._listed(row, address, f"{address}, line {number}")
+            try:
+                for number, row in numbered:
+                    yield self._listed(row, address, f"{address}, line {number}")
+            except UnicodeDecodeError as error:
+                raise MajlError(f"{address} is not text in UTF-8 ({error}); save it as such.") from error
 
     def _listed(self, row: Mapping, manifest: str, where: str) -> tuple[str, str]:
-        target = next((str(row[key]) for key in ADDRESS_KEYS if row.get(key)), None)
+        target = next((row[key] for key in ADDRESS_KEYS if row.get(key)), None)
         if target is None:
             raise MajlError(f"{where} has none of {', '.join(ADDRESS_KEYS)}; one of them has to be the song's address.")
-        if float(row.get("offset") or 0) > 0:
+        if not isinstance(target, str):
+            raise MajlError(f"{where}: the address {target!r} is not text.")
+        if row.get("offset") not in (None, "", 0, "0", "0.0"):
             raise MajlError(f"{where} has an offset; whole files are needed. Cut the segments into files first.")
         given = next((str(row[key]) for key in NAME_KEYS if row.get(key)), None)
         folder = posixpath.dirname(manifest) if is_remote(manifest) else os.path.dirname(manifest)
@@ -341,12 +347,13 @@ def safe_name(name: str) -> str:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """The name, or with a number where an earlier song has it; capitals make no difference, as on some systems."""
+    """The name, or with a number where an earlier song has it. Neither capitals nor how an accent is composed make a
+    difference, as on some systems."""
     candidate, number = name, 1
-    while candidate.casefold() in taken:
+    while (key := unicodedata.normalize("NFC", candidate).casefold()) in taken:
         number += 1
         candidate = f"{name}~{number}"
-    taken.add(candidate.casefold())
+    taken.add(key)
     return candidate
 
 
