@@ -1,6 +1,7 @@
 """What a manifest counts as done, whatever happened to the run that wrote it."""
 
 import io
+import itertools
 import json
 import shutil
 import tracemalloc
@@ -243,7 +244,7 @@ def test_long_runs_leave_few_parts_and_short_ones_lose_little(tmp_path, monkeypa
     while now_s < 3 * 86400:
         recorder.add(row, None)
         now_s += 6
-    gaps = [(after - before, before) for before, after in zip(written_s[:-1], written_s[1:], strict=True)]
+    gaps = [(after - before, before) for before, after in itertools.pairwise(written_s)]
     assert len(written_s) < 1000
     assert all(gap <= max(20, 0.0102 * at) + 12 for gap, at in gaps)
 

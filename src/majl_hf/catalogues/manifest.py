@@ -123,12 +123,18 @@ class Manifest:
     """
 
     def __init__(self, destination: Destination, identity: Identity, overwrite_run: bool = False):
-        self.destination, self.run = destination, identity.digest
+        self.destination, self.identity, self.run = destination, identity, identity.digest
         self.known: dict[str, Known] = {}
         self._parts: dict[str, set[str]] = defaultdict(set)  # of labels, to the songs that rows have named there
         self._sizes: dict[str, int] = {}
-        self._claim(identity, overwrite_run)
+        self._check(overwrite_run)
         self._load()
+
+    def claim(self) -> None:
+        """Say whose destination it is; called when there is something to write."""
+        content = json.dumps(self.identity.facts, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        if content != self.destination.read(RUN_FILE):
+            self.destination.put(RUN_FILE, content)
 
     def is_done(self, entry: Entry) -> bool:
         """Whether a song is done: its latest row says so for this input, and its files have the size it names."""
@@ -216,22 +222,21 @@ class Manifest:
         for row in moved:
             self._note(row)
 
-    def _claim(self, identity: Identity, overwrite_run: bool) -> None:
+    def _check(self, overwrite_run: bool) -> None:
         there = self.destination.read(RUN_FILE)
-        if there is not None and not overwrite_run:
-            try:
-                differences = identity.differences(json.loads(there))
-            except ValueError as error:
-                raise MajlError(f"{RUN_FILE} in {self.destination.address} is damaged: {error}") from error
-            if differences:
-                raise MajlError(
-                    f"{self.destination.address} contains the results of another run ({'; '.join(differences)}). "
-                    "Choose another --output, use the same settings, or replace those results with --overwrite-run."
-                )
+        if there is None or overwrite_run:
             return
-        content = json.dumps(identity.facts, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-        if content != there:
-            self.destination.put(RUN_FILE, content)
+        try:
+            differences = self.identity.differences(json.loads(there))
+        except ValueError as error:
+            raise MajlError(
+                f"{RUN_FILE} in {self.destination.address} is damaged ({error}); replace it with --overwrite-run."
+            ) from error
+        if differences:
+            raise MajlError(
+                f"{self.destination.address} contains the results of another run ({'; '.join(differences)}). "
+                "Choose another --output, use the same settings, or replace those results with --overwrite-run."
+            )
 
     def _load(self) -> None:
         # Labels that are there before the rows are read, and that no row names, are of a part of the manifest that
@@ -281,11 +286,15 @@ class Recorder:
         self._rows: list[Row] = []
         self._labels: list[dict] = []
         self._num_bytes = 0
+        self._has_claimed = False
         self._started_s = time.monotonic()
         self._waiting_since_s = 0.0
 
     def add(self, row: Row, labels: dict | None) -> None:
         """Append a song; `labels` is its row of the schema."""
+        if not self._has_claimed:  # not before a song has ended: settings with which none can are no run
+            self.manifest.claim()
+            self._has_claimed = True
         if not self._rows:
             self._waiting_since_s = time.monotonic()
         self._rows.append(row)
