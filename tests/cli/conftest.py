@@ -1,14 +1,9 @@
 """The command in this process, on a tiny model, and songs to try it on."""
 
-import json
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner
-
-from majl_hf.cli import app
+from command import run_majl
 
 RATE = 22050
 
@@ -30,23 +25,11 @@ def song(tmp_path):
 
 @pytest.fixture
 def majl(tiny_model_folder):
-    """`majl(*arguments)` runs the command with the tiny model; JSON lines on stdout are parsed into `json`. `stdin` is
-    given as bytes, and stdout is there as text and as bytes."""
+    """`majl(*arguments)` is `run_majl` with the tiny model where a verb needs one."""
 
     def run(*arguments, model=tiny_model_folder, stdin=b""):
-        arguments = [str(argument) for argument in arguments]
         if arguments[0] in ("separate", "pitch", "transcribe") and model:
-            arguments += ["--model", model, "--device", "cpu"]
-        result = CliRunner().invoke(app, arguments, input=stdin)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        lines = [json.loads(line) for line in result.stdout.splitlines()] if "--json" in arguments else None
-        return SimpleNamespace(
-            exit_code=result.exit_code,
-            stdout=result.stdout,
-            stdout_bytes=result.stdout_bytes,
-            stderr=result.stderr,
-            json=lines,
-        )
+            arguments += ("--model", model, "--device", "cpu")
+        return run_majl(*arguments, stdin=stdin)
 
     return run

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,22 +39,33 @@ class Destination:
         address: A path, or `PROTOCOL://...`.
 
     Raises:
-        MajlError: the package for a protocol is missing, or the folder cannot be created.
+        MajlError: the package for a protocol is missing.
     """
 
-    def __init__(self, address: str):
-        self.address = address
+    def __init__(self, address: str | os.PathLike[str]):
+        self.address = address = os.fspath(address)
         self.folder: Path | None = None
         if is_remote(address):
             self._files, self._root = open_filesystem(address)
             self._root = self._root.rstrip("/")
             return
         self.folder = Path(local_path(address)).absolute()
+
+    def prepare(self) -> None:
+        """Create the folder.
+
+        Raises:
+            MajlError: it cannot be created, or not be written.
+        """
+        if self.folder is None:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
         except OSError as error:
             raise MajlError(
-                f"The destination {address} cannot be created: {error.strerror or error}; choose another --output."
+                f"The destination {self.address} cannot be written: {error.strerror or error}; choose another --output."
             ) from error
 
     def put(self, path: str, content: bytes) -> Written:
@@ -91,7 +103,7 @@ class Destination:
             if self.folder is not None:
                 return (self.folder / path).read_bytes()
             return self._retrying(lambda: self._files.cat_file(self._key(path)))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def sha256(self, path: str) -> str | None:
@@ -100,7 +112,7 @@ class Destination:
             if self.folder is not None:
                 return digest_of(self.folder / path)[1]
             return self._remote_digest(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def sizes(self, folder: str) -> dict[str, int]:

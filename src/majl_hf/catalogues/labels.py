@@ -79,10 +79,10 @@ def write_labels(rows: Sequence[dict]) -> bytes:
     return _as_file(table)
 
 
-def without_songs(content: bytes, names: set[str]) -> bytes:
-    """The same file without some songs."""
+def only_songs(content: bytes, names: set[str]) -> bytes:
+    """The same file with some of its songs only."""
     table = pq.read_table(io.BytesIO(content))
-    return _as_file(table.filter(pc.invert(pc.is_in(table["song"], pa.array(sorted(names))))))
+    return _as_file(table.filter(pc.is_in(table["song"], pa.array(sorted(names)))))
 
 
 def _as_file(table: pa.Table) -> bytes:

@@ -7,7 +7,7 @@
 
 A part has a name of its own and is complete when it appears, so any number of drivers may write side by side. The part
 of the manifest is written before the part of the labels that its rows name: a driver that is killed in between leaves
-rows whose file is missing, and their songs are done again, but never labels that no row names.
+rows whose file is missing, and their songs are processed again, but never labels that no row names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Any, Literal, NamedTuple
 
@@ -26,13 +26,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import MajlError
 from .destination import Destination, Written
-from .labels import without_songs, write_labels
+from .labels import only_songs, write_labels
 from .retrying import without_secrets
-from .sources import Entry
+from .sources import Entry, local_size
 
 FORMAT = 1
 RUN_FILE, ROWS, LABELS, STEMS = "run.json", "manifest", "labels", "stems"
-FLUSH_ROWS, FLUSH_S, FLUSH_BYTES = 200, 20.0, 32 << 20
+FLUSH_ROWS, FLUSH_BYTES = 5000, 32 << 20
+# A part every 20 s at first, and later after every hundredth of the run's time: a driver that is killed loses at most
+# that, and a run of days leaves hundreds of parts and not tens of thousands.
+LEAST_FLUSH_S, MOST_FLUSH_S, FLUSH_SHARE = 20.0, 600.0, 0.01
 
 
 class Output(BaseModel):
@@ -81,6 +84,7 @@ class Known(NamedTuple):
     is_done: bool
     attempt: int
     address: bytes  # its digest
+    input_size: int | None
     outputs: tuple[tuple[str, int, bytes], ...]  # path, size, digest of each
 
 
@@ -121,27 +125,33 @@ class Manifest:
     """
 
     def __init__(self, destination: Destination, identity: Identity, overwrite_run: bool = False):
-        self.destination, self.run = destination, identity.digest
+        self.destination, self.identity, self.run = destination, identity, identity.digest
         self.known: dict[str, Known] = {}
         self._parts: dict[str, set[str]] = defaultdict(set)  # of labels, to the songs that rows have named there
         self._sizes: dict[str, int] = {}
-        self._claim(identity, overwrite_run)
+        self._check(overwrite_run)
         self._load()
 
+    def claim(self) -> None:
+        """Say whose destination it is; called when there is something to write."""
+        content = json.dumps(self.identity.facts, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        if content != self.destination.read(RUN_FILE):
+            self.destination.put(RUN_FILE, content)
+
     def is_done(self, entry: Entry) -> bool:
-        """Whether a song is done: its latest row says so for this address, and its files have the size it names."""
+        """Whether a song is done: its latest row says so for this input, and its files have the size it names."""
         known = self.known.get(entry.name)
         return (
             known is not None
             and known.is_done
-            and known.address == _digest(entry.address)
+            and _is_same_input(known, entry)
             and all(self._sizes.get(path) == size for path, size, _ in known.outputs)
         )
 
     def has_failed(self, entry: Entry) -> bool:
-        """Whether the latest row of a song is a failure for this address."""
+        """Whether the latest row of a song is a failure of this input."""
         known = self.known.get(entry.name)
-        return known is not None and not known.is_done and known.address == _digest(entry.address)
+        return known is not None and not known.is_done and _is_same_input(known, entry)
 
     def attempts(self, entry: Entry) -> int:
         """How many rows a song has had."""
@@ -173,54 +183,68 @@ class Manifest:
 
     def tidy(self) -> None:
         """Take songs out of parts of labels which their latest rows do not name, so that each song is there once."""
-        latest = {}
-        for name, known in self.known.items():
-            for path, _, _ in known.outputs:
-                if known.is_done and path.startswith(f"{LABELS}/"):
-                    latest[name] = path
-        for part, names in list(self._parts.items()):
-            stale = {name for name in names if latest.get(name) != part}
-            if not stale:
-                continue
+        latest = {
+            name: path
+            for name, known in self.known.items()
+            for path, _, _ in known.outputs
+            if known.is_done and path.startswith(f"{LABELS}/")
+        }
+        kept_of = {part: {n for n in names if latest.get(n) == part} for part, names in self._parts.items()}
+        stale = {part: kept for part, kept in kept_of.items() if not kept or len(kept) < len(self._parts[part])}
+        rows_of = self._rows_naming({part: kept for part, kept in stale.items() if kept})
+        for part, kept in stale.items():
             content = self.destination.read(part)
-            if content is not None and stale != names:
-                self._rewrite(part, content, stale, names - stale)
             if content is not None:
+                if kept:
+                    self._move(rows_of[part], part, only_songs(content, kept))
                 self.destination.remove(part)
             del self._parts[part]
 
-    def _rewrite(self, part: str, content: bytes, stale: set[str], kept: set[str]) -> None:
-        smaller = without_songs(content, stale)
-        target = f"{LABELS}/{new_part()}.parquet"
-        rows = []
-        for file in sorted(self.destination.sizes(ROWS)):
-            rows += [row for row in self._rows(file) if row.name in kept and row.run == self.run]
-        named = {row.name: row for row in rows if row.outputs.get(LABELS) and row.outputs[LABELS].path == part}
-        written = Output(path=target, size=len(smaller), sha256=sha256(smaller).hexdigest())
-        moved = [row.model_copy(update={"outputs": {**row.outputs, LABELS: written}}) for row in named.values()]
-        write_rows(self.destination, moved)
-        self.destination.put(target, smaller)
-        for row in moved:
-            self.add(row)
+    def _rows_naming(self, kept_of: Mapping[str, set[str]]) -> dict[str, list[Row]]:
+        """For each part of labels, the latest rows of some of its songs."""
+        rows: dict[str, dict[str, Row]] = {part: {} for part in kept_of}
+        if rows:
+            for file in sorted(self.destination.sizes(ROWS)):
+                for row in self._rows(file):
+                    labels = row.outputs.get(LABELS)
+                    if row.run == self.run and labels is not None and row.name in kept_of.get(labels.path, ()):
+                        rows[labels.path][row.name] = row
+        return {part: list(named.values()) for part, named in rows.items()}
 
-    def _claim(self, identity: Identity, overwrite_run: bool) -> None:
+    def _move(self, rows: list[Row], part: str, content: bytes) -> None:
+        """Write labels that remain of a part as another one. Its name follows from what it contains, so that two
+        drivers which do the same at the same time write one file."""
+        born = part.removeprefix(f"{LABELS}/").partition("-")[0]
+        digest = sha256(content).hexdigest()
+        target = Output(path=f"{LABELS}/{born}-{digest[:8]}.parquet", size=len(content), sha256=digest)
+        moved = [row.model_copy(update={"outputs": {**row.outputs, LABELS: target}}) for row in rows]
+        write_rows(self.destination, moved)
+        self.destination.put(target.path, content)
+        self._sizes[target.path] = target.size
+        for row in moved:
+            self._note(row)
+
+    def _check(self, overwrite_run: bool) -> None:
         there = self.destination.read(RUN_FILE)
-        if there is not None and not overwrite_run:
-            try:
-                differences = identity.differences(json.loads(there))
-            except ValueError as error:
-                raise MajlError(f"{RUN_FILE} in {self.destination.address} is damaged: {error}") from error
-            if differences:
-                raise MajlError(
-                    f"{self.destination.address} contains the results of another run ({'; '.join(differences)}). "
-                    "Choose another --output, use the same settings, or replace those results with --overwrite-run."
-                )
+        if there is None or overwrite_run:
             return
-        content = json.dumps(identity.facts, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-        if content != there:
-            self.destination.put(RUN_FILE, content)
+        try:
+            differences = self.identity.differences(json.loads(there))
+        except ValueError as error:
+            raise MajlError(
+                f"{RUN_FILE} in {self.destination.address} is damaged ({error}); replace it with --overwrite-run."
+            ) from error
+        if differences:
+            raise MajlError(
+                f"{self.destination.address} contains the results of another run ({'; '.join(differences)}). "
+                "Choose another --output, use the same settings, or replace those results with --overwrite-run."
+            )
 
     def _load(self) -> None:
+        # Labels that are there before the rows are read, and that no row names, are of a part of the manifest that
+        # somebody has removed.
+        for part in self.destination.sizes(LABELS):
+            self._parts[part] = set()
         for part in sorted(self.destination.sizes(ROWS)):
             for row in self._rows(part):
                 self._note(row)
@@ -241,33 +265,41 @@ class Manifest:
         if labels is not None:
             self._parts[sys.intern(labels.path)].add(row.name)
         if row.run != self.run:
+            self.known.pop(row.name, None)  # another run has replaced its files
+            return
+        known = self.known.get(row.name)
+        if known is not None and row.attempt < known.attempt:  # the clock of that machine was ahead
             return
         outputs = tuple(
             (sys.intern(output.path), output.size, bytes.fromhex(output.sha256)) for output in row.outputs.values()
         )
-        self.known[row.name] = Known(
-            row.status == "done", row.attempt, b"" if row.passing else _digest(row.address), outputs
-        )
+        address = b"" if row.passing else _digest(row.address)
+        self.known[row.name] = Known(row.status == "done", row.attempt, address, row.input_size, outputs)
 
 
-@dataclass
 class Recorder:
-    """Writes rows, with their labels, in parts: every `FLUSH_ROWS` rows, `FLUSH_BYTES` of labels or `FLUSH_S` seconds.
+    """Writes rows, with their labels, in parts: every `FLUSH_ROWS` rows, `FLUSH_BYTES` of labels, or from time to time.
 
     Args:
         manifest: Where they are counted.
     """
 
-    manifest: Manifest
-    _rows: list[Row] = field(default_factory=list)
-    _labels: list[dict] = field(default_factory=list)
-    _num_bytes: int = 0
-    _since_s: float = 0.0
+    def __init__(self, manifest: Manifest):
+        self.manifest = manifest
+        self._rows: list[Row] = []
+        self._labels: list[dict] = []
+        self._num_bytes = 0
+        self._has_claimed = False
+        self._started_s = time.monotonic()
+        self._waiting_since_s = 0.0
 
     def add(self, row: Row, labels: dict | None) -> None:
         """Append a song; `labels` is its row of the schema."""
+        if not self._has_claimed:  # not before a song has ended: settings with which none can are no run
+            self.manifest.claim()
+            self._has_claimed = True
         if not self._rows:
-            self._since_s = time.monotonic()
+            self._waiting_since_s = time.monotonic()
         self._rows.append(row)
         if labels is not None:
             self._labels.append(labels)
@@ -276,8 +308,12 @@ class Recorder:
 
     def flush_if_due(self) -> None:
         """Write what has waited long enough; called often."""
+        if not self._rows:
+            return
+        now_s = time.monotonic()
+        wait_s = min(max(LEAST_FLUSH_S, FLUSH_SHARE * (now_s - self._started_s)), MOST_FLUSH_S)
         is_full = len(self._rows) >= FLUSH_ROWS or self._num_bytes >= FLUSH_BYTES
-        if self._rows and (is_full or time.monotonic() - self._since_s >= FLUSH_S):
+        if is_full or now_s - self._waiting_since_s >= wait_s:
             self.flush()
 
     def flush(self) -> None:
@@ -310,6 +346,12 @@ def write_rows(destination: Destination, rows: Sequence[Row]) -> None:
 def new_part() -> str:
     """A name that no other part has and that comes after earlier ones."""
     return f"{time.time_ns():019d}-{secrets.token_hex(4)}"
+
+
+def _is_same_input(known: Known, entry: Entry) -> bool:
+    """Whether a row is about what is at an address now, as far as that can be seen without reading it."""
+    size = local_size(entry.address)
+    return known.address == _digest(entry.address) and (size is None or known.input_size in (None, size))
 
 
 def _digest(text: str) -> bytes:

@@ -139,6 +139,7 @@ def run_catalogue(
         report: Called with each row, or with None from time to time.
     """
     recorder, tally, started_s = Recorder(manifest), Tally(len(tasks)), time.monotonic()
+    manifest.destination.prepare()
     manifest.tidy()
     if not tasks:
         return tally

@@ -127,8 +127,8 @@ class SongProcessor:
     def _process(self, task: Task, facts: dict, started: Callable[[float | None], None]) -> dict | None:
         work, entry = self.work, task.entry
         path = Path(task.fetched) if task.fetched else fetch(entry.address, self.scratch)
+        facts["input_size"], facts["input_sha256"] = digest_of(path)
         with AudioReader(path, mixdown=work.mixdown) as reader:
-            facts["input_size"], facts["input_sha256"] = digest_of(path)
             started(reader.duration_s)
             extension = ENCODINGS[work.format.encoding].extension
             files = {what: self.scratch / f"{what}{extension}" for what in work.stems}

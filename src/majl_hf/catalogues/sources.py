@@ -21,6 +21,7 @@ import os
 import posixpath
 import re
 import threading
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
@@ -37,7 +38,7 @@ from .stores import is_remote, open_filesystem, open_remote
 ADDRESS_KEYS = ("audio_filepath", "path", "file", "file_name")
 NAME_KEYS = ("name", "id")
 _ROW = re.compile(r"(?P<file>.+?\.(?:parquet|arrow))#(?P<column>.+)\[(?P<row>\d+)\]")
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]')
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\\:*?"<>|\ud800-\udfff]')
 _SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`: of a DatasetDict, of a Dataset
 _WEB = ("http://", "https://")
 _BUFFER_BYTES = 1 << 20  # in which Parquet files are read, and not a whole column of a row group at once
@@ -66,6 +67,16 @@ def row_address(address: str) -> RowAddress | None:
     """The parts of the address of a row; None for other addresses."""
     match = _ROW.fullmatch(address)
     return None if match is None else RowAddress(match["file"], match["column"], int(match["row"]))
+
+
+def local_size(address: str) -> int | None:
+    """Bytes of the file at an address; None if it is in a store, in a dataset, or missing."""
+    if is_remote(address) or row_address(address) is not None:
+        return None
+    try:
+        return os.stat(local_path(address)).st_size
+    except OSError:
+        return None
 
 
 class Songs:
@@ -222,14 +233,21 @@ class Songs:
                 numbered: Iterator[tuple[int, Mapping]] = ((rows.line_num, row) for row in rows)
             else:
                 numbered = _json_lines(lines, address)
-            for number, row in numbered:
-                yield self._listed(row, address, f"{without_secrets(address)}, line {number}")
+            try:
+                for number, row in numbered:
+                    yield self._listed(row, address, f"{without_secrets(address)}, line {number}")
+            except UnicodeDecodeError as error:
+                raise MajlError(
+                    f"{without_secrets(address)} is not text in UTF-8 ({error}); save it as such."
+                ) from error
 
     def _listed(self, row: Mapping, manifest: str, where: str) -> tuple[str, str]:
-        target = next((str(row[key]) for key in ADDRESS_KEYS if row.get(key)), None)
+        target = next((row[key] for key in ADDRESS_KEYS if row.get(key)), None)
         if target is None:
             raise MajlError(f"{where} has none of {', '.join(ADDRESS_KEYS)}; one of them has to be the song's address.")
-        if float(row.get("offset") or 0) > 0:
+        if not isinstance(target, str):
+            raise MajlError(f"{where}: the address {target!r} is not text.")
+        if row.get("offset") not in (None, "", 0, "0", "0.0"):
             raise MajlError(f"{where} has an offset; whole files are needed. Cut the segments into files first.")
         given = next((str(row[key]) for key in NAME_KEYS if row.get(key)), None)
         folder = posixpath.dirname(_path_of(manifest)) if is_remote(manifest) else os.path.dirname(manifest)
@@ -253,8 +271,8 @@ class Songs:
                 keys = [key for key in (*ADDRESS_KEYS, *NAME_KEYS, "offset") if key in names]
                 if not set(keys) & set(ADDRESS_KEYS):
                     raise MajlError(
-                        f"{without_secrets(address)} has neither an audio column nor one of {', '.join(ADDRESS_KEYS)}; name "
-                        "the column with --column."
+                        f"{without_secrets(address)} has neither an audio column nor one of "
+                        f"{', '.join(ADDRESS_KEYS)}; name the column with --column."
                     )
                 for number, row in enumerate(rows.values(keys)):
                     yield self._listed(row, address, f"{without_secrets(address)}, row {number}")
@@ -413,12 +431,13 @@ def safe_name(name: str) -> str:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """The name, or with a number where an earlier song has it; capitals make no difference, as on some systems."""
+    """The name, or with a number where an earlier song has it. Neither capitals nor how an accent is composed make a
+    difference, as on some systems."""
     candidate, number = name, 1
-    while candidate.casefold() in taken:
+    while (key := unicodedata.normalize("NFC", candidate).casefold()) in taken:
         number += 1
         candidate = f"{name}~{number}"
-    taken.add(candidate.casefold())
+    taken.add(key)
     return candidate
 
 

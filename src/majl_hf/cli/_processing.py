@@ -1,6 +1,8 @@
 """The loop of `majl separate`, `pitch` and `transcribe`: decode, compute and write file after file, block by block."""
 
+import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 
 from ..audio import AudioReader
@@ -78,7 +80,9 @@ def _process_all(
                         facts["outputs"] = dict.fromkeys(job.outputs, "stdout")
                     report.done(job.source, facts)
                 except Exception as error:  # one bad file must not stop the others
-                    report.failed(job.source, describe(error, options.debug))
+                    if options.debug:
+                        traceback.print_exception(error, file=sys.stderr)
+                    report.failed(job.source, describe(error, advice="; run again with --debug to see where"))
         except KeyboardInterrupt as stop:
             report.stop_file()
             report.summary(stopped=True)

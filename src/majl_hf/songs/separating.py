@@ -1,8 +1,6 @@
 """The loop over one song: decode, compute and write block by block; and what its errors mean."""
 
 import contextlib
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -56,21 +54,15 @@ def separate_song(
     return num_samples
 
 
-def describe(error: BaseException, debug: bool = False) -> str:
-    """One line for any exception. Those written for users speak for themselves, others need their type.
-
-    Args:
-        debug: Whether the traceback is printed on stderr.
-    """
-    if debug:
-        traceback.print_exception(error, file=sys.stderr)
+def describe(error: BaseException, advice: str = "") -> str:
+    """One line for any exception. Those written for users speak for themselves; others need a type and `advice`."""
     if isinstance(error, MajlError | ValueError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "not enough memory; use a smaller --batch-size or --device cpu"
-    return f"{type(error).__name__}: {error}; run again with --debug to see where"
+    return f"{type(error).__name__}: {error}{advice}"
 
 
 def _watched(blocks: Iterator[np.ndarray], check: Callable[[], None]) -> Iterator[np.ndarray]:
