@@ -4,12 +4,13 @@ import io
 import os
 import re
 import socket
+import sys
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingMixIn
 from typing import Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -22,7 +23,7 @@ Fault = Literal["cut", "half", "hang", "lost"] | int
 
 
 class S3Store:
-    """The server, in threads of this process, and its buckets as dicts.
+    """The server, in threads of this process.
 
     Args:
         requests: "KIND KEY" of every request, in order. A kind is "list", "get", "head", "put", "delete", "create"
@@ -135,6 +136,10 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
 
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), OSError):  # the client has gone, as it should when a server hangs
+            super().handle_error(request, client_address)
+
 
 class _Handler(WSGIRequestHandler):
     store: S3Store
@@ -145,13 +150,21 @@ class _Handler(WSGIRequestHandler):
     def log_message(self, *_):
         pass
 
+    def parse_request(self) -> bool:
+        self._fault: Fault | None = None
+        return super().parse_request()
+
+    def handle_expect_100(self) -> bool:
+        """A client that has asked whether its body is wanted gets no answer from a server that hangs."""
+        self._decide()
+        return self._fault == "hang" or super().handle_expect_100()
+
     def do_GET(self):
-        url = urlsplit(self.path)
-        kind = self._kind(url.path, parse_qs(url.query, keep_blank_values=True))
-        fault = self.store.take_fault(kind, url.path.lstrip("/"))
-        released = self.store.released
+        if "100-continue" not in self.headers.get("Expect", ""):
+            self._decide()
+        fault = self._fault
         if fault == "hang":
-            released.wait()
+            self._released.wait()
         if fault in ("hang", "cut"):
             return self._cut()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -159,20 +172,19 @@ class _Handler(WSGIRequestHandler):
             fault = 403
         if isinstance(fault, int):
             content = _ERROR.format(code=_CODES[fault], message=f"This is the stand-in's error {fault}.").encode()
-            return self._send(f"{fault} Error", [("Content-Type", "application/xml")], content, len(content))
+            return self._send(f"{fault} Error", [("Content-Type", "application/xml")], content)
         status, headers, content = self._carry_out(body)
         if fault == "lost":
             return self._cut()
-        if fault == "half":
-            self._send(status, headers, content[: len(content) // 2], len(content))
-            return self._cut()
-        return self._send(status, headers, content, len(content))
+        self._send(status, headers, content, cut=fault == "half")
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
-    def handle_expect_100(self):
-        # Whether the body is wanted is decided together with the fault; none of the clients waits for long.
-        return True
+    def _decide(self) -> None:
+        url = urlsplit(self.path)
+        kind = self._kind(url.path, parse_qs(url.query, keep_blank_values=True))
+        self._released = self.store.released
+        self._fault = self.store.take_fault(kind, unquote(url.path.lstrip("/")))
 
     def _kind(self, path: str, query: dict) -> str:
         if "uploads" in query:
@@ -193,18 +205,19 @@ class _Handler(WSGIRequestHandler):
         )
         return answer[0], answer[1], content
 
-    def _send(self, status: str, headers: list[tuple[str, str]], content: bytes, length: int) -> None:
+    def _send(self, status: str, headers: list[tuple[str, str]], content: bytes, cut: bool = False) -> None:
         number, _, phrase = status.partition(" ")
         self.send_response(int(number), phrase)
-        named = {name.lower() for name, _ in headers}
         for name, value in headers:
             if name.lower() not in ("connection", "date", "server"):
                 self.send_header(name, value)
-        if "content-length" not in named:
-            self.send_header("Content-Length", str(length))
+        if "content-length" not in {name.lower() for name, _ in headers}:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self._cut()
 
     def _cut(self) -> None:
         self.close_connection = True

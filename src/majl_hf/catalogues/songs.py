@@ -21,9 +21,9 @@ from ..system.memory import keep_freed_memory
 from .destination import Destination, digest_of
 from .labels import LabelCollector
 from .manifest import STEMS, Output, Row
-from .retrying import StoreError, retrying, without_secrets
+from .retrying import StoreError, without_secrets
 from .sources import Entry, read_row, row_address
-from .stores import is_remote, open_filesystem
+from .stores import download, is_remote, read_bytes
 
 AUDIO_OUTPUTS, LABEL_OUTPUTS = ("vocals", "accompaniment"), ("f0", "notes")
 OUTPUTS = AUDIO_OUTPUTS + LABEL_OUTPUTS
@@ -207,8 +207,7 @@ def fetch(address: str, folder: Path) -> Path:
     if row_address(address) is not None:
         copy.write_bytes(fetch_bytes(address))
         return copy
-    files, path = open_filesystem(address)
-    retrying(lambda: files.get_file(path, str(copy)), address)
+    download(address, copy)
     return copy
 
 
@@ -216,8 +215,7 @@ def fetch_bytes(address: str) -> bytes:
     """The audio file at a remote address or in a row of a dataset."""
     row = row_address(address)
     if row is None:
-        files, path = open_filesystem(address)
-        return retrying(lambda: files.cat_file(path), address)
+        return read_bytes(address)
     value = read_row(row)
     if value is None or (value["bytes"] is None and not value["path"]):
         raise MajlError(f"{without_secrets(address)} is empty: the row has no audio in this column.")

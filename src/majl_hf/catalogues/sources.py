@@ -33,7 +33,7 @@ from ..errors import MajlError
 from ..songs.finding import Kind, kind_of
 from ..system.files import counted, is_hidden, walk
 from .retrying import retrying, without_secrets
-from .stores import is_remote, open_filesystem, open_remote
+from .stores import is_remote, missing_is_error, open_filesystem, open_remote
 
 ADDRESS_KEYS = ("audio_filepath", "path", "file", "file_name")
 NAME_KEYS = ("name", "id")
@@ -179,17 +179,13 @@ class Songs:
     def _in_store(self, address: str) -> Iterator[tuple[str, str]]:
         files, root = open_filesystem(address)
         if _has_magic(address):
-            paths = retrying(lambda: files.glob(root), address)
+            with missing_is_error(address):
+                paths = retrying(lambda: files.glob(root), address)
             root = "/".join(root.split("/")[: _plain_parts(root)])
         else:
-            try:
+            with missing_is_error(address):
                 is_file = retrying(lambda: files.info(root), address)["type"] == "file"
                 paths = [] if is_file else retrying(lambda: files.find(root), address)
-            except FileNotFoundError as error:
-                raise MajlError(
-                    f"{without_secrets(address)} does not exist; give a folder, glob, manifest, dataset or address of "
-                    "songs."
-                ) from error
             if is_file:
                 yield from self._in_file(address, posixpath.basename(_path_of(address)))
                 return
@@ -492,16 +488,19 @@ def _json_lines(lines, address: str) -> Iterator[tuple[int, Mapping]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise MajlError(f"{address}, line {number} is not JSON ({error}); one object a line is needed.") from error
+            raise MajlError(
+                f"{without_secrets(address)}, line {number} is not JSON ({error}); one object a line is needed."
+            ) from error
         if not isinstance(row, dict):
-            raise MajlError(f"{address}, line {number} is not a JSON object with audio_filepath.")
+            raise MajlError(f"{without_secrets(address)}, line {number} is not a JSON object with audio_filepath.")
         yield number, row
 
 
 def _opened(address: str):
     """A binary file, for reading."""
     if is_remote(address):
-        return open_remote(address)
+        with missing_is_error(address):
+            return open_remote(address)
     try:
         return open(local_path(address), "rb")
     except OSError as error:

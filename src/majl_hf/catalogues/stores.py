@@ -3,16 +3,19 @@ retried."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from ..errors import MajlError
 from .retrying import retrying, without_secrets
 
 CONNECT_S, IDLE_S = 5.0, 10.0  # to connect, and without a byte
-LEAST_BYTES_PER_S = 256e3  # of an upload; a slower one is given up and tried again
-PART_BYTES = 16 << 20  # of an upload or a read; of an upload, up to `PARTS_AT_ONCE` are in memory
-PARTS_AT_ONCE = 4
+LEAST_BYTES_PER_S = 512e3  # of an upload; a slower one is given up and tried again
+PART_BYTES, PARTS_AT_ONCE = 16 << 20, 4  # of an upload; so many of its parts are in memory
+BLOCK_BYTES = 4 << 20  # of a file that is read bit by bit
 _S3 = ("s3", "s3a")
 
 
@@ -70,20 +73,49 @@ def upload(files, source: str | bytes, path: str, size: int) -> None:
         raise TimeoutError(f"an upload of {size} bytes took longer than {limit_s:.0f} s") from error
 
 
-def open_remote(address: str) -> io.BufferedReader:
-    """A file of a store for reading in blocks, each of which is retried.
+def download(address: str, target: Path) -> None:
+    """Copy a file of a store to a local path.
 
     Raises:
         MajlError: it is missing or cannot be read.
     """
     files, path = open_filesystem(address)
+    with missing_is_error(address):
+        retrying(lambda: files.get_file(path, str(target)), address)
+
+
+def read_bytes(address: str) -> bytes:
+    """The content of a file of a store.
+
+    Raises:
+        MajlError: it is missing or cannot be read.
+    """
+    files, path = open_filesystem(address)
+    with missing_is_error(address):
+        return retrying(lambda: files.cat_file(path), address)
+
+
+def open_remote(address: str) -> io.BufferedReader:
+    """A file of a store for reading in blocks, each of which is retried.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        MajlError: it cannot be read.
+    """
+    files, path = open_filesystem(address)
+    size = retrying(lambda: files.info(path), address)["size"]
+    if size is None:  # a server that does not say
+        return io.BufferedReader(io.BytesIO(retrying(lambda: files.cat_file(path), address)))
+    return io.BufferedReader(_RemoteFile(files, path, address, size), BLOCK_BYTES)
+
+
+@contextlib.contextmanager
+def missing_is_error(address: str) -> Iterator[None]:
+    """Context in which a missing file is an error in words."""
     try:
-        size = retrying(lambda: files.info(path), address)["size"]
-        if size is None:  # a server that does not say
-            return io.BufferedReader(io.BytesIO(retrying(lambda: files.cat_file(path), address)))
+        yield
     except FileNotFoundError as error:
         raise MajlError(f"{without_secrets(address)} does not exist.") from error
-    return io.BufferedReader(_RemoteFile(files, path, address, size), PART_BYTES // 2)
 
 
 class _RemoteFile(io.RawIOBase):
