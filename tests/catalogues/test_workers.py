@@ -25,28 +25,15 @@ from majl_hf.errors import MajlError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals are sent")
 
-COVER_BYTES = 300 << 20
-
-
-def write_large_cover(path: Path, song: Path) -> None:
-    """An mp3 file with a picture of hundreds of megabytes, of which all is a hole in the file."""
-    picture = b"\0image/png\0\3\0\x89PNG\r\n\x1a\n"
-    size = len(picture) + COVER_BYTES
-    in_7_bits = bytes(((size + 10) >> shift) & 127 for shift in (21, 14, 7, 0))
-    with open(path, "wb") as file:
-        file.write(b"ID3\3\0\0" + in_7_bits + b"APIC" + size.to_bytes(4, "big") + b"\0\0" + picture)
-        file.seek(COVER_BYTES, os.SEEK_CUR)
-        file.write(song.read_bytes())
-
 
 @pytest.fixture(scope="module")
-def songs(tmp_path_factory, catalogue) -> Path:
+def songs(tmp_path_factory, catalogue, load_script) -> Path:
     """A long song, a short one, and one that needs much memory."""
     folder = tmp_path_factory.mktemp("limits")
     rng = np.random.default_rng(0)
     write_audio(folder / "long.wav", rng.uniform(-0.1, 0.1, (1, 16_000 * 300)).astype(np.float32), 16_000)
     shutil.copy(catalogue / "c.wav", folder / "short.wav")
-    write_large_cover(folder / "cover.mp3", catalogue / "album/b.mp3")
+    load_script("benchmark_catalogue").write_large_cover(folder / "cover.mp3", catalogue / "album/b.mp3", 255 << 20)
     return folder
 
 
