@@ -45,7 +45,7 @@ def batch(tiny_model_folder):
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """The local engine without processes, since each takes seconds to start; returns the names it was given."""
+    """The local engine without processes, since each takes seconds to start; is the list of names it was given."""
     given = []
 
     def run(tasks, work, num_workers):

@@ -19,10 +19,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..errors import MajlError
+from ..models.onnx_majl import is_onnx_folder
 from ..songs.separating import describe
 from ..system.files import locked
 from ..system.memory import resident_bytes
-from ..system.processes import end_with_parent, interrupts_blocked
+from ..system.processes import end_with_parent, fresh_context, interrupts_blocked
 from .destination import Destination
 from .songs import Outcome, SongProcessor, Task, Work, make_row
 
@@ -71,6 +72,8 @@ class Worker:
                 self._start()
             outcome = self._watch(task, started_s)
             if outcome is not None:
+                if self._process is not None and resident_bytes(self._process.pid) > self.work.memory_limit_bytes / 2:
+                    self._end()  # what a large song has left occupied must not count against the next one
                 return outcome
             code = self._end()
         reason = (
@@ -136,7 +139,7 @@ class Worker:
         for _ in range(MAX_STARTS_IN_VAIN):
             self.num_restarts += 1
             self.scratch.mkdir(parents=True, exist_ok=True)
-            context = multiprocessing.get_context("spawn")
+            context = fresh_context(*_imports(self.work.model))
             self._connection, theirs = context.Pipe()
             reader, self._alive = context.Pipe(duplex=False)
             self._process = context.Process(
@@ -185,6 +188,13 @@ class Worker:
         self._process = None
         shutil.rmtree(self.scratch, ignore_errors=True)
         return code
+
+
+def _imports(model: str) -> list[str]:
+    """What all workers need and takes seconds to import."""
+    network = ".models.onnx_majl" if is_onnx_folder(model) else ".models.modeling_majl"
+    package = __package__.partition(".")[0]
+    return [f"{package}{network}", f"{package}.models.streaming_majl", __name__]
 
 
 def _serve(connection: Connection, alive: Connection, work: Work, scratch: Path) -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from typing import Any
 
 from ..errors import MajlError
@@ -56,11 +57,7 @@ def map_in_order(
 
 @contextlib.contextmanager
 def _executor(num_processes: int, module: str) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    # Not forked from here: this process may have threads and locks. A fork server imports once for all workers.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload([module])
+    context = fresh_context(module)
     # Workers exit at the end of this pipe, whose other end only this process has: when we close it or are killed.
     reader, writer = context.Pipe(duplex=False)
     executor = concurrent.futures.ProcessPoolExecutor(num_processes, context, end_with_parent, (reader,))
@@ -73,6 +70,16 @@ def _executor(num_processes: int, module: str) -> Iterator[concurrent.futures.Pr
         executor.shutdown(wait=True, cancel_futures=True)
         writer.close()
         reader.close()
+
+
+def fresh_context(*modules: str) -> BaseContext:
+    """How to start processes that inherit neither threads nor locks of this one. Where the system allows it, a server
+    imports the modules once, and all processes share them; only those of the first call in this process count."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload(list(modules))
+    return context
 
 
 def end_with_parent(reader: Connection) -> None:
