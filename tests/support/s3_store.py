@@ -109,14 +109,21 @@ class S3Store:
         for key, content in files.items():
             self._backend().put_object(bucket, key, content)
 
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove a file of a bucket."""
+        self._backend().delete_object(bucket, key)
+
+    def clear(self) -> None:
+        """Remove all buckets, and forget requests and faults."""
+        self.recover()
+        self._backend().reset()
+        self.requests.clear()
+        self.num_faults.clear()
+
     def files(self, bucket: str) -> dict[str, bytes]:
         """Key -> content of a bucket."""
         keys = self._backend().get_bucket(bucket).keys
         return {key: keys[key].value for key in sorted(keys)}
-
-    def unfinished(self, bucket: str) -> int:
-        """How many uploads in parts have neither been completed nor aborted."""
-        return len(self._backend().get_bucket(bucket).multiparts)
 
     def _backend(self):
         from moto.s3.models import s3_backends
@@ -168,7 +175,7 @@ class _Handler(WSGIRequestHandler):
         if fault in ("hang", "cut"):
             return self._cut()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if fault is None and f"Credential={ACCESS_KEY}/" not in self.headers.get("Authorization", ""):
+        if fault is None and not self._is_signed():
             fault = 403
         if isinstance(fault, int):
             content = _ERROR.format(code=_CODES[fault], message=f"This is the stand-in's error {fault}.").encode()
@@ -185,6 +192,11 @@ class _Handler(WSGIRequestHandler):
         kind = self._kind(url.path, parse_qs(url.query, keep_blank_values=True))
         self._released = self.store.released
         self._fault = self.store.take_fault(kind, unquote(url.path.lstrip("/")))
+
+    def _is_signed(self) -> bool:
+        """Whether the key is known, in a header or in the query of an address that has been signed."""
+        given = self.headers.get("Authorization", "") + unquote(urlsplit(self.path).query)
+        return re.search(f"(Credential|AccessKeyId)={ACCESS_KEY}", given) is not None
 
     def _kind(self, path: str, query: dict) -> str:
         if "uploads" in query:

@@ -20,7 +20,13 @@ _FINAL_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, e
 _PASSING_STATUSES = {408, 425, 429}  # of HTTP, among those that blame the request
 _CLIENTS = ("aiohttp", "aiobotocore", "botocore", "http", "httpx", "huggingface_hub", "requests", "urllib3")
 # Other errors of botocore are about what it was given: no keys, no such profile.
-_PASSING_IN_BOTOCORE = {"HTTPClientError", "IncompleteReadError", "ClientError", "FlexibleChecksumError"}
+_PASSING_IN_BOTOCORE = {
+    "ClientError",
+    "ConnectionError",
+    "FlexibleChecksumError",
+    "HTTPClientError",
+    "IncompleteReadError",
+}
 _USER = re.compile(r"(?<=://)[^/@\s]*@")
 _SECRET = re.compile(
     r"([?&][\w.-]*(?:auth|credential|key|passw|pwd|secret|sig|token)[\w.-]*=)[^&#\s'\"]*", re.IGNORECASE

@@ -250,7 +250,8 @@ class Songs:
         if is_remote(target):
             return given or without_secrets(_path_of(target)).partition("://")[2], target
         if is_remote(manifest) and not os.path.isabs(target):
-            return given or target, f"{folder}/{target}"
+            protocol, _, path = f"{folder}/{target}".partition("://")
+            return given or target, f"{protocol}://{posixpath.normpath(path)}"
         target = local_path(target)
         path = os.path.normpath(os.path.join(folder, target))
         inside = os.path.relpath(path, folder)
