@@ -29,7 +29,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # Added to a line, so that it stays on this machine and small.
 ADDED = {("push",): ["--dry-run"], ("data", "build"): ["--processes", "1"], ("data", "check"): ["--processes", "1"]}
 # Do not end by themselves, or take hours: only their options are checked.
-CHECKED = ("demo", "live", "train", "label", "calibrate", "evaluate")
+CHECKED = ("batch", "demo", "live", "train", "label", "calibrate", "evaluate")
 # Variables that the text leaves to the reader.
 LEFT_OPEN = {"RANK": "0", "HOST": "127.0.0.1", "CONFIG": "run.yaml"}
 # Lines of other programs, which are not tested here.
