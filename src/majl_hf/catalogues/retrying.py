@@ -28,8 +28,11 @@ _PASSING_IN_BOTOCORE = {
     "IncompleteReadError",
 }
 _USER = re.compile(r"(?<=://)[^/@\s]*@")
+# Parameters of signed addresses: what gives access, and what differs from one signature to the next.
 _SECRET = re.compile(
-    r"([?&][\w.-]*(?:auth|credential|key|passw|pwd|secret|sig|token)[\w.-]*=)[^&#\s'\"]*", re.IGNORECASE
+    r"([?&](?:x-(?:amz|goog)-[\w-]+|se|st|[\w.-]*(?:auth|credential|expire|key|passw|pwd|secret|sig|token)[\w.-]*)=)"
+    r"[^&#\s'\"]*",
+    re.IGNORECASE,
 )
 
 
@@ -92,7 +95,8 @@ def may_pass(error: BaseException) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """An address, or a message with addresses, without user names, passwords, tokens and signatures."""
+    """An address, or a message with addresses, without user names, passwords, tokens and signatures. It stays the same
+    when an address is signed again."""
     return _SECRET.sub(r"\1***", _USER.sub("", text))
 
 
