@@ -232,7 +232,7 @@ def test_rows_in_any_order_and_of_other_files(tmp_path):
     assert read_row(RowAddress(str(tmp_path / "first.parquet"), "my audio", 5))["bytes"] == first[5]
     with pytest.raises(MajlError, match="has no row 9; the dataset has changed"):
         read_row(RowAddress(str(tmp_path / "first.parquet"), "my audio", 9))
-    with pytest.raises(MajlError, match="nothing.parquet cannot be read"):
+    with pytest.raises(MajlError, match=r"nothing\.parquet cannot be read"):
         read_row(RowAddress(str(tmp_path / "nothing.parquet"), "my audio", 0))
     assert read_row(RowAddress(str(tmp_path / "first.parquet"), "my audio", 1))["bytes"] == first[1]
 

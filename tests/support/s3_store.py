@@ -29,11 +29,13 @@ class S3Store:
         requests: "KIND KEY" of every request, in order. A kind is "list", "get", "head", "put", "delete", "create"
             (of an upload in parts), "part", "complete" or "abort".
         num_faults: How many requests have failed, by "KIND FAULT".
+        knows_ranges: Whether a range of a file can be read.
     """
 
     def __init__(self):
         self.requests: list[str] = []
         self.num_faults: dict[str, int] = {}
+        self.knows_ranges = True
         self._plan: list[_Planned] = []
         self.lock = threading.Lock()
         self.application = DomainDispatcherApplication(create_backend_app)
@@ -119,6 +121,7 @@ class S3Store:
         self._backend().reset()
         self.requests.clear()
         self.num_faults.clear()
+        self.knows_ranges = True
 
     def files(self, bucket: str) -> dict[str, bytes]:
         """Key -> content of a bucket."""
@@ -211,6 +214,8 @@ class _Handler(WSGIRequestHandler):
         answer = []
         environ = self.server.base_environ | self.get_environ()
         environ |= {"wsgi.input": io.BytesIO(body), "wsgi.errors": io.StringIO(), "wsgi.url_scheme": "http"}
+        if not self.store.knows_ranges:
+            environ.pop("HTTP_RANGE", None)
         environ |= {"RAW_URI": self.path, "REQUEST_URI": self.path, "wsgi.multithread": True}
         content = b"".join(
             self.store.application(environ, lambda status, headers, *_: answer.extend((status, headers)))

@@ -69,7 +69,7 @@ def retrying(call: Callable[[], T], address: str) -> T:
         pause_s = min(pause_s, LONGEST_PAUSE_S)
         if time.monotonic() + pause_s > deadline_s:
             raise StoreError(
-                f"{without_secrets(address)} could not be used for {PATIENCE_S:.0f} s: {_reason(failure)}; run the "
+                f"{without_secrets(address)} could not be used for {PATIENCE_S:g} s: {_reason(failure)}; run the "
                 "same command again to resume."
             ) from failure
         time.sleep(pause_s * random.uniform(0.5, 1.0))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from .retrying import retrying, without_secrets
 CONNECT_S, IDLE_S = 5.0, 10.0  # to connect, and without a byte
 LEAST_BYTES_PER_S = 512e3  # of an upload; a slower one is given up and tried again
 PART_BYTES, PARTS_AT_ONCE = 16 << 20, 4  # of an upload; so many of its parts are in memory
-BLOCK_BYTES = 4 << 20  # of a file that is read bit by bit
-_S3 = ("s3", "s3a")
+BLOCK_BYTES = 8 << 20  # of a read
+_S3, _WEB = ("s3", "s3a"), ("http", "https")
 
 
 def is_remote(address: str) -> bool:
@@ -36,8 +37,8 @@ def open_filesystem(address: str):
     protocol = address.partition("://")[0]
     shown = without_secrets(address)
     try:
-        options = _s3_options(fsspec.config.conf) if protocol in _S3 else {}
-        files, path = retrying(lambda: fsspec.core.url_to_fs(address, use_listings_cache=False, **options), address)
+        options = {"use_listings_cache": False, **_options(protocol)}
+        files, path = retrying(lambda: fsspec.core.url_to_fs(address, **options), address)
     except MajlError:
         raise
     except ImportError as error:
@@ -79,9 +80,8 @@ def download(address: str, target: Path) -> None:
     Raises:
         MajlError: it is missing or cannot be read.
     """
-    files, path = open_filesystem(address)
-    with missing_is_error(address):
-        retrying(lambda: files.get_file(path, str(target)), address)
+    with missing_is_error(address), open_remote(address) as source, open(target, "wb") as copy:
+        shutil.copyfileobj(source, copy, BLOCK_BYTES)
 
 
 def read_bytes(address: str) -> bytes:
@@ -90,9 +90,8 @@ def read_bytes(address: str) -> bytes:
     Raises:
         MajlError: it is missing or cannot be read.
     """
-    files, path = open_filesystem(address)
-    with missing_is_error(address):
-        return retrying(lambda: files.cat_file(path), address)
+    with missing_is_error(address), open_remote(address) as source:
+        return source.read()
 
 
 def open_remote(address: str) -> io.BufferedReader:
@@ -122,8 +121,12 @@ class _RemoteFile(io.RawIOBase):
     """Reads ranges of a file, each by a request of its own."""
 
     def __init__(self, files, path: str, address: str, size: int):
+        from fsspec.asyn import AsyncFileSystem
+
         self._files, self._path, self._address, self._size = files, path, address, size
-        self._position = 0
+        self._position, self._whole = 0, None
+        # Other file systems open the file for each range, and would read ahead.
+        self._options = {} if isinstance(files, AsyncFileSystem) else {"cache_type": "none"}
 
     def readable(self) -> bool:
         return True
@@ -142,27 +145,44 @@ class _RemoteFile(io.RawIOBase):
         start, end = self._position, min(self._position + len(buffer), self._size)
         if end <= start:
             return 0
-        content = retrying(lambda: self._read(start, end), self._address)
-        buffer[: end - start] = content
+        buffer[: end - start] = retrying(lambda: self._read(start, end), self._address)
         self._position = end
         return end - start
 
+    def readall(self) -> bytes:
+        blocks = []
+        while block := self.read(BLOCK_BYTES):
+            blocks.append(block)
+        return b"".join(blocks)
+
     def _read(self, start: int, end: int) -> bytes:
-        content = self._files.cat_file(self._path, start=start, end=end)
-        if len(content) == self._size:  # a server without ranges
-            content = content[start:end]
+        if self._whole is not None:
+            return self._whole[start:end]
+        content = self._files.cat_file(self._path, start=start, end=end, **self._options)
+        if len(content) == self._size:  # a server that does not know ranges
+            self._whole = content
+            return content[start:end]
         if len(content) != end - start:
             raise EOFError(f"{len(content)} bytes came of {end - start}")
         return content
 
 
-def _s3_options(configuration: dict) -> dict:
-    """Time-outs and no retries of its own; what the user has configured for fsspec takes precedence."""
-    given = {}
-    for protocol in _S3:
-        given |= configuration.get(protocol, {})
-    own = {"connect_timeout": CONNECT_S, "read_timeout": IDLE_S, "retries": {"total_max_attempts": 1}}
+def _options(protocol: str) -> dict:
+    """Time-outs, and no retries within ours; what the user has configured for fsspec takes precedence."""
+    import fsspec
+
+    if protocol in _S3:
+        own = {"connect_timeout": CONNECT_S, "read_timeout": IDLE_S, "retries": {"total_max_attempts": 1}}
+        options = {"max_concurrency": PARTS_AT_ONCE, "config_kwargs": own}
+    elif protocol in _WEB:
+        import aiohttp
+
+        own = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=IDLE_S)}
+        options = {"client_kwargs": own}
+    else:
+        return {}
+    given = fsspec.config.conf.get(protocol, {})
     return {
-        "max_concurrency": given.get("max_concurrency", PARTS_AT_ONCE),
-        "config_kwargs": own | given.get("config_kwargs", {}),
+        name: value | given.get(name, {}) if isinstance(value, dict) else given.get(name, value)
+        for name, value in options.items()
     }
