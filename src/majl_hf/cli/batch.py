@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 
@@ -158,7 +158,8 @@ def run(
         else:
             workers = workers or default_workers(num_cpus // threads, work.memory_limit_bytes)
             start = partial(run_locally, work=work, num_workers=workers)
-        tally = run_catalogue(pending.tasks, manifest, start, _Report(as_json))
+        with _Report(as_json, len(pending.tasks)) as report:
+            tally = run_catalogue(pending.tasks, manifest, start, report)
     if as_json:
         c.print_json(
             {
@@ -192,26 +193,43 @@ def default_workers(most: int, memory_limit_bytes: int) -> int:
 
 
 class _Report:
-    """Failures as they come, progress now and then, on stderr; rows as JSON on stdout."""
+    """Failures and progress on stderr: a bar on a terminal, elsewhere a line now and then. Rows as JSON on stdout."""
 
-    def __init__(self, as_json: bool):
+    def __init__(self, as_json: bool, num_songs: int):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.as_json, self._printed_s = as_json, time.monotonic()
+        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        columns = (
+            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("starting", total=num_songs)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._bar.stop()
 
     def __call__(self, row, tally) -> None:
         if row is not None and self.as_json:
             c.print_json(row.model_dump())
         if row is not None and row.status == "failed":
-            typer.echo(c.shown(f"failed: {row.name}: {row.reason}"), err=True)
+            self._bar.console.print(c.shown(f"failed: {row.name}: {row.reason}"))
+        so_far = f"{tally.audio_s:,.0f} s of audio in {tally.elapsed_s:,.0f} s, {tally.num_failed} failed"
+        ended = tally.num_done + tally.num_failed
+        self._bar.update(self._task, completed=ended, description=so_far if ended else "starting")
         now_s = time.monotonic()
-        if now_s - self._printed_s < PRINT_S:
-            return
-        self._printed_s = now_s
-        left = "" if tally.left_s is None else f", about {tally.left_s / 60:.0f} min left"
-        typer.echo(
-            f"{tally.num_done} done, {tally.num_failed} failed, {tally.num_left} left; {tally.audio_s:,.0f} s of audio "
-            f"in {tally.elapsed_s:,.0f} s{left}",
-            err=True,
-        )
+        if self._bar.disable and now_s - self._printed_s >= PRINT_S:
+            self._printed_s = now_s
+            left = "" if tally.left_s is None else f", about {tally.left_s / 60:.0f} min left"
+            self._bar.console.print(f"{ended} of {tally.num_songs} songs; {so_far}{left}")
 
 
 def _share(text: str | None) -> tuple[int, int] | None:
