@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing.forkserver
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -40,21 +41,26 @@ def server():
 
 @pytest.fixture
 def store(server, monkeypatch):
-    """The store, with two empty buckets, "in" and "out"; clients in this process are quick to give up."""
+    """The store, with two empty buckets, "songs" and "results"; time-outs in this process are short."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:
         monkeypatch.delenv(name)
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(stores, "CONNECT_S", 0.2)
-    monkeypatch.setattr(stores, "IDLE_S", 0.2)
+    monkeypatch.setattr(stores, "CONNECT_S", 0.5)
+    monkeypatch.setattr(stores, "IDLE_S", 0.5)
     monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(retrying, "PATIENCE_S", 0.5)
     s3fs.S3FileSystem.clear_instance_cache()
     server.clear()
     server.create("songs")
     server.create("results")
     yield server
     server.recover()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """For failures that do not pass."""
+    monkeypatch.setattr(retrying, "PATIENCE_S", 0.5)
 
 
 @pytest.fixture
@@ -115,7 +121,9 @@ def test_the_command_from_store_to_store(store, batch, catalogue, expected, tmp_
 def test_a_fault_at_any_kind_of_request(
     fault, store, small_parts, in_process, batch, catalogue, expected, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(retrying, "PATIENCE_S", 20.0)
+    if fault == "hang":
+        monkeypatch.setattr(stores, "CONNECT_S", 0.1)
+        monkeypatch.setattr(stores, "IDLE_S", 0.2)
     store.put("songs", songs_of(catalogue))
     for kind in ("list", "head", "get", "put", "create", "part", "complete"):
         store.fail(kind, fault)
@@ -143,7 +151,9 @@ def test_a_fault_at_any_kind_of_request(
         ("put", "results/labels", "cut"),
     ],
 )
-def test_an_outage_of_the_destination(kind, key, fault, store, in_process, batch, catalogue, expected, tmp_path):
+def test_an_outage_of_the_destination(
+    kind, key, fault, store, impatient, in_process, batch, catalogue, expected, tmp_path
+):
     store.put("songs", songs_of(catalogue / "album"))
     store.fail(kind, fault, key=key, times=ALWAYS)
     started_s = time.monotonic()
@@ -169,7 +179,7 @@ def test_an_outage_of_the_destination(kind, key, fault, store, in_process, batch
     assert batch("s3://songs", "s3://results").summary["num_done_before"] == 2
 
 
-def test_an_outage_of_the_source(store, in_process, batch, catalogue):
+def test_an_outage_of_the_source(store, impatient, in_process, batch, catalogue):
     store.put("songs", songs_of(catalogue / "album"))
     store.fail("get", 500, key="songs/a", times=ALWAYS)
     result = batch("s3://songs", "s3://results")
@@ -191,7 +201,7 @@ def test_a_store_that_takes_no_more(store, tmp_path, monkeypatch):
     (tmp_path / "stem").write_bytes(bytes(2_000_000))
     started_s = time.monotonic()
     Destination("s3://results").move_in(tmp_path / "stem", "stem")
-    assert 0.4 < time.monotonic() - started_s < 10 and store.num_faults["put hang"] == 1
+    assert 1 < time.monotonic() - started_s < 15 and store.num_faults["put hang"] == 1
     assert store.files("results") == {"stem": bytes(2_000_000)}
 
 
@@ -199,17 +209,16 @@ def test_time_outs_are_short_and_may_be_configured(store, monkeypatch):
     import fsspec
 
     files, _ = stores.open_filesystem("s3://results")
-    assert files.config_kwargs["read_timeout"] == 0.2 and files.config_kwargs["retries"] == {"total_max_attempts": 1}
+    assert files.config_kwargs["read_timeout"] == 0.5 and files.config_kwargs["retries"] == {"total_max_attempts": 1}
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 7}, "max_concurrency": 2})
     files, _ = stores.open_filesystem("s3://results")
-    assert files.config_kwargs["read_timeout"] == 7 and files.config_kwargs["connect_timeout"] == 0.2
+    assert files.config_kwargs["read_timeout"] == 7 and files.config_kwargs["connect_timeout"] == 0.5
     assert files.max_concurrency == 2
     monkeypatch.undo()
     assert stores.CONNECT_S + stores.IDLE_S + retrying.PATIENCE_S <= 60
 
 
 def test_files_are_read_in_blocks(store, monkeypatch, tmp_path):
-    monkeypatch.setattr(retrying, "PATIENCE_S", 20.0)
     monkeypatch.setattr(stores, "BLOCK_BYTES", 1000)
     content = os.urandom(4500)
     store.put("songs", {"file": content})
@@ -231,7 +240,6 @@ def test_files_are_read_in_blocks(store, monkeypatch, tmp_path):
 
 def test_a_web_server(store, monkeypatch):
     """One that hangs, and one that does not know ranges."""
-    monkeypatch.setattr(retrying, "PATIENCE_S", 20.0)
     monkeypatch.setattr(stores, "BLOCK_BYTES", 1000)
     content = os.urandom(4500)
     store.put("songs", {"file": content})
@@ -243,6 +251,9 @@ def test_a_web_server(store, monkeypatch):
     assert fetch_bytes(address) == content and store.requests.count("get songs/file") == 1
     with pytest.raises(MajlError, match=r"/songs/nothing\?.*Signature=\*\*\*.* does not exist"):
         fetch_bytes(address.replace("songs/file", "songs/nothing"))
+    monkeypatch.setattr(retrying, "PATIENCE_S", 0.5)
+    with pytest.raises(retrying.StoreError, match=r"^http://127\.0\.0\.1:9/file could not be used for 0\.5 s"):
+        fetch_bytes("http://127.0.0.1:9/file")  # the port of a service that no machine has today
 
 
 @pytest.mark.parametrize(
@@ -285,6 +296,9 @@ def test_what_is_said_at_once(store, tmp_path, monkeypatch):
     assert message("s3://nothing/songs", "-o", "s3://results") == "s3://nothing/songs does not exist."
     assert message("s3://songs/nothing", "-o", "s3://results") == "s3://songs/nothing does not exist."
     assert "s3://songs contains no songs" in message("s3://songs", "-o", "s3://results")
+    assert message("s3://", "-o", "s3://results").startswith("s3:// cannot be used: ")
+    assert message("hf://nothing", "-o", "s3://results").startswith("hf://nothing cannot be used: ")
+    assert message("hf://datasets/owner/songs", "-o", tmp_path).startswith("hf://datasets/owner/songs cannot be used: ")
     store.put("songs", {"a.flac": b""})
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
     s3fs.S3FileSystem.clear_instance_cache()
@@ -297,7 +311,9 @@ def test_what_is_said_at_once(store, tmp_path, monkeypatch):
     line = message("s3://songs", "-o", "s3://results")
     assert line == "s3://results cannot be used: Unable to locate credentials; check the address and its keys."
     line = message("nosuch://user:password@songs?token=12345", "-o", tmp_path)
-    assert line == "nosuch://songs?token=*** cannot be opened: Protocol not known: nosuch"
+    assert (
+        line == "nosuch://songs?token=*** cannot be used: Protocol not known: nosuch; check the address and its keys."
+    )
 
 
 def test_a_missing_bucket_for_the_results(store, batch, catalogue):
@@ -321,12 +337,13 @@ def test_no_signature_is_written_anywhere(store, in_process, batch, catalogue, t
     files, _ = stores.open_filesystem("s3://songs")
     listed = tmp_path / "list.jsonl"
 
-    def write_list() -> list[str]:
-        addresses = [files.sign(f"songs/{name}", expiration=1000) for name in ("a.flac", "b.mp3", "missing.flac")]
+    def write_list(expiration: int) -> list[str]:
+        names = ("a.flac", "b.mp3", "missing.flac")
+        addresses = [files.sign(f"songs/{name}", expiration=expiration) for name in names]
         listed.write_text("\n".join(json.dumps({"path": address}) for address in addresses))
-        return [address.partition("Signature=")[2] for address in addresses]
+        return [re.search("Signature=([^&]+)", address)[1] for address in addresses]
 
-    signatures = write_list()
+    signatures = write_list(1000)
     result = batch(listed, "s3://results")
     assert result.summary["num_done"] == 2 and result.summary["num_failed"] == 1
     written = result.stdout + result.stderr + "".join(map(repr, store.files("results").items()))
@@ -335,5 +352,5 @@ def test_no_signature_is_written_anywhere(store, in_process, batch, catalogue, t
     host = store.url.removeprefix("http://").replace(":", "_")
     assert f"stems/{host}/songs/a.vocals.flac" in store.files("results")
     in_process.clear()
-    assert write_list() != signatures
+    assert not set(write_list(2000)) & set(signatures)
     assert batch(listed, "s3://results").summary["num_done_before"] == 2 and in_process == []

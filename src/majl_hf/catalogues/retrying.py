@@ -16,6 +16,7 @@ PATIENCE_S = 45.0  # from the first error on
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 8.0
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _FINAL = (*_MISSING, PermissionError, FileExistsError)
+_REFUSALS = (OSError, EOFError, ValueError, NotImplementedError)  # the last two are of addresses that make no sense
 _FINAL_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.EPERM, errno.ENOSYS}
 _PASSING_STATUSES = {408, 425, 429}  # of HTTP, among those that blame the request
 _CLIENTS = ("aiohttp", "aiobotocore", "botocore", "http", "httpx", "huggingface_hub", "requests", "urllib3")
@@ -53,14 +54,15 @@ def retrying(call: Callable[[], T], address: str) -> T:
     while True:
         try:
             return call()
-        except _MISSING as error:
-            if not may_pass(error):
-                raise
-            failure = error
+        except MajlError:
+            raise
         except Exception as error:
-            if not isinstance(error, OSError | EOFError) and _client(error) not in _CLIENTS:
+            passes = may_pass(error)
+            if isinstance(error, _MISSING) and not passes:
                 raise
-            if not may_pass(error):
+            if not isinstance(error, _REFUSALS) and _client(error) not in _CLIENTS:
+                raise
+            if not passes:
                 raise MajlError(
                     f"{without_secrets(address)} cannot be used: {_reason(error)}; check the address and its keys."
                 ) from error
@@ -81,7 +83,11 @@ def may_pass(error: BaseException) -> bool:
     an OSError, but are named for what they are."""
     if _code(error) == "NoSuchUpload":  # an upload in parts was completed, and the answer was lost
         return True
-    if isinstance(error, (*_FINAL, MajlError)) or getattr(error, "errno", None) in _FINAL_NUMBERS:
+    if isinstance(error, FileNotFoundError) and _client(error.__cause__) == "aiohttp":  # for any failure at all
+        return may_pass(error.__cause__)
+    if isinstance(error, _FINAL) or getattr(error, "errno", None) in _FINAL_NUMBERS:
+        return False
+    if type(error).__name__ == "OfflineModeIsEnabled":  # by the user, for the Hub
         return False
     status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int) and 400 <= status < 500:
@@ -100,7 +106,7 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub(r"\1***", _USER.sub("", text))
 
 
-def _client(error: BaseException) -> str:
+def _client(error: BaseException | None) -> str:
     return type(error).__module__.partition(".")[0]
 
 

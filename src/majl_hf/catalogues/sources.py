@@ -33,7 +33,7 @@ from ..errors import MajlError
 from ..songs.finding import Kind, kind_of
 from ..system.files import counted, is_hidden, walk
 from .retrying import retrying, without_secrets
-from .stores import is_remote, missing_is_error, open_filesystem, open_remote
+from .stores import BLOCK_BYTES, is_remote, missing_is_error, open_filesystem, open_remote
 
 ADDRESS_KEYS = ("audio_filepath", "path", "file", "file_name")
 NAME_KEYS = ("name", "id")
@@ -41,7 +41,6 @@ _ROW = re.compile(r"(?P<file>.+?\.(?:parquet|arrow))#(?P<column>.+)\[(?P<row>\d+
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\\:*?"<>|\ud800-\udfff]')
 _SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`: of a DatasetDict, of a Dataset
 _WEB = ("http://", "https://")
-_BUFFER_BYTES = 1 << 20  # in which Parquet files are read, and not a whole column of a row group at once
 _LONGEST_PART = 150  # bytes of UTF-8 of a folder or file name, with room for the endings of results
 
 
@@ -306,7 +305,8 @@ class open_rows:
                 self._table = pa.ipc.open_stream(source).read_all()
                 self.schema = self._table.schema
             else:
-                self._parquet = pq.ParquetFile(self._file, buffer_size=_BUFFER_BYTES)
+                source = self._file.raw if is_remote(address) else self._file  # pyarrow has buffers of its own
+                self._parquet = pq.ParquetFile(source, buffer_size=BLOCK_BYTES)
                 self.schema = self._parquet.schema_arrow
         except (pa.ArrowException, OSError) as error:
             self._file.close()
