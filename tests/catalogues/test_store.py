@@ -13,8 +13,8 @@ import pytest
 from catalogue_results import BROKEN, GOOD, results
 from command import run_majl
 
-moto = pytest.importorskip("moto", reason="moto is the store")
-s3fs = pytest.importorskip("s3fs", reason="s3fs is the client of the store")
+moto = pytest.importorskip("moto", reason="moto, the store of these tests, is not installed")
+s3fs = pytest.importorskip("s3fs", reason="s3fs, which opens S3, is not installed")
 
 from moto.s3 import models as moto_models  # noqa: E402
 from s3_store import SECRET_KEY, S3Store  # noqa: E402

@@ -18,12 +18,10 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from ..errors import MajlError
 from ..songs.separating import describe
-from .destination import Destination
+from .destination import Destination, is_remote
 from .manifest import Row
-from .retrying import without_secrets
 from .songs import Outcome, Task, Work, fetch_bytes
 from .sources import Entry, row_address
-from .stores import is_remote
 from .worker import Worker, scratch_folder
 
 MAX_RESTARTS = 4  # of an actor, and times that a song is tried again whose actor was lost; Ray's default is without end
@@ -127,7 +125,7 @@ def _read(songs: pa.Table) -> pa.Table:
             try:
                 content = fetch_bytes(address)
             except Exception as error:  # the worker tries again and reports it
-                logging.getLogger(__name__).warning("%s: %s", without_secrets(address), describe(error))
+                logging.getLogger(__name__).warning("%s: %s", address, describe(error))
             if content is not None and len(content) > MAX_READ_BYTES:
                 content = None
         contents.append(content)
