@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -21,7 +22,8 @@ from majl_hf.models.tiny_pitch_estimator_majl import TinyPitchEstimator, TinyPit
 from majl_hf.models.tiny_separator_majl import TinySeparator, TinySeparatorConfig
 from majl_hf.recipe import check, load_recipe, load_stage
 from majl_hf.training import TrainingConfig, make_trainer, parameter_groups, train
-from majl_hf.training.config import BalancingConfig, WeightingConfig
+from majl_hf.training import validation as validation_module
+from majl_hf.training.config import BalancingConfig, ValidationConfig, WeightingConfig
 from majl_hf.training.run import last_checkpoint, training_arguments
 from majl_hf.training.trainer import DwhsTrainer
 
@@ -138,14 +140,26 @@ def test_a_run_ends_when_nothing_improves(config_file, tmp_path):
 
 def test_a_custom_score(config_file, tmp_path):
     config = configured(config_file, tmp_path)
-    own = {"mir1k_sdr_db": 2.0, "mir1k_rpa": 5.0}
+    own = {"mir1k_sdr_db": 2.0, "mir1k_rpa": 5.0, "mir1k_sdr_db_worst_quarter": 0.5}
     validation = config.validation.model_copy(update={"score": own})
     metrics = make_trainer(config.model_copy(update={"validation": validation})).evaluate()
     expected = 2 * metrics["eval_mir1k_sdr_db"] + 5 * metrics["eval_mir1k_rpa"]
+    expected += 0.5 * metrics["eval_mir1k_sdr_db_worst_quarter"]
     assert metrics["eval_score"] == pytest.approx(expected)
     validation = config.validation.model_copy(update={"score": {"mir1k_rpm": 1.0}})
     with pytest.raises(ValueError, match=r"names \['mir1k_rpm'\]; what is measured is .*mir1k_rpa"):
         make_trainer(config.model_copy(update={"validation": validation})).evaluate()
+
+
+@pytest.mark.parametrize("sdr_db, worst", [([9.0, 1.0, 4.0, 3.0, 8.0], 2.0), ([5.0], 5.0), ([4.0, 3.0, 2.0, 1.0], 1.0)])
+def test_the_worst_quarter_of_a_corpus(monkeypatch, sdr_db, worst):
+    monkeypatch.setattr(validation_module, "MajlSystem", lambda *arguments: None)
+    monkeypatch.setattr(validation_module, "score_clip", lambda system, clip: SimpleNamespace(scores=clip))
+    judged = validation_module.Validation(ValidationConfig(score={"songs_sdr_db_worst_quarter": 1.0}))
+    judged._clips = {"songs": [{"sdr_db": value} for value in sdr_db] + [{"rpa": 0.5}]}
+    metrics = judged(None)
+    assert metrics["songs_sdr_db_worst_quarter"] == metrics["score"] == worst
+    assert metrics["songs_sdr_db"] == pytest.approx(np.mean(sdr_db))
 
 
 def test_a_part_can_be_frozen(config_file, tmp_path):

@@ -27,10 +27,10 @@ class Validation:
     Raises:
         CorpusError: a corpus is not there.
 
-    Calling it with a model returns, for each corpus, `FOLDER_METRIC` (such as `mir1k_sdr_db`), and `score`: the sum
-    that the configuration defines, or else the mean SDR in dB over the corpora plus ten times their mean overall
-    accuracy. One percentage point of accuracy then counts like 0.1 dB; both are about the improvement from one
-    checkpoint to the next.
+    Calling it with a model returns, for each corpus, `FOLDER_METRIC` (such as `mir1k_sdr_db`), the mean of the worst
+    quarter of its clips as `FOLDER_sdr_db_worst_quarter`, and `score`: the sum that the configuration defines, or else
+    the mean SDR in dB over the corpora plus ten times their mean overall accuracy. One percentage point of accuracy
+    then counts like 0.1 dB; both are about the improvement from one checkpoint to the next.
     """
 
     def __init__(self, config: ValidationConfig):
@@ -58,6 +58,9 @@ class Validation:
             scores = _of_all_processes([score_clip(system, clip).scores for clip in clips])
             for name in sorted(set().union(*scores)):
                 metrics[f"{corpus}_{name}"] = float(np.mean([score[name] for score in scores if name in score]))
+            if sdr_db := sorted(score["sdr_db"] for score in scores if "sdr_db" in score):
+                worst = sdr_db[: -(-len(sdr_db) // 4)]
+                metrics[f"{corpus}_sdr_db_worst_quarter"] = float(np.mean(worst))
         metrics["score"] = self._score(metrics)
         return metrics
 
