@@ -1,5 +1,6 @@
 """`majl evaluate`: measure separation and pitch on labelled music and store the scores in a results file."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,20 @@ def run(
     ] = None,
     songs: Annotated[str, typer.Option("--songs", help="Of --stems, separated by commas.", show_default="all")] = "",
     stem_file: Annotated[Path | None, typer.Option("--stem-file", help="A .stem.mp4.", metavar="FILE")] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            help="Also measure the clips as they sound after this, such as mp3, reverb, hiss, telephone, level-40 or "
+            "left (all: docs/evaluating.md); repeat for more.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", help="Also a page: every clip, errors by singer, level and register, the worst clips to hear."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Only the first N clips: a smoke test, under its own key.")
     ] = None,
@@ -86,10 +101,14 @@ def run(
         from rich.console import Console
 
         from ..evaluation import MajlSystem, build_system, evaluate
+        from ..evaluation.conditions import CONDITIONS
+        from ..evaluation.report import Report, write_page
         from ..evaluation.results import make_run, merge_run, read_results, run_key
         from ..mixing.config import FOLDERS, RowsCorpus
         from ._progress import minutes_of_audio, summed
 
+        if unknown := [state for state in condition or () if state not in CONDITIONS]:
+            raise typer.BadParameter(f"there is no condition {unknown[0]!r}; there are {', '.join(CONDITIONS)}")
         if output.exists():
             read_results(output)  # refuse a broken file now and not after scoring
         corpora = []
@@ -104,21 +123,32 @@ def run(
             corpora.append(FOLDERS["stem-file"](folder=str(stem_file)))
         if threads is not None:
             torch.set_num_threads(threads)
+        reports = {}
         makers = [
             partial(MajlSystem.from_pretrained, one, voicing_policy, voicing_threshold, name) for one in model or ()
         ]
         makers += [partial(build_system, one) for one in system or ()]
         for make in makers:  # one after the other, so that only one model is in memory
             measured = make()
-            for corpus in corpora:
-                with minutes_of_audio(f"{measured.name} on {c.shown(corpus.folder)}", signals) as progress:
-                    add = summed(progress)
+            for corpus, state in itertools.product(corpora, [None, *(condition or ())]):
+                under = f", {state}" if state else ""
+                with minutes_of_audio(f"{measured.name} on {c.shown(corpus.folder)}{under}", signals) as progress:
+                    add, report = summed(progress), Report()
                     evaluation = evaluate(
-                        measured, corpus, limit=limit, on_item=lambda item, add=add: add(item.duration_s)
+                        measured,
+                        corpus,
+                        limit=limit,
+                        condition=state,
+                        on_item=lambda item, add=add: add(item.duration_s),
+                        observe=None if html is None else report.observe,
                     )
+                report.protocol = evaluation.protocol
                 result = make_run(evaluation, measured)
                 merge_run(output, run_key(evaluation), result)
                 Console().print(_table(run_key(evaluation), result))
+                reports[run_key(evaluation)] = report
+                if html is not None:
+                    write_page(html, reports)
     return 0
 
 

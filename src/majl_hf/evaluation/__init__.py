@@ -1,7 +1,8 @@
 """Evaluation of systems on corpora, with confidence intervals.
 
-`systems`, `packages` what is measured; `runner` over a corpus; `results` the JSON file; `model_card` the card made from
-it; `calibration` the decoding of a trained model. The metrics of one clip are in `majl_hf.metrics`.
+`systems`, `packages` what is measured; `runner` over a corpus, under `conditions`; `results` the JSON file; `report` a
+page with the worst clips; `model_card` the card made from the results; `calibration` the decoding of a trained model.
+The metrics of one clip are in `majl_hf.metrics`.
 """
 
 from ..metrics.melody import melody_scores

@@ -12,7 +12,7 @@ The template gets `card_data` (the metadata block), `model_name`, `model` (the s
 revision, num_parameters ...), `run` (the model's first run: date, code_revision, packages ...), `interval` (what the
 intervals are), `tables`, each with `title`, `protocol`, `markdown` and `differences`, and the sections that all cards
 share: `use`, `outputs`, `limits`, `speed`, `citation` (`card_sections.py`). Runs that read only the first few clips
-(`--limit`) are left out.
+(`--limit`) and those under a condition are left out.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def make_model_card(
 def _complete_runs(results: dict | str | Path) -> list[dict]:
     if not isinstance(results, dict):
         results = read_results(results)
-    return [run for run in results["runs"].values() if run["limit"] is None]
+    return [run for run in results["runs"].values() if run["limit"] is None and run.get("condition") is None]
 
 
 def _runs_of_weights(results: dict | str | Path, digest: str | None, name: str) -> list[dict]:

@@ -22,8 +22,10 @@ from .runner import METRICS, Evaluation
 
 
 def run_key(evaluation: Evaluation) -> str:
-    """`SYSTEM/DATASET/SPLIT`, with `/first-N` if only the first N clips were read."""
+    """`SYSTEM/DATASET/SPLIT`, with `/CONDITION` if there is one, and `/first-N` if only the first N clips were read."""
     key = f"{evaluation.system}/{evaluation.dataset}/{evaluation.split}"
+    if evaluation.condition is not None:
+        key += f"/{evaluation.condition}"
     return key if evaluation.limit is None else f"{key}/first-{evaluation.limit}"
 
 
@@ -49,6 +51,7 @@ def make_run(evaluation: Evaluation, system) -> dict:
         "split": evaluation.split,
         "protocol": evaluation.protocol,
         "limit": evaluation.limit,
+        "condition": evaluation.condition,
         "interval": f"{LEVEL:.0%} percentile bootstrap of the mean, {NUM_RESAMPLES} resamples, by clip",
         "metrics": metrics,
         "gnsdr_db": evaluation.gnsdr_db,

@@ -24,6 +24,7 @@ from ..metrics.separation import separation_scores
 from ..metrics.statistics import Summary, summarise
 from ..mixing.clips import ValidationClip, iter_validation_clips
 from ..mixing.config import Corpus
+from .conditions import CONDITIONS
 from .systems import System, SystemOutput
 
 # Name and unit of every score, in the order of the tables.
@@ -63,6 +64,9 @@ class ItemScores:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
+Observer = Callable[[ValidationClip, SystemOutput, ItemScores], None]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One system on one split.
@@ -71,6 +75,7 @@ class Evaluation:
         system: name of the system.
         dataset, split: what was read; `protocol`: how, in a sentence.
         limit: number of clips if only the first were read, which makes this a smoke test, not a result; else None.
+        condition: one of `CONDITIONS` that the clips went through; None for the clips as they are.
         items: in the corpus's order.
     """
 
@@ -80,6 +85,7 @@ class Evaluation:
     protocol: str
     limit: int | None
     items: list[ItemScores]
+    condition: str | None = None
 
     def summary(self, seed: int = 0) -> dict[str, Summary]:
         """Summary over the clips for each metric with a finite value for any clip."""
@@ -107,7 +113,9 @@ def evaluate(
     metrics: Collection[str] = tuple(METRICS),
     *,
     limit: int | None = None,
+    condition: str | None = None,
     on_item: Callable[[ItemScores], None] | None = None,
+    observe: Observer | None = None,
 ) -> Evaluation:
     """Score `system` on a corpus.
 
@@ -115,7 +123,9 @@ def evaluate(
         corpus: a folder or a built corpus, as a section of `mixing.config`.
         metrics: those of `METRICS` to score.
         limit: read only this many clips, the first ones.
+        condition: one of `CONDITIONS` that every clip goes through first.
         on_item: called after each clip, for progress.
+        observe: called with each clip, the system's output and its scores, such as `Report.observe`.
 
     Raises:
         CorpusError: the corpus cannot be read. EvaluationError: an unknown metric, or the system returned something
@@ -123,13 +133,17 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise EvaluationError(f"limit is {limit}; it needs to be at least 1, or left out to read everything.")
+    if condition is not None and condition not in CONDITIONS:
+        raise EvaluationError(f"There is no condition {condition!r}; there are {', '.join(CONDITIONS)}.")
     dataset, split, protocol = _describe(corpus)
     items = []
     for clip in islice(iter_validation_clips(corpus), limit):
-        items.append(score_clip(system, clip, metrics))
+        if condition is not None:
+            clip = CONDITIONS[condition](clip)
+        items.append(score_clip(system, clip, metrics, observe))
         if on_item is not None:
             on_item(items[-1])
-    return Evaluation(system.name, dataset, split, protocol, limit, items)
+    return Evaluation(system.name, dataset, split, protocol, limit, items, condition)
 
 
 def _describe(corpus: Corpus) -> tuple[str, str, str]:
@@ -147,8 +161,13 @@ def _describe(corpus: Corpus) -> tuple[str, str, str]:
     return name, "+".join(getattr(corpus, "include", ())) or "all", protocol
 
 
-def score_clip(system: System, clip: ValidationClip, metrics: Collection[str] = tuple(METRICS)) -> ItemScores:
-    """Run a system on one clip and score every output for which the clip has a reference.
+def score_clip(
+    system: System,
+    clip: ValidationClip,
+    metrics: Collection[str] = tuple(METRICS),
+    observe: Observer | None = None,
+) -> ItemScores:
+    """Run a system on one clip and score every output for which the clip has a reference; `observe` as of `evaluate`.
 
     Raises:
         EvaluationError: an unknown metric, or an output that cannot be scored; the message names system and clip.
@@ -163,7 +182,7 @@ def score_clip(system: System, clip: ValidationClip, metrics: Collection[str] = 
         scores, skipped = _score(clip, output)
     except EvaluationError as error:
         raise EvaluationError(f"System {system.name!r} on clip {clip.id!r}: {error}") from error
-    return ItemScores(
+    item = ItemScores(
         id=clip.id,
         song=clip.song,
         singer=clip.singer,
@@ -172,6 +191,9 @@ def score_clip(system: System, clip: ValidationClip, metrics: Collection[str] = 
         scores={name: value for name, value in scores.items() if name in metrics},
         skipped=skipped,
     )
+    if observe is not None:
+        observe(clip, output, item)
+    return item
 
 
 def _score(clip: ValidationClip, output: SystemOutput) -> tuple[dict[str, float], dict[str, str]]:
