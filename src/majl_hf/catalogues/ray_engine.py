@@ -22,25 +22,19 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-# Read when Ray is imported. With the first, a thread that still waits for songs when a run is stopped would start Ray
-# again.
-os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import pyarrow as pa  # noqa: E402
-import ray  # noqa: E402
-from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
-
-from ..errors import MajlError  # noqa: E402
-from ..songs.separating import describe  # noqa: E402
-from ..system.provenance import __version__  # noqa: E402
-from .destination import Destination, is_remote, open_filesystem  # noqa: E402
-from .local_engine import TICK_S  # noqa: E402
-from .songs import Outcome, Task, Work, fetch_bytes, make_row  # noqa: E402
-from .sources import Entry, row_address  # noqa: E402
-from .worker import Worker, scratch_folder  # noqa: E402
+from ..errors import MajlError
+from ..songs.separating import describe
+from ..system.provenance import __version__
+from .destination import Destination, is_remote, open_filesystem
+from .local_engine import TICK_S
+from .songs import Outcome, Task, Work, fetch_bytes, make_row
+from .sources import Entry, row_address
+from .worker import Worker, scratch_folder
 
 MAX_STARTS = 5  # of a song whose actor is lost each time
 MAX_READS = 2  # of a song whose reading task is lost each time
@@ -112,11 +106,14 @@ def run_on_ray(
 
 
 def _connect(address: str) -> None:
-    """Connect to a cluster, or start Ray, without any output of Ray's."""
+    """Connect to a cluster, or start Ray. Ray writes nothing, sends no statistics, and leaves signals alone."""
     options = {"include_dashboard": False} if address == "local" else {}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    ray._private.worker._worker_logs_enabled = False  # reports of lost processes, which would be written to stdout
+    # Threads of Ray Data, which still wait for songs when a run is stopped, would start Ray again.
+    ray._private.auto_init_hook.enable_auto_connect = False
     constants, is_main = ray._private.ray_constants, threading.current_thread() is threading.main_thread()
     is_cluster, on_sigterm = constants.ENABLE_RAY_CLUSTER, signal.getsignal(signal.SIGTERM)
-    ray._private.worker._worker_logs_enabled = False  # reports of lost processes, which would be written to stdout
     try:
         if address == "local":
             constants.ENABLE_RAY_CLUSTER = False  # then its servers listen on the loopback device only
@@ -252,8 +249,10 @@ def _is_large(address: str) -> bool:
 
 
 class _SongActor:
-    """An actor with a worker process; its rows are outcomes, or what ends the run. Its constructor does nothing that can
-    fail, since Ray does not replace an actor whose constructor fails when it is started again.
+    """An actor with a worker process; its rows are outcomes, or an error that ends the run.
+
+    Its constructor does nothing that can fail: Ray does not replace an actor whose constructor fails when it is started
+    again.
 
     Args:
         work: What is done.
