@@ -139,6 +139,13 @@ def parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def actor_of(worker: int) -> int:
+    """The process of Ray that a worker process belongs to."""
+    while b"ray::" not in command_of(worker):
+        worker = parent(worker)
+    return worker
+
+
 def files_of(process: int) -> list[str]:
     with contextlib.suppress(OSError):
         return [os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir()]
@@ -160,7 +167,7 @@ def command_of(process: int) -> bytes:
 
 def in_work(out: Path, song: Path | None = None) -> int | None:
     """A worker process that is writing results of a song."""
-    for number in processes("multiprocessing.spawn"):
+    for number in processes("from multiprocessing"):
         files = files_of(number)
         is_writing = any(file.startswith(f"{out}/.majl-scratch/") and file.endswith(".part") for file in files)
         if is_writing and (song is None or str(song) in files):
@@ -197,7 +204,7 @@ def test_what_is_lost_is_done_again(cluster, songs, local, tiny_model_folder, tm
     monkeypatch.setattr(ray_engine, "_start_counter", nearly_exhausted)
 
     def kill(name: str, worker: int) -> None:
-        actor = parent(worker)
+        actor = actor_of(worker)
         if name == "long 1":
             os.kill(worker, signal.SIGKILL)
         elif name == "long 2":
@@ -251,7 +258,7 @@ def test_a_killed_driver(cluster, songs, local, tiny_model_folder, tmp_path, mon
     command = [sys.executable, "-c", "from majl_hf.cli import app; app()", *arguments]
     driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     worker = until(lambda: in_work(out))
-    left = [worker, parent(worker)]
+    left = [worker, actor_of(worker)]
     driver.kill()
     driver.wait()
     until(lambda: have_ended(left), 20)
@@ -296,12 +303,12 @@ def test_a_worker_that_cannot_start(short_folder, songs, tiny_model_folder, tmp_
     model = shutil.copytree(tiny_model_folder, tmp_path / "model")
     (model / "model.safetensors").write_bytes(b"cut")
     (tmp_path / "out").mkdir()
-    servers = {}
+    servers, others = {}, listening(short_folder)
     process_songs = ray_engine._process
 
     def looking(*arguments):
         dataset = process_songs(*arguments)
-        servers.update(listening(short_folder))
+        servers.update(set(listening(short_folder).items()) - set(others.items()))
         return dataset
 
     monkeypatch.setattr(ray_engine, "_process", looking)

@@ -71,8 +71,9 @@ def run_on_ray(
             except queue.Full:
                 continue
 
-    def read(songs: ray.data.Dataset) -> None:
+    def read() -> None:
         try:
+            songs = _process(tasks, work, num_workers)
             for block in songs.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
                 for outcome in block["outcome"].to_pylist():
                     hand_over(pickle.loads(outcome))
@@ -81,10 +82,9 @@ def run_on_ray(
         hand_over(None)
 
     _connect(address or os.environ.get("RAY_ADDRESS") or "local")
-    thread = None
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
     try:
-        thread = threading.Thread(target=read, args=(_process(tasks, work, num_workers),), daemon=True)
-        thread.start()
         while True:
             try:
                 value = waiting.get(timeout=TICK_S)
@@ -101,8 +101,7 @@ def run_on_ray(
     finally:
         stop.set()
         ray.shutdown()
-        if thread is not None:
-            thread.join(_JOIN_S)
+        thread.join(_JOIN_S)
 
 
 def _connect(address: str) -> None:
@@ -176,7 +175,7 @@ def _process(tasks: Sequence[Task], work: Work, num_workers: int | None) -> ray.
     starts = _start_counter()
     songs_per_block = max(1, min(SONGS_PER_BLOCK, len(tasks) // (4 * num_workers)))
     return (
-        ray.data.from_arrow(list(_blocks(tasks, songs_per_block)))
+        ray.data.from_blocks(list(_blocks(tasks, songs_per_block)))
         .map_batches(
             _read,
             fn_args=(starts,),
