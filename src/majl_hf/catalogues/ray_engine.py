@@ -40,8 +40,8 @@ MAX_STARTS = 5  # of a song whose actor is lost each time
 MAX_READS = 2  # of a song whose reading task is lost each time
 SONGS_PER_BLOCK = 100  # at most, where Ray reads them; each song is a block of its own afterwards
 MAX_READ_BYTES = 256 << 20  # larger songs are read by the worker itself and do not go through Ray's object store
-ACTOR_BYTES = 256 << 20  # of the actor beside its worker process; 220 MB were measured, of which 120 are its own
-_JOIN_S = 10.0
+ACTOR_BYTES = 300 << 20  # of the actor and its server of processes, beside the worker process: 235 MB were measured
+_CONNECT_S, _JOIN_S = 10.0, 10.0
 
 
 def run_on_ray(
@@ -114,19 +114,26 @@ def _connect(address: str) -> None:
     constants, is_main = ray._private.ray_constants, threading.current_thread() is threading.main_thread()
     is_cluster, on_sigterm = constants.ENABLE_RAY_CLUSTER, signal.getsignal(signal.SIGTERM)
     try:
+        _check(address)
         if address == "local":
             constants.ENABLE_RAY_CLUSTER = False  # then its servers listen on the loopback device only
         with _without_stderr():
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise MajlError(
-            f"The Ray cluster {'of this machine' if address == 'local' else address} cannot be used: {error}"
-        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        which = "of this machine" if address == "local" else address
+        raise MajlError(f"The Ray cluster {which} cannot be used: {error}") from error
     finally:
         constants.ENABLE_RAY_CLUSTER = is_cluster
         if is_main:
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own, which exits at once
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def _check(address: str) -> None:
+    """Raises an OSError if nothing listens at HOST:PORT, for which Ray would wait for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
 
 
 @contextlib.contextmanager
