@@ -51,6 +51,7 @@ def ray_folder():
 @pytest.fixture(scope="module")
 def cluster(ray_folder):
     """A head without cores, and three nodes with one core; only this machine can reach them."""
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", False)
         cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "memory": GIB})
@@ -58,6 +59,7 @@ def cluster(ray_folder):
             cluster.add_node(**NODE, num_cpus=1, memory=5 * GIB)
         yield cluster
         cluster.shutdown()
+    signal.signal(signal.SIGTERM, on_sigterm)
 
 
 @pytest.fixture(scope="module")
@@ -336,7 +338,7 @@ def test_nodes_need_memory_and_the_package(cluster, songs, start, tmp_path):
     driver = start(songs, *options)
     stdout, stderr = driver.communicate(timeout=LIMIT_S)
     assert driver.returncode == 2 and stdout == ""
-    assert "one needs 1 CPUs and 6.2 GiB, and all nodes together have" in stderr and "--memory-limit" in stderr
+    assert "one needs 1 CPUs and 6.3 GiB, and all nodes together have" in stderr and "--memory-limit" in stderr
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_PACKAGE)
     node = cluster.add_node(**NODE, num_cpus=1, memory=8 * GIB, env_vars={"PYTHONPATH": str(tmp_path)})
     driver = start(songs, *options)

@@ -314,5 +314,6 @@ def _explained(error: BaseException) -> BaseException:
             "environment in which Ray was started there."
         )
     if isinstance(error, ray.exceptions.RayError):
-        return MajlError(f"Ray has ended the run; run the same command again to resume. {describe(error)}")
+        last = str(error).strip().splitlines()[-1].strip()  # above it is a trace of the other process
+        return MajlError(f"Ray has ended the run ({type(error).__name__}: {last}); run the same command to resume.")
     return error
