@@ -1,112 +1,228 @@
 """Songs by a Ray cluster: Ray Data reads what is in stores, and hands songs to a pool of actors, each with a worker
 process as of the local engine, so that limits and results are the same.
 
+If an actor or a task is lost with its process or node, Ray starts it again, without end. The bound is here: it is
+counted how often each song has been started. Any other error ends the run.
+
 Only this file imports Ray.
 """
 
 from __future__ import annotations
 
-import itertools
+import collections
+import contextlib
 import logging
+import os
 import pickle
+import queue
+import signal
+import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..errors import MajlError
 from ..songs.separating import describe
-from .destination import Destination, is_remote
-from .manifest import Row
-from .songs import Outcome, Task, Work, fetch_bytes
+from ..system.provenance import __version__
+from .destination import Destination, is_remote, open_filesystem
+from .local_engine import TICK_S
+from .songs import Outcome, Task, Work, fetch_bytes, make_row
 from .sources import Entry, row_address
 from .worker import Worker, scratch_folder
 
-MAX_RESTARTS = 4  # of an actor, and times that a song is tried again whose actor was lost; Ray's default is without end
-MAX_BLOCKS = 20_000  # of songs in one run: each costs the driver a few kB
+MAX_STARTS = 5  # of a song whose actor is lost each time
+MAX_READS = 2  # of a song whose reading task is lost each time
+SONGS_PER_BLOCK = 100  # at most, where Ray reads them; each song is a block of its own afterwards
 MAX_READ_BYTES = 256 << 20  # larger songs are read by the worker itself and do not go through Ray's object store
-ACTOR_BYTES = 400 << 20  # of the actor beside its worker process
+ACTOR_BYTES = 300 << 20  # of the actor and its server of processes, beside the worker process: 235 MB were measured
+_CONNECT_S, _JOIN_S = 10.0, 10.0
 
 
 def run_on_ray(
     tasks: Sequence[Task], work: Work, num_workers: int | None = None, address: str | None = None
 ) -> Iterator[Outcome | None]:
-    """Outcomes of songs as they come. Songs that a lost node takes with it more often than `MAX_RESTARTS` times have
-    none.
+    """Outcomes of songs as they come; None about once a second while there is none. The actors end when the iterator is
+    closed, and so does Ray if it was started here.
 
     Args:
         tasks: The songs.
         work: What is done; paths must be the same on every node.
-        num_workers: Actors; default: as many as the cluster's CPUs, GPUs and memory allow.
-        address: Of a cluster ("auto", "HOST:PORT", "ray://HOST:10001"); None uses Ray as it is in this process, or
-            starts it on this machine.
+        num_workers: Actors; default and most: as many as fit into the cluster's nodes.
+        address: Of a cluster ("auto", "HOST:PORT"); default: the variable RAY_ADDRESS, or a Ray of its own on this
+            machine that others cannot reach.
 
     Raises:
-        MajlError: there is no such cluster, or it has too little memory for one worker.
+        MajlError: there is no such cluster, it has too little memory for one worker, or a worker cannot be started.
     """
-    is_ours = not ray.is_initialized()
-    if is_ours:
+    waiting: queue.Queue = queue.Queue(1)
+    stop = threading.Event()
+
+    def hand_over(value) -> None:
+        while not stop.is_set():
+            try:
+                waiting.put(value, timeout=TICK_S)
+                return
+            except queue.Full:
+                continue
+
+    def read() -> None:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise MajlError(f"The Ray cluster {address or 'of this machine'} cannot be used: {error}") from error
+            songs = _process(tasks, work, num_workers)
+            for block in songs.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+                for outcome in block["outcome"].to_pylist():
+                    hand_over(pickle.loads(outcome))
+        except BaseException as error:
+            hand_over(error)
+        hand_over(None)
+
+    _connect(address or os.environ.get("RAY_ADDRESS") or "local")
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
     try:
-        yield from _run(tasks, work, num_workers)
+        while True:
+            try:
+                value = waiting.get(timeout=TICK_S)
+            except queue.Empty:
+                yield None
+                continue
+            if value is None:
+                return
+            if isinstance(value, MajlError):
+                raise value
+            if isinstance(value, BaseException):
+                raise _explained(value) from value
+            yield value
     finally:
-        if is_ours:
-            ray.shutdown()
+        stop.set()
+        ray.shutdown()
+        thread.join(_JOIN_S)
 
 
-def _run(tasks: Sequence[Task], work: Work, num_workers: int | None) -> Iterator[Outcome]:
+def _connect(address: str) -> None:
+    """Connect to a cluster, or start Ray. Ray writes nothing, sends no statistics, and leaves signals alone."""
+    options = {"include_dashboard": False} if address == "local" else {}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    ray._private.worker._worker_logs_enabled = False  # reports of lost processes, which would be written to stdout
+    # Threads of Ray Data, which still wait for songs when a run is stopped, would start Ray again.
+    ray._private.auto_init_hook.enable_auto_connect = False
+    constants, is_main = ray._private.ray_constants, threading.current_thread() is threading.main_thread()
+    is_cluster, on_sigterm = constants.ENABLE_RAY_CLUSTER, signal.getsignal(signal.SIGTERM)
+    try:
+        _check(address)
+        if address == "local":
+            constants.ENABLE_RAY_CLUSTER = False  # then its servers listen on the loopback device only
+        with _without_stderr():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        which = "of this machine" if address == "local" else address
+        raise MajlError(f"The Ray cluster {which} cannot be used: {error}") from error
+    finally:
+        constants.ENABLE_RAY_CLUSTER = is_cluster
+        if is_main:
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own, which exits at once
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def _check(address: str) -> None:
+    """Raises an OSError if nothing listens at HOST:PORT, for which Ray would wait for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Context in which nothing appears on stderr, also not from code in C++."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _process(tasks: Sequence[Task], work: Work, num_workers: int | None) -> ray.data.Dataset:
+    """The dataset whose rows are outcomes."""
     resources = ray.cluster_resources()
     num_gpus = 1 if resources.get("GPU") and work.device in ("auto", "cuda") else 0
     memory = work.memory_limit_bytes + ACTOR_BYTES
-    possible = int(min(
-        resources.get("CPU", 0) // work.threads,
-        resources.get("memory", 0) // memory,
-        resources["GPU"] if num_gpus else float("inf"),
-    ))  # fmt: skip
+    possible = sum(
+        int(min(
+            node["Resources"].get("CPU", 0) // work.threads,
+            node["Resources"].get("memory", 0) // memory,
+            node["Resources"].get("GPU", 0) if num_gpus else float("inf"),
+        ))
+        for node in ray.nodes()
+        if node["Alive"]
+    )  # fmt: skip
     if possible < 1:
         raise MajlError(
-            f"No worker fits into the Ray cluster: one needs {work.threads} CPUs and {memory / 2**30:.1f} GiB, and "
-            f"there are {resources.get('CPU', 0):.0f} CPUs and {resources.get('memory', 0) / 2**30:.1f} GiB. Use a "
-            "lower --memory-limit or --threads, or a larger cluster."
+            f"No worker fits into a node of the Ray cluster: one needs {work.threads} CPUs and "
+            f"{memory / 2**30:.1f} GiB, and all nodes together have {resources.get('CPU', 0):.0f} CPUs and "
+            f"{resources.get('memory', 0) / 2**30:.1f} GiB. Use a lower --memory-limit or --threads, or larger nodes."
         )
     num_workers = min(num_workers or possible, possible, len(tasks))
+    folder = Destination(work.destination).folder
+    if folder is not None:
+        work = replace(work, destination=str(folder))  # actors work in a folder of their own
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = len(tasks)  # what is lost is left for the next run; it does not end this one
+    context.target_max_block_size = 1  # a block for each song: none waits for another one, and no more is lost with it
+    context.max_errored_blocks = 0
     context.actor_task_retry_on_errors = False
     context.execution_options.preserve_order = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    songs_per_block = -(-len(tasks) // MAX_BLOCKS)
-    songs = (
-        ray.data.from_arrow(list(_blocks(tasks, songs_per_block)))
+    starts = _start_counter()
+    songs_per_block = max(1, min(SONGS_PER_BLOCK, len(tasks) // (4 * num_workers)))
+    return (
+        ray.data.from_blocks(list(_blocks(tasks, songs_per_block)))
         .map_batches(
-            _read, batch_size=1, batch_format="pyarrow", num_cpus=0, compute=TaskPoolStrategy(size=num_workers)
+            _read,
+            fn_args=(starts,),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=0,
+            compute=TaskPoolStrategy(size=num_workers),
         )
         .map_batches(
             _SongActor,
-            fn_constructor_args=(work,),
+            fn_constructor_args=(work, __version__, starts),
             batch_size=1,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=2),
             num_cpus=work.threads,
             num_gpus=num_gpus,
             memory=memory,
-            max_restarts=MAX_RESTARTS,
-            max_task_retries=MAX_RESTARTS,
         )
     )
-    for row in songs.iter_rows():
-        yield Outcome(Row.model_validate_json(row["row"]), row["labels"] and pickle.loads(row["labels"]))
+
+
+def _start_counter() -> ray.actor.ActorHandle:
+    """A small actor beside the driver: `count(key)` is how often it has been called with `key`."""
+
+    class Starts:  # a class of a function is sent as it is, so that its process does not import this package
+        def __init__(self):
+            self.counts = collections.Counter()
+
+        def count(self, key: tuple[str, str]) -> int:
+            self.counts[key] += 1
+            return self.counts[key]
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "scheduling_strategy": here, "max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(**options)(Starts).remote()
 
 
 def _blocks(tasks: Sequence[Task], size: int) -> Iterator[pa.Table]:
-    iterator = iter(tasks)
-    while block := list(itertools.islice(iterator, size)):
+    for start in range(0, len(tasks), size):
+        block = tasks[start : start + size]
         yield pa.table(
             {
                 "name": [task.entry.name for task in block],
@@ -116,50 +232,88 @@ def _blocks(tasks: Sequence[Task], size: int) -> Iterator[pa.Table]:
         )
 
 
-def _read(songs: pa.Table) -> pa.Table:
+def _read(songs: pa.Table, starts: ray.actor.ActorHandle) -> Iterator[pa.Table]:
     """The CPU stage: songs of stores and datasets come as bytes, those of a file system as their paths."""
-    contents = []
-    for address in songs["address"].to_pylist():
-        content = None
+    for position, song in enumerate(songs.to_pylist()):
+        address, content = song["address"], None
         if is_remote(address) or row_address(address) is not None:
             try:
-                content = fetch_bytes(address)
+                if ray.get(starts.count.remote(("read", song["name"]))) <= MAX_READS and not _is_large(address):
+                    content = fetch_bytes(address)
             except Exception as error:  # the worker tries again and reports it
                 logging.getLogger(__name__).warning("%s: %s", address, describe(error))
             if content is not None and len(content) > MAX_READ_BYTES:
                 content = None
-        contents.append(content)
-    return songs.append_column("content", pa.array(contents, pa.large_binary()))
+        yield songs.slice(position, 1).append_column("content", pa.array([content], pa.large_binary()))
+
+
+def _is_large(address: str) -> bool:
+    if row_address(address) is not None:
+        return False
+    files, path = open_filesystem(address)
+    return (files.size(path) or 0) > MAX_READ_BYTES
 
 
 class _SongActor:
-    """An actor with a worker process."""
+    """An actor with a worker process; its rows are outcomes, or an error that ends the run.
 
-    def __init__(self, work: Work):
-        self._stack = scratch_folder(Destination(work.destination))
-        scratch = self._stack.__enter__()
-        self._worker, self._copies = Worker(work, scratch / "worker"), scratch
+    Its constructor does nothing that can fail: Ray does not replace an actor whose constructor fails when it is started
+    again.
+
+    Args:
+        work: What is done.
+        version: Of the driver's package.
+        starts: As of `_start_counter`.
+    """
+
+    def __init__(self, work: Work, version: str, starts: ray.actor.ActorHandle):
+        self._work, self._version, self._starts = work, version, starts
+        self._stack = contextlib.ExitStack()
+        self._worker: Worker | None = None
 
     def __call__(self, songs: pa.Table) -> pa.Table:
-        outcomes = [self._run(song) for song in songs.to_pylist()]
-        return pa.table(
-            {
-                "row": [outcome.row.model_dump_json() for outcome in outcomes],
-                "labels": pa.array(
-                    [outcome.labels and pickle.dumps(outcome.labels) for outcome in outcomes], pa.large_binary()
-                ),
-            }
-        )
-
-    def _run(self, song: dict) -> Outcome:
-        task = Task(Entry(song["name"], song["address"]), song["attempt"])
-        if song["content"] is None:
-            return self._worker.run(task)
-        with tempfile.NamedTemporaryFile(dir=self._copies) as copy:
-            copy.write(song["content"])
-            copy.flush()
-            return self._worker.run(task._replace(fetched=copy.name))
+        outcomes = [pickle.dumps(self._outcome(song)) for song in songs.to_batches(max_chunksize=1)]
+        return pa.table({"outcome": pa.array(outcomes, pa.large_binary())})
 
     def __del__(self):
-        self._worker.close()
-        self._stack.__exit__(None, None, None)
+        self._stack.close()
+
+    def _outcome(self, song: pa.RecordBatch) -> Outcome | MajlError:
+        name, address, attempt, content = (song[column][0] for column in ("name", "address", "attempt", "content"))
+        task = Task(Entry(name.as_py(), address.as_py()), attempt.as_py())
+        try:
+            if ray.get(self._starts.count.remote(("start", task.entry.name))) > MAX_STARTS:
+                reason = (
+                    f"the process or the node of its Ray actor was lost {MAX_STARTS} times while it was in work; the "
+                    "nodes may have too little memory: use a lower --memory-limit"
+                )
+                return Outcome(make_row(self._work, task, status="failed", reason=reason))
+            if self._worker is None:
+                self._start()
+            if not content.is_valid:
+                return self._worker.run(task)
+            with tempfile.NamedTemporaryFile(dir=self._copies) as copy:
+                copy.write(content.as_buffer())
+                copy.flush()
+                return self._worker.run(task._replace(fetched=copy.name))
+        except Exception as error:
+            return MajlError(f"A worker on the node {socket.gethostname()} cannot work: {describe(error)}")
+
+    def _start(self) -> None:
+        if self._version != __version__:
+            raise MajlError(f"majl_hf is {__version__} there, and {self._version} here; install the same one.")
+        self._copies = self._stack.enter_context(scratch_folder(Destination(self._work.destination)))
+        self._worker = self._stack.enter_context(Worker(self._work, self._copies / "worker"))
+
+
+def _explained(error: BaseException) -> BaseException:
+    """An error of Ray's as one for users."""
+    if "No module named 'majl_hf" in str(error):
+        return MajlError(
+            f"The nodes of the Ray cluster need this package: install majl_hf[data,ray]=={__version__} on each, in the "
+            "environment in which Ray was started there."
+        )
+    if isinstance(error, ray.exceptions.RayError):
+        last = str(error).strip().splitlines()[-1].strip()  # above it is a trace of the other process
+        return MajlError(f"Ray has ended the run ({type(error).__name__}: {last}); run the same command to resume.")
+    return error
