@@ -64,7 +64,7 @@ def outcome(destination, song, identity=RUN, attempt=1, is_failure=False):
         return Row(**facts, status="failed", reason="broken"), None
     content = f"vocals of {song.name} by {identity.facts['model']['name']}".encode()
     stem = destination.put(f"stems/{song.name}.vocals.flac", content)
-    labels = LabelCollector(f0=True, notes=False).row(song.name, 1.0, 16000, 0.01, "test")
+    labels = LabelCollector(f0=True, notes=False).table(song.name, 1.0, 16000, 0.01, "test")
     return Row(**facts, status="done", outputs={"vocals": Output.of(stem)}), labels
 
 

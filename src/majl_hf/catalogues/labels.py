@@ -16,7 +16,7 @@ CORPUS = "catalogue"
 
 
 class LabelCollector:
-    """Collects pitch frames and notes of one song, and makes a row of them.
+    """Collects pitch frames and notes of one song, and makes a table of one row of them.
 
     A row has no place for voicing: `f0_hz` is 0 in frames that the voicing policy calls unvoiced.
 
@@ -41,8 +41,10 @@ class LabelCollector:
         if self.notes and chunk.notes:
             self._notes += [{"onset_s": n.onset_s, "offset_s": n.offset_s, "midi": n.midi} for n in chunk.notes]
 
-    def row(self, name: str, duration_s: float, sampling_rate: int, hop_s: float, provenance: str) -> dict:
-        """The row of the schema; columns that are not filled are left out."""
+    def table(self, name: str, duration_s: float, sampling_rate: int, hop_s: float, provenance: str) -> pa.Table:
+        """The row of the schema; columns that are not filled are null."""
+        from ..rows.schema import ROW_FEATURES
+
         row = {
             "id": f"{CORPUS}/{name}",
             "corpus": CORPUS,
@@ -64,19 +66,13 @@ class LabelCollector:
             }
         if self.notes:
             row["notes"] = self._notes
-        return row
+        schema = ROW_FEATURES.arrow_schema
+        return pa.table([pa.array([row.get(field.name)], field.type) for field in schema], schema=schema)
 
 
-def write_labels(rows: Sequence[dict]) -> bytes:
-    """A Parquet file of rows, in the order of their names."""
-    from ..rows.schema import ROW_FEATURES
-
-    schema = ROW_FEATURES.arrow_schema
-    rows = sorted(rows, key=lambda row: row["id"])
-    table = pa.table(
-        [pa.array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names], schema=schema
-    )
-    return _as_file(table)
+def write_labels(tables: Sequence[pa.Table]) -> bytes:
+    """A Parquet file of several tables, in the order of the songs' names."""
+    return _as_file(pa.concat_tables(tables).sort_by("id"))
 
 
 def only_songs(content: bytes, names: set[str]) -> bytes:

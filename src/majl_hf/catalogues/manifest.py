@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import MajlError
@@ -287,13 +288,13 @@ class Recorder:
     def __init__(self, manifest: Manifest):
         self.manifest = manifest
         self._rows: list[Row] = []
-        self._labels: list[dict] = []
+        self._labels: list[pa.Table] = []
         self._num_bytes = 0
         self._has_claimed = False
         self._started_s = time.monotonic()
         self._waiting_since_s = 0.0
 
-    def add(self, row: Row, labels: dict | None) -> None:
+    def add(self, row: Row, labels: pa.Table | None) -> None:
         """Append a song; `labels` is its row of the schema."""
         if not self._has_claimed:  # not before a song has ended: settings with which none can are no run
             self.manifest.claim()
@@ -303,7 +304,7 @@ class Recorder:
         self._rows.append(row)
         if labels is not None:
             self._labels.append(labels)
-            self._num_bytes += sum(value.nbytes for value in labels.values() if hasattr(value, "nbytes"))
+            self._num_bytes += labels.nbytes
         self.flush_if_due()
 
     def flush_if_due(self) -> None:
@@ -324,7 +325,7 @@ class Recorder:
         content = write_labels(self._labels) if self._labels else None
         path = f"{LABELS}/{new_part()}.parquet"
         if content is not None:
-            named = {labels["song"] for labels in self._labels}
+            named = {labels["song"][0].as_py() for labels in self._labels}
             output = Output(path=path, size=len(content), sha256=sha256(content).hexdigest())
             rows = [
                 row.model_copy(update={"outputs": {**row.outputs, LABELS: output}}) if row.name in named else row

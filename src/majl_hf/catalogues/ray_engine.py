@@ -13,7 +13,6 @@ import collections
 import contextlib
 import logging
 import os
-import pickle
 import queue
 import signal
 import socket
@@ -30,10 +29,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ..errors import MajlError
 from ..songs.separating import describe
 from ..system.provenance import __version__
-from .destination import Destination, is_remote, open_filesystem
+from .destination import Destination
 from .local_engine import TICK_S
+from .manifest import Row
+from .retrying import without_secrets
 from .songs import Outcome, Task, Work, fetch_bytes, make_row
 from .sources import Entry, row_address
+from .stores import is_remote, open_filesystem
 from .worker import Worker, scratch_folder
 
 MAX_STARTS = 5  # of a song whose actor is lost each time
@@ -41,7 +43,8 @@ MAX_READS = 2  # of a song whose reading task is lost each time
 SONGS_PER_BLOCK = 100  # at most, where Ray reads them; each song is a block of its own afterwards
 MAX_READ_BYTES = 256 << 20  # larger songs are read by the worker itself and do not go through Ray's object store
 ACTOR_BYTES = 300 << 20  # of the actor and its server of processes, beside the worker process: 235 MB were measured
-_CONNECT_S, _JOIN_S = 10.0, 10.0
+_CONNECT_S, _ROW_SCHEMA = pa.schema({"row": pa.string(), "labels": pa.large_binary(), "error": pa.string()})
+_JOIN_S = 10.0, 10.0
 
 
 def run_on_ray(
@@ -75,8 +78,8 @@ def run_on_ray(
         try:
             songs = _process(tasks, work, num_workers)
             for block in songs.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                for outcome in block["outcome"].to_pylist():
-                    hand_over(pickle.loads(outcome))
+                for outcome in block.to_pylist():
+                    hand_over(_from_row(outcome))
         except BaseException as error:
             hand_over(error)
         hand_over(None)
@@ -241,7 +244,7 @@ def _read(songs: pa.Table, starts: ray.actor.ActorHandle) -> Iterator[pa.Table]:
                 if ray.get(starts.count.remote(("read", song["name"]))) <= MAX_READS and not _is_large(address):
                     content = fetch_bytes(address)
             except Exception as error:  # the worker tries again and reports it
-                logging.getLogger(__name__).warning("%s: %s", address, describe(error))
+                logging.getLogger(__name__).warning("%s: %s", without_secrets(address), describe(error))
             if content is not None and len(content) > MAX_READ_BYTES:
                 content = None
         yield songs.slice(position, 1).append_column("content", pa.array([content], pa.large_binary()))
@@ -272,8 +275,8 @@ class _SongActor:
         self._worker: Worker | None = None
 
     def __call__(self, songs: pa.Table) -> pa.Table:
-        outcomes = [pickle.dumps(self._outcome(song)) for song in songs.to_batches(max_chunksize=1)]
-        return pa.table({"outcome": pa.array(outcomes, pa.large_binary())})
+        rows = [_as_row(self._outcome(song)) for song in songs.to_batches(max_chunksize=1)]
+        return pa.Table.from_pylist(rows, _ROW_SCHEMA)
 
     def __del__(self):
         self._stack.close()
@@ -304,6 +307,26 @@ class _SongActor:
             raise MajlError(f"majl_hf is {__version__} there, and {self._version} here; install the same one.")
         self._copies = self._stack.enter_context(scratch_folder(Destination(self._work.destination)))
         self._worker = self._stack.enter_context(Worker(self._work, self._copies / "worker"))
+
+
+def _as_row(outcome: Outcome | MajlError) -> dict:
+    """What an actor returns, as it goes through Ray."""
+    if isinstance(outcome, MajlError):
+        return {"error": str(outcome)}
+    labels = None
+    if outcome.labels is not None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, outcome.labels.schema) as writer:
+            writer.write_table(outcome.labels)
+        labels = sink.getvalue().to_pybytes()
+    return {"row": outcome.row.model_dump_json(), "labels": labels}
+
+
+def _from_row(row: dict) -> Outcome | MajlError:
+    if row["error"] is not None:
+        return MajlError(row["error"])
+    labels = None if row["labels"] is None else pa.ipc.open_stream(row["labels"]).read_all()
+    return Outcome(Row.model_validate_json(row["row"]), labels)
 
 
 def _explained(error: BaseException) -> BaseException:

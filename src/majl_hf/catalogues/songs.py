@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from ..audio import ENCODINGS, AudioReader, local_path
 from ..checkpoints.loading import computing_in, load_model, silence_libraries
 from ..errors import MajlError
@@ -85,7 +87,7 @@ class Outcome(NamedTuple):
     """A row of the manifest, and of the schema if there are labels."""
 
     row: Row
-    labels: dict | None = None
+    labels: pa.Table | None = None
 
 
 class SongProcessor:
@@ -124,7 +126,7 @@ class SongProcessor:
         facts["elapsed_s"] = round(time.monotonic() - started_s, 3)
         return Outcome(make_row(self.work, task, **facts), labels)
 
-    def _process(self, task: Task, facts: dict, started: Callable[[float | None], None]) -> dict | None:
+    def _process(self, task: Task, facts: dict, started: Callable[[float | None], None]) -> pa.Table | None:
         work, entry = self.work, task.entry
         path = Path(task.fetched) if task.fetched else fetch(entry.address, self.scratch)
         facts["input_size"], facts["input_sha256"] = digest_of(path)
@@ -161,7 +163,7 @@ class SongProcessor:
             return None
         provenance = f"{work.model_title}, of a recording with SHA-256 {facts['input_sha256']}"
         hop_s = self.model.parts().config.frame_hop_s
-        return labels.row(entry.name, duration_s, reader.sampling_rate, hop_s, provenance)
+        return labels.table(entry.name, duration_s, reader.sampling_rate, hop_s, provenance)
 
 
 class _Writers:

@@ -194,7 +194,7 @@ def _imports(model: str) -> list[str]:
     """What all workers need and takes seconds to import."""
     network = ".models.onnx_majl" if is_onnx_folder(model) else ".models.modeling_majl"
     package = __package__.partition(".")[0]
-    return [f"{package}{network}", f"{package}.models.streaming_majl", __name__]
+    return [f"{package}{network}", f"{package}.models.streaming_majl", f"{package}.rows.schema", __name__]
 
 
 def _serve(connection: Connection, alive: Connection, work: Work, scratch: Path) -> None:
