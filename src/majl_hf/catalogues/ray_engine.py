@@ -43,8 +43,8 @@ MAX_READS = 2  # of a song whose reading task is lost each time
 SONGS_PER_BLOCK = 100  # at most, where Ray reads them; each song is a block of its own afterwards
 MAX_READ_BYTES = 256 << 20  # larger songs are read by the worker itself and do not go through Ray's object store
 ACTOR_BYTES = 300 << 20  # of the actor and its server of processes, beside the worker process: 235 MB were measured
-_CONNECT_S, _ROW_SCHEMA = pa.schema({"row": pa.string(), "labels": pa.large_binary(), "error": pa.string()})
-_JOIN_S = 10.0, 10.0
+_ROW_SCHEMA = pa.schema({"row": pa.string(), "labels": pa.large_binary(), "error": pa.string()})
+_CONNECT_S, _JOIN_S = 10.0, 10.0
 
 
 def run_on_ray(
