@@ -165,7 +165,8 @@ def growth(arguments: argparse.Namespace) -> dict:
                 (links / f"{number:07d}{song.suffix}").symlink_to(song)
             model = arguments.model if arguments.model != "tiny" else save_tiny(Path(folder, "tiny"))
             options = [str(links), "-o", f"{folder}/out", "--model", model, "--only", arguments.only]
-            first = Watched([*options, "--workers", str(arguments.workers[0])])
+            engine = ["--engine", arguments.engine, "--workers", str(arguments.workers[0])]
+            first = Watched([*options, *engine, "--memory-limit", str(arguments.memory_limit)])
             again = Watched(options)
             size = sum(path.stat().st_size for path in Path(folder, "out", "manifest").iterdir())
             result = {
@@ -211,14 +212,15 @@ def main() -> None:
     compared = commands.add_parser("engines", help="compare engines and numbers of workers")
     compared.add_argument("songs", help="folder of songs")
     compared.add_argument("--engines", nargs="+", default=["local", "ray"])
-    compared.add_argument("--memory-limit", type=float, default=1.6, help="GiB")
     grown = commands.add_parser("growth", help="memory and time of larger catalogues")
     grown.add_argument("song")
     grown.add_argument("--counts", nargs="+", type=int, default=[50, 500])
+    grown.add_argument("--engine", default="local", choices=["local", "ray"])
     grown.add_argument("--only", default="vocals,accompaniment,f0,notes")
     grown.add_argument("--scratch", help="folder for links and results")
     for measured in (compared, grown):
         measured.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+        measured.add_argument("--memory-limit", type=float, default=1.6, help="GiB")
         measured.add_argument("--model", default="majl-base", help="or tiny")
         measured.add_argument("--output", help="JSON file for the results")
     arguments = parser.parse_args()
