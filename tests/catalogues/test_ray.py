@@ -70,7 +70,7 @@ def songs(tmp_path_factory) -> Path:
     write_audio(folder / "mono.wav", stereo_tones(16_000)[:1], 16_000)
     for number, name in enumerate(LONG):
         write_audio(folder / f"{name}.flac", stereo_tones(40 * 44_100 + number))
-    write_audio(folder / "much.flac", stereo_tones(150 * 44_100))
+    write_audio(folder / "much.flac", stereo_tones(80 * 44_100))
     (folder / "cut.flac").write_bytes((folder / "0.flac").read_bytes()[:1000])
     (folder / "text.m4a").write_text("This is not a song.")
     return folder
