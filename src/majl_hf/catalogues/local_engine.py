@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Iterator, Sequence
 
 from .destination import Destination
+from .handover import Handover
 from .songs import Outcome, Task, Work
 from .worker import Cancelled, Worker, scratch_folder
-
-TICK_S = 1.0
 
 
 def run_locally(tasks: Sequence[Task], work: Work, num_workers: int) -> Iterator[Outcome | None]:
@@ -22,52 +20,31 @@ def run_locally(tasks: Sequence[Task], work: Work, num_workers: int) -> Iterator
         MajlError: a worker cannot be started.
     """
     num_workers = min(num_workers, len(tasks))
-    waiting: queue.Queue = queue.Queue(num_workers)
-    stop = threading.Event()
+    outcomes: Handover[Outcome] = Handover(num_threads=num_workers, num_waiting=num_workers)
     lock, remaining = threading.Lock(), iter(tasks)
-
-    def hand_over(value) -> None:
-        while not stop.is_set():
-            try:
-                waiting.put(value, timeout=TICK_S)
-                return
-            except queue.Full:
-                continue
 
     def serve(number: int) -> None:
         try:
-            with Worker(work, scratch / str(number), stop.is_set) as worker:
+            with Worker(work, scratch / str(number), outcomes.stopped.is_set) as worker:
                 while True:
                     with lock:
                         task = next(remaining, None)
                     if task is None:
                         break
-                    hand_over(worker.run(task))
+                    outcomes.put(worker.run(task))
         except Cancelled:
             pass
         except BaseException as error:
-            hand_over(error)
-        hand_over(None)
+            outcomes.put(error)
+        outcomes.end()
 
     with scratch_folder(Destination(work.destination)) as scratch:
         threads = [threading.Thread(target=serve, args=(number,), daemon=True) for number in range(num_workers)]
         for thread in threads:
             thread.start()
         try:
-            num_working = num_workers
-            while num_working:
-                try:
-                    value = waiting.get(timeout=TICK_S)
-                except queue.Empty:
-                    yield None
-                    continue
-                if isinstance(value, BaseException):
-                    raise value
-                if value is None:
-                    num_working -= 1
-                else:
-                    yield value
+            yield from outcomes
         finally:
-            stop.set()
+            outcomes.stopped.set()
             for thread in threads:
                 thread.join()

@@ -13,7 +13,6 @@ import collections
 import contextlib
 import logging
 import os
-import queue
 import signal
 import socket
 import tempfile
@@ -30,7 +29,7 @@ from ..errors import MajlError
 from ..songs.separating import describe
 from ..system.provenance import __version__
 from .destination import Destination
-from .local_engine import TICK_S
+from .handover import Handover
 from .manifest import Row
 from .retrying import without_secrets
 from .songs import Outcome, Task, Work, fetch_bytes, make_row
@@ -63,46 +62,25 @@ def run_on_ray(
     Raises:
         MajlError: there is no such cluster, it has too little memory for one worker, or a worker cannot be started.
     """
-    waiting: queue.Queue = queue.Queue(1)
-    stop = threading.Event()
-
-    def hand_over(value) -> None:
-        while not stop.is_set():
-            try:
-                waiting.put(value, timeout=TICK_S)
-                return
-            except queue.Full:
-                continue
+    outcomes: Handover[Outcome] = Handover(num_threads=1, num_waiting=1)
 
     def read() -> None:
         try:
             songs = _process(tasks, work, num_workers)
             for block in songs.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                for outcome in block.to_pylist():
-                    hand_over(_from_row(outcome))
+                for row in block.to_pylist():
+                    outcomes.put(_from_row(row))
         except BaseException as error:
-            hand_over(error)
-        hand_over(None)
+            outcomes.put(_explained(error))
+        outcomes.end()
 
     _connect(address or os.environ.get("RAY_ADDRESS") or "local")
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     try:
-        while True:
-            try:
-                value = waiting.get(timeout=TICK_S)
-            except queue.Empty:
-                yield None
-                continue
-            if value is None:
-                return
-            if isinstance(value, MajlError):
-                raise value
-            if isinstance(value, BaseException):
-                raise _explained(value) from value
-            yield value
+        yield from outcomes
     finally:
-        stop.set()
+        outcomes.stopped.set()
         ray.shutdown()
         thread.join(_JOIN_S)
 
@@ -331,6 +309,8 @@ def _from_row(row: dict) -> Outcome | MajlError:
 
 def _explained(error: BaseException) -> BaseException:
     """An error of Ray's as one for users."""
+    if isinstance(error, MajlError):
+        return error
     if "No module named 'majl_hf" in str(error):
         return MajlError(
             f"The nodes of the Ray cluster need this package: install majl_hf[data,ray]=={__version__} on each, in the "
