@@ -15,6 +15,8 @@ import numpy as np
 import majl_hf  # noqa: F401  (before transformers)
 from majl_hf.evaluation.conditions import CONDITIONS
 
+METRICS = {"sdr_db": ("SDR, dB", 1), "rpa": ("RPA, points", 100)}  # heading and factor
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -39,8 +41,8 @@ def main() -> None:
     else:
         corpus = FOLDERS["stems"](folder=options.stems)
     system = MajlSystem.from_pretrained(options.model)
-    metrics = ("sdr_db", "rpa")
-    plain = evaluate(system, corpus, metrics, limit=options.limit)
+    plain = evaluate(system, corpus, METRICS, limit=options.limit)
+    metrics = [name for name in METRICS if any(name in item.scores for item in plain.items)]
     songs = [item.song for item in plain.items]
 
     def scores(evaluation, metric):
@@ -48,12 +50,13 @@ def main() -> None:
 
     means = ", ".join(f"{metric} {np.nanmean(scores(plain, metric)):.3f}" for metric in metrics)
     print(f"{Path(options.model).name} on {len(songs)} clips of {Path(corpus.folder).name}, plain: {means}", flush=True)
-    print("| condition | SDR, dB | RPA, points |\n|---|---:|---:|", flush=True)
+    headings = [heading for heading, _ in map(METRICS.get, metrics)]
+    print(f"| condition | {' | '.join(headings)} |\n|---|{'---:|' * len(metrics)}", flush=True)
     for name in options.conditions:
         changed = evaluate(system, corpus, metrics, limit=options.limit, condition=name)
         cells = []
-        for metric, scale in (("sdr_db", 1), ("rpa", 100)):
-            difference = estimate(scale * (scores(changed, metric) - scores(plain, metric)), songs)
+        for metric in metrics:
+            difference = estimate(METRICS[metric][1] * (scores(changed, metric) - scores(plain, metric)), songs)
             mean = "-" if difference.mean is None else f"{difference.mean:+.2f}"
             interval = "" if difference.low is None else f" [{difference.low:+.2f}, {difference.high:+.2f}]"
             cells.append(mean + interval)
