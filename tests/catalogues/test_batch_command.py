@@ -1,6 +1,7 @@
 """`majl batch`: what is written, and what a second run does."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from catalogue_results import BROKEN, GOOD, manifest_rows, results
 from command import run_majl
 
 from majl_hf.catalogues import local_engine
+from majl_hf.catalogues.destination import Destination
+from majl_hf.errors import AudioError
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -85,6 +88,39 @@ def test_failures_are_tried_again_when_asked_or_when_the_file_has_changed(batch,
     assert {name: row["attempt"] for name, row in rows.items()} == {"c": 1, "text": 2, "empty": 2}
     (songs / "empty.mp3").unlink()
     assert batch(songs, tmp_path / "out").exit_code == 0
+
+
+def test_a_full_disk(batch, catalogue, tmp_path, monkeypatch, in_process):
+    def no_space(self, source, path):
+        raise AudioError(f"{source} cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Destination, "move_in", no_space)
+        assert batch(catalogue / "album", out).summary["num_failed"] == 2
+    assert {row["reason"] for row in manifest_rows(out).values()} == {f"{out}/vocals.flac cannot be written"}
+    in_process.clear()
+    assert batch(catalogue / "album", out).exit_code == 0 and in_process == ["a", "b"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_the_folder(batch, catalogue, tmp_path):
+    (tmp_path / "a.flac").write_bytes((catalogue / "album/a.flac").read_bytes())
+    os.mkfifo(tmp_path / "b.flac")
+    result = batch(tmp_path, tmp_path / "out")
+    assert {row["name"]: row["status"] for row in result.rows} == {"a": "done", "b": "failed"}
+    assert "b.flac is not a regular file" in result.stderr
+
+
+def test_files_of_a_killed_driver_are_removed_also_if_nothing_is_left_to_do(batch, catalogue, tmp_path):
+    batch(catalogue / "album", tmp_path)
+    abandoned = tmp_path / ".majl-scratch/0123456789ab"
+    abandoned.mkdir(parents=True)
+    batch(catalogue / "album", tmp_path)
+    assert abandoned.is_dir()  # its driver may be starting
+    os.utime(abandoned, (0, 0))
+    assert batch(catalogue / "album", tmp_path).summary["num_done_before"] == 2
+    assert not abandoned.parent.exists()
 
 
 def test_verify(batch, catalogue, tmp_path, in_process):
@@ -190,14 +226,14 @@ def test_results_beside_their_songs(batch, catalogue, tmp_path, in_process):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals are sent")
-@pytest.mark.parametrize("number, exit_code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_keeps_what_is_done(batch, catalogue, tmp_path, monkeypatch, in_process, number, exit_code):
+@pytest.mark.parametrize("name, exit_code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_keeps_what_is_done(batch, catalogue, tmp_path, monkeypatch, in_process, name, exit_code):
     original = local_engine.run_locally
 
     def stopped(tasks, work, num_workers):
         for count, outcome in enumerate(original(tasks, work, num_workers)):
             if count == 2:
-                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), getattr(signal, name))
             yield outcome
 
     with monkeypatch.context() as patch:

@@ -203,13 +203,23 @@ def test_a_damaged_part_and_a_damaged_run_file(tmp_path):
     process(Destination(tmp_path), SONGS)
     part = next((tmp_path / "manifest").glob("*.jsonl"))
     part.write_bytes(part.read_bytes()[:-9])
-    with pytest.raises(MajlError, match=rf"{part.name}.* is damaged; remove it"):
+    with pytest.raises(MajlError, match=rf"{part.name}.* is damaged \(.+\); remove it[^\n]*$"):
         Manifest(Destination(tmp_path), RUN)
     part.unlink()
     assert process(Destination(tmp_path), SONGS) != [] and labelled(tmp_path) == once()
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(MajlError, match=r"run\.json.*damaged"):
         Manifest(Destination(tmp_path), RUN)
+
+
+def test_labels_of_others_stay(tmp_path):
+    (tmp_path / "labels").mkdir()
+    for name in ("train-00000-of-00001.parquet", "mine.txt"):
+        (tmp_path / "labels" / name).write_bytes(b"not ours")
+    process(Destination(tmp_path), SONGS)
+    assert process(Destination(tmp_path), SONGS) == []
+    kept = [path.name for path in (tmp_path / "labels").iterdir() if path.read_bytes() == b"not ours"]
+    assert sorted(kept) == ["mine.txt", "train-00000-of-00001.parquet"]
 
 
 def test_rows_say_what_was_written(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import unicodedata
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from majl_hf.audio import local_path
 from majl_hf.catalogues.sources import Entry, Songs, _unique, row_address, safe_name, share_of
 from majl_hf.errors import MajlError
 
@@ -37,6 +39,14 @@ def test_a_folder(tmp_path):
     ]
     assert songs.left_out == {".txt": 1, "hidden (name it to read it)": 1, "written by this command": 1}
     assert list(songs) == list(songs)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_a_name_that_is_not_text(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/latin\xe9.flac")
+    Path(path).write_bytes(b"")
+    (entry,) = Songs(str(tmp_path))
+    assert entry.name == "latin_" and entry.address.isascii() and local_path(entry.address) == path
 
 
 def test_names_and_order_do_not_depend_on_the_working_folder(tmp_path, monkeypatch):
@@ -75,6 +85,11 @@ def write_csv(path: Path, rows: list[dict]) -> None:
     path.write_text("\r\n".join(lines + [separator.join((row["audio_filepath"], row.get("id", ""))) for row in rows]))
 
 
+def write_spreadsheet(path: Path, rows: list[dict]) -> None:
+    lines = ["id;audio_filepath", *(f"{row.get('id', '')};{row['audio_filepath']}" for row in rows), ";"]
+    path.write_text("\ufeff" + "\r\n;\r\n".join(lines))
+
+
 def write_parquet(path: Path, rows: list[dict]) -> None:
     pq.write_table(pa.Table.from_pylist(rows, pa.schema([("audio_filepath", pa.string()), ("id", pa.string())])), path)
 
@@ -82,7 +97,7 @@ def write_parquet(path: Path, rows: list[dict]) -> None:
 @pytest.mark.parametrize(
     "name, write",
     [("m.jsonl", write_jsonl), ("m.json", write_jsonl), ("m.csv", write_csv), ("m.tsv", write_csv),
-     ("m.parquet", write_parquet)],
+     ("m.csv", write_spreadsheet), ("m.parquet", write_parquet)],
 )  # fmt: skip
 def test_a_manifest(tmp_path, name, write):
     listed = rows(tmp_path)

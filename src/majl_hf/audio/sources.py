@@ -102,13 +102,15 @@ def local_path(text: str) -> str:
         raise AudioError(
             f"{text} is a URL; files are needed. Download it first, for example with yt-dlp, and pass the file."
         )
-    from urllib.parse import urlsplit
+    from urllib.parse import unquote_to_bytes, urlsplit
     from urllib.request import url2pathname
 
     address = urlsplit(text)
     if address.netloc not in ("", "localhost"):
         raise AudioError(f"{text} is a file of the computer {address.netloc}; copy it to this computer first.")
-    return url2pathname(address.path)
+    if os.name == "nt":
+        return url2pathname(address.path)
+    return os.fsdecode(unquote_to_bytes(address.path))  # names of files need not be text
 
 
 def open_source(source) -> Source:

@@ -13,6 +13,7 @@ rows whose file is missing, and their songs are processed again, but never label
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sys
 import time
@@ -33,6 +34,7 @@ from .sources import Entry, local_size
 
 FORMAT = 1
 RUN_FILE, ROWS, LABELS, STEMS = "run.json", "manifest", "labels", "stems"
+_PART = re.compile(rf"{LABELS}/\d{{19}}-[0-9a-f]{{8}}\.parquet")  # as of new_part
 FLUSH_ROWS, FLUSH_BYTES = 5000, 32 << 20
 # A part every 20 s at first, and later after every hundredth of the run's time: a driver that is killed loses at most
 # that, and a run of days leaves hundreds of parts and not tens of thousands.
@@ -64,7 +66,7 @@ class Row(BaseModel):
     model: str
     status: Literal["done", "failed"]
     reason: str | None = None
-    passing: bool = False  # a failure of a store: the next run tries again
+    passing: bool = False  # a failure of a store, or a full disk: the next run tries again
     input_size: int | None = None
     input_sha256: str | None = None
     sampling_rate: int | None = None
@@ -243,9 +245,10 @@ class Manifest:
 
     def _load(self) -> None:
         # Labels that are there before the rows are read, and that no row names, are of a part of the manifest that
-        # somebody has removed.
+        # somebody has removed, if they have a name of ours.
         for part in self.destination.sizes(LABELS):
-            self._parts[part] = set()
+            if _PART.fullmatch(part):
+                self._parts[part] = set()
         for part in sorted(self.destination.sizes(ROWS)):
             for row in self._rows(part):
                 self._note(row)
@@ -257,8 +260,11 @@ class Manifest:
             for line in (self.destination.read(part) or b"").splitlines():
                 yield Row.model_validate_json(line)
         except ValidationError as error:
+            wrong = error.errors(include_url=False)[0]
+            where = "".join(f"{field}: " for field in wrong["loc"])
             raise MajlError(
-                f"{part} in {self.destination.address} is damaged; remove it to have its songs processed again: {error}"
+                f"{part} in {self.destination.address} is damaged ({where}{wrong['msg']}); remove it to have its songs "
+                "processed again."
             ) from error
 
     def _note(self, row: Row) -> None:

@@ -17,6 +17,7 @@ from ..system.provenance import __version__
 from .manifest import FORMAT, Identity, Manifest, Recorder, Row
 from .songs import Outcome, Task, Work
 from .sources import Songs
+from .worker import remove_abandoned
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def run_catalogue(
     manifest.destination.prepare()
     manifest.tidy()
     if not tasks:
+        remove_abandoned(manifest.destination)
         return tally
     outcomes = engine(tasks)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -29,6 +30,7 @@ from .stores import download, is_remote, read_bytes
 
 AUDIO_OUTPUTS, LABEL_OUTPUTS = ("vocals", "accompaniment"), ("f0", "notes")
 OUTPUTS = AUDIO_OUTPUTS + LABEL_OUTPUTS
+COPY = "song"  # in the scratch folder, of one that is in a store or a dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +121,16 @@ class SongProcessor:
             facts["status"] = "done"
         except Exception as error:  # one bad song must not stop the others
             reason = describe(error)
-            for path in (task.fetched, str(self.scratch)):
-                reason = reason.replace(path, task.entry.address) if path else reason
+            address = task.entry.address
+            for path, shown in (
+                (task.fetched, address),
+                (str(self.scratch / COPY), address),
+                (str(self.scratch), self.work.destination),
+            ):
+                reason = reason.replace(path, shown) if path else reason
             reason = without_secrets(" ".join(reason.split()))
-            facts |= {"status": "failed", "reason": reason, "passing": isinstance(error, StoreError), "outputs": {}}
+            passing = isinstance(error, StoreError) or _is_full(error)
+            facts |= {"status": "failed", "reason": reason, "passing": passing, "outputs": {}}
         facts["elapsed_s"] = round(time.monotonic() - started_s, 3)
         return Outcome(make_row(self.work, task, **facts), labels)
 
@@ -178,6 +186,15 @@ class _Writers:
         self.labels.write(chunk)
 
 
+def _is_full(error: BaseException | None) -> bool:
+    """Whether an error comes from a disk without space."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def make_row(work: Work, task: Task, **facts) -> Row:
     """A row about a song that has just ended."""
     return Row(
@@ -204,8 +221,11 @@ def fetch(address: str, folder: Path) -> Path:
         MajlError, OSError: it is missing or cannot be read.
     """
     if row_address(address) is None and not is_remote(address):
-        return Path(local_path(address))
-    copy = folder / "song"
+        path = Path(local_path(address))
+        if path.exists() and not path.is_file():  # reading from a named pipe would wait for ever
+            raise MajlError(f"{address} is not a regular file but a folder, a pipe or a device; give an audio file.")
+        return path
+    copy = folder / COPY
     if row_address(address) is not None:
         copy.write_bytes(fetch_bytes(address))
         return copy

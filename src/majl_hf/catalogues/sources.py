@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import itertools
 import json
 import os
 import posixpath
@@ -224,8 +225,7 @@ class Songs:
             lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
             extension = posixpath.splitext(_path_of(address))[1].lower()
             if extension in (".csv", ".tsv"):
-                rows = csv.DictReader(lines, delimiter="\t" if extension == ".tsv" else ",")
-                numbered: Iterator[tuple[int, Mapping]] = ((rows.line_num, row) for row in rows)
+                numbered = _table_lines(lines)
             else:
                 numbered = _json_lines(lines, address)
             try:
@@ -480,6 +480,16 @@ def _audio_column(schema) -> str | None:
             if not isinstance(feature, dict) or feature.get("_type", "Audio") == "Audio":
                 return field.name
     return None
+
+
+def _table_lines(lines) -> Iterator[tuple[int, Mapping]]:
+    """Rows of a table with commas, semicolons (of spreadsheets in many languages) or tabs, as its header has them."""
+    header = next(lines, "")
+    delimiter = max(",;\t", key=header.count)
+    rows = csv.DictReader(itertools.chain([header], lines), delimiter=delimiter)
+    for row in rows:
+        if any(row.values()):
+            yield rows.line_num, row
 
 
 def _json_lines(lines, address: str) -> Iterator[tuple[int, Mapping]]:

@@ -219,19 +219,28 @@ def _serve(connection: Connection, alive: Connection, work: Work, scratch: Path)
 def scratch_folder(destination: Destination) -> Iterator[Path]:
     """A folder for files that are not complete, on the file system of the destination if that is local; removed at the
     end, together with those of drivers that were killed."""
-    base = destination.folder or Path(tempfile.gettempdir()) / f"majl-{os.getuid() if hasattr(os, 'getuid') else ''}"
-    base = base / SCRATCH
+    remove_abandoned(destination)
+    own = _scratch_of(destination) / secrets.token_hex(6)
+    try:
+        with locked(own):
+            yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        remove_abandoned(destination)
+
+
+def remove_abandoned(destination: Destination) -> None:
+    """Remove the scratch folders of drivers that were killed."""
+    base = _scratch_of(destination)
     with contextlib.suppress(OSError):
         for folder in base.iterdir():
             if time.time() - folder.stat().st_mtime > _SETTLED_S:
                 with locked(folder) as is_free:
                     if is_free:
                         shutil.rmtree(folder, ignore_errors=True)
-    own = base / secrets.token_hex(6)
-    try:
-        with locked(own):
-            yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            base.rmdir()
+        base.rmdir()
+
+
+def _scratch_of(destination: Destination) -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    return (destination.folder or Path(tempfile.gettempdir()) / f"majl-{user}") / SCRATCH

@@ -18,7 +18,8 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Context that records SIGINT and SIGTERM; once one has arrived, `check()` raises `Stopped` with `advice`."""
+    """Context that records SIGINT, SIGTERM and SIGHUP (the terminal is gone); once one has arrived, `check()` raises
+    `Stopped` with `advice`."""
 
     def __init__(self, advice: str = ""):
         self.advice = advice
@@ -31,8 +32,10 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup has it ignored
+                if number is not None and (name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN):
+                    self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -46,7 +49,7 @@ class StopSignals:
 
 
 class Resumable(StopSignals):
-    """Context in which SIGINT and SIGTERM raise `Stopped` at once, for work that resumes from what is on disk."""
+    """Context in which these signals raise `Stopped` at once, for work that resumes from what is on disk."""
 
     ADVICE = "run the same command again to resume"
 
