@@ -17,9 +17,10 @@ from datasets import Audio, Dataset, DatasetDict, Features, Image, Value, load_d
 from listening import listening_model, melody
 from local_hub import LocalHub, Repository
 
-from majl_hf.catalogues import sources
+from majl_hf.catalogues import dataset_rows
+from majl_hf.catalogues.dataset_rows import RowAddress, read_row, row_address
 from majl_hf.catalogues.songs import fetch_bytes
-from majl_hf.catalogues.sources import RowAddress, Songs, read_row, row_address
+from majl_hf.catalogues.sources import Songs
 from majl_hf.errors import MajlError
 from majl_hf.rows.schema import ROW_FEATURES
 
@@ -205,8 +206,8 @@ class CountingFile:
 
 @pytest.fixture
 def counting(monkeypatch):
-    opened = sources._opened
-    monkeypatch.setattr(sources, "_opened", lambda address: CountingFile(opened(address)))
+    opened = dataset_rows.open_address
+    monkeypatch.setattr(dataset_rows, "open_address", lambda address: CountingFile(opened(address)))
     CountingFile.num_bytes = CountingFile.num_opened = 0
     return CountingFile
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from majl_hf.audio import local_path
-from majl_hf.catalogues.sources import Entry, Songs, _unique, row_address, safe_name, share_of
+from majl_hf.catalogues.dataset_rows import row_address
+from majl_hf.catalogues.sources import Entry, Songs, _unique, safe_name, share_of
 from majl_hf.errors import MajlError
 
 

@@ -28,12 +28,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ..errors import MajlError
 from ..songs.separating import describe
 from ..system.provenance import __version__
+from .dataset_rows import row_address
 from .destination import Destination
 from .handover import Handover
 from .manifest import Row
 from .retrying import without_secrets
 from .songs import Outcome, Task, Work, fetch_bytes, make_row
-from .sources import Entry, row_address
+from .sources import Entry
 from .stores import is_remote, open_filesystem
 from .worker import Worker, scratch_folder
 

@@ -21,11 +21,12 @@ from ..errors import MajlError
 from ..songs.separating import describe, separate_song
 from ..songs.writing import AudioFormat, Job, SongWriter
 from ..system.memory import keep_freed_memory
+from .dataset_rows import read_row, row_address
 from .destination import Destination, digest_of
 from .labels import LabelCollector
 from .manifest import STEMS, Output, Row
 from .retrying import StoreError, without_secrets
-from .sources import Entry, read_row, row_address
+from .sources import Entry
 from .stores import download, is_remote, read_bytes
 
 AUDIO_OUTPUTS, LABEL_OUTPUTS = ("vocals", "accompaniment"), ("f0", "notes")

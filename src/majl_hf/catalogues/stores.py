@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..audio import local_path
 from ..errors import MajlError
 from .retrying import retrying, without_secrets
 
@@ -106,6 +107,21 @@ def open_remote(address: str) -> io.BufferedReader:
     if size is None:  # a server that does not say
         return io.BufferedReader(io.BytesIO(retrying(lambda: files.cat_file(path), address)))
     return io.BufferedReader(_RemoteFile(files, path, address, size), BLOCK_BYTES)
+
+
+def open_address(address: str):
+    """A file of a store or of this machine, for reading bytes.
+
+    Raises:
+        MajlError: it is missing or cannot be read.
+    """
+    if is_remote(address):
+        with missing_is_error(address):
+            return open_remote(address)
+    try:
+        return open(local_path(address), "rb")
+    except OSError as error:
+        raise MajlError(f"{address} cannot be read: {error.strerror}.") from error
 
 
 @contextlib.contextmanager
