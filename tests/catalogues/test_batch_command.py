@@ -195,6 +195,9 @@ def test_solo_voices_are_their_own_vocals(batch, catalogue, tmp_path):
         (("--format", "flac", "--bit-rate", "128"), "bit rate"),
         (("--model", "nope"), "no model 'nope'"),
         (("--voicing-threshold", "3"), "3.0"),
+        (("--memory-limit", "inf"), "--memory-limit is inf"),
+        (("-o", ""), "--output is empty"),
+        (("-o", "memory://bucket"), "memory of one process"),
     ],
 )
 def test_wrong_usage(batch, catalogue, tmp_path, options, message):

@@ -46,6 +46,10 @@ class Destination:
         self.address = address = os.fspath(address)
         self.folder: Path | None = None
         if is_remote(address):
+            if address.startswith("memory://"):
+                raise MajlError(
+                    f"{address} is in the memory of one process, and would be lost; choose another --output."
+                )
             self._files, self._root = open_filesystem(address)
             self._root = self._root.rstrip("/")
             return

@@ -224,10 +224,7 @@ class Songs:
         with _opened(address) as file:
             lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
             extension = posixpath.splitext(_path_of(address))[1].lower()
-            if extension in (".csv", ".tsv"):
-                numbered = _table_lines(lines)
-            else:
-                numbered = _json_lines(lines, address)
+            numbered = _table_lines(lines) if extension in (".csv", ".tsv") else _json_lines(lines, address)
             try:
                 for number, row in numbered:
                     yield self._listed(row, address, f"{without_secrets(address)}, line {number}")
