@@ -220,6 +220,23 @@ def test_a_destination_that_is_a_file(batch, catalogue, tmp_path):
     assert result.exit_code == 2 and "cannot be written" in result.stderr and (tmp_path / "out").read_text() == "mine"
 
 
+@pytest.mark.parametrize("folder", ["labels", "manifest"])
+def test_a_file_in_place_of_a_folder_of_results(batch, catalogue, tmp_path, folder):
+    (tmp_path / folder).write_text("mine")
+    result = batch(catalogue / "album", tmp_path)
+    assert result.exit_code == 2 and f"{folder} in the destination cannot be" in result.stderr
+    assert (tmp_path / folder).read_text() == "mine"
+
+
+def test_stems_that_cannot_be_written_are_not_failures_of_the_songs(batch, catalogue, tmp_path, in_process):
+    (tmp_path / "stems").write_text("mine")
+    result = batch(catalogue / "album", tmp_path)
+    assert result.summary["num_failed"] == 2 and "stems in the destination cannot be written" in result.stderr
+    (tmp_path / "stems").unlink()
+    in_process.clear()
+    assert batch(catalogue / "album", tmp_path).exit_code == 0 and in_process == ["a", "b"]
+
+
 def test_results_beside_their_songs(batch, catalogue, tmp_path, in_process):
     """A destination inside of the source: results are no songs."""
     (tmp_path / "a.flac").write_bytes((catalogue / "album/a.flac").read_bytes())
