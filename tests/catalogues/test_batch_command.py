@@ -195,6 +195,9 @@ def test_solo_voices_are_their_own_vocals(batch, catalogue, tmp_path):
         (("--format", "flac", "--bit-rate", "128"), "bit rate"),
         (("--model", "nope"), "no model 'nope'"),
         (("--voicing-threshold", "3"), "3.0"),
+        (("--memory-limit", "inf"), "--memory-limit is inf"),
+        (("-o", ""), "--output is empty"),
+        (("-o", "memory://bucket"), "memory of one process"),
     ],
 )
 def test_wrong_usage(batch, catalogue, tmp_path, options, message):
@@ -215,6 +218,23 @@ def test_a_destination_that_is_a_file(batch, catalogue, tmp_path):
     (tmp_path / "out").write_text("mine")
     result = batch(catalogue, tmp_path / "out")
     assert result.exit_code == 2 and "cannot be written" in result.stderr and (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("folder", ["labels", "manifest"])
+def test_a_file_in_place_of_a_folder_of_results(batch, catalogue, tmp_path, folder):
+    (tmp_path / folder).write_text("mine")
+    result = batch(catalogue / "album", tmp_path)
+    assert result.exit_code == 2 and f"{folder} in the destination cannot be" in result.stderr
+    assert (tmp_path / folder).read_text() == "mine"
+
+
+def test_stems_that_cannot_be_written_are_not_failures_of_the_songs(batch, catalogue, tmp_path, in_process):
+    (tmp_path / "stems").write_text("mine")
+    result = batch(catalogue / "album", tmp_path)
+    assert result.summary["num_failed"] == 2 and "stems in the destination cannot be written" in result.stderr
+    (tmp_path / "stems").unlink()
+    in_process.clear()
+    assert batch(catalogue / "album", tmp_path).exit_code == 0 and in_process == ["a", "b"]
 
 
 def test_results_beside_their_songs(batch, catalogue, tmp_path, in_process):

@@ -1,5 +1,6 @@
 """Which songs a source has, and what their results are called."""
 
+import errno
 import json
 import os
 import sys
@@ -40,6 +41,19 @@ def test_a_folder(tmp_path):
     ]
     assert songs.left_out == {".txt": 1, "hidden (name it to read it)": 1, "written by this command": 1}
     assert list(songs) == list(songs)
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    touch(tmp_path, "a.flac", "z/b.flac")
+
+    def scandir(path, original=os.scandir):
+        if Path(path).name == "z":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(MajlError, match="z cannot be read: Permission denied"):
+        names(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")

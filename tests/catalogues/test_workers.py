@@ -134,6 +134,14 @@ def test_a_worker_that_cannot_start(tiny_model_folder, tmp_path):
     assert multiprocessing.active_children() == before and not (tmp_path / "scratch").exists()
 
 
+def test_a_limit_that_is_too_small_for_the_model(tiny_model_folder, tmp_path):
+    facts = {"destination": str(tmp_path / "out"), "run": "r", "model": str(tiny_model_folder), "model_title": "m"}
+    work = Work(**facts, device="cpu", memory_limit_bytes=20 << 20)
+    with Worker(work, tmp_path / "scratch") as worker, pytest.raises(MajlError, match=r"the limit is 0\.02 GiB; raise"):
+        worker.run(Task(Entry("a", "a.flac")))
+    assert not (tmp_path / "scratch").exists()
+
+
 def test_any_number_of_workers_gives_the_same_results(batch, catalogue, tmp_path, monkeypatch, request):
     before = multiprocessing.active_children()
     assert batch(catalogue, tmp_path / "two", "--workers", "2").exit_code == 1

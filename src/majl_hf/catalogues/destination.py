@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -15,7 +16,7 @@ from typing import TypeVar
 from ..audio import local_path
 from ..errors import MajlError
 from ..system.files import is_hidden, walk, write_atomically
-from .retrying import retrying, without_secrets
+from .retrying import StoreError, retrying, without_secrets
 from .stores import is_remote, open_filesystem, open_remote, upload
 
 T = TypeVar("T")
@@ -46,6 +47,10 @@ class Destination:
         self.address = address = os.fspath(address)
         self.folder: Path | None = None
         if is_remote(address):
+            if address.startswith("memory://"):
+                raise MajlError(
+                    f"{address} is in the memory of one process, and would be lost; choose another --output."
+                )
             self._files, self._root = open_filesystem(address)
             self._root = self._root.rstrip("/")
             return
@@ -71,8 +76,8 @@ class Destination:
     def put(self, path: str, content: bytes) -> Written:
         """Write bytes; an existing file is replaced."""
         if self.folder is not None:
-            target = self._prepared(path)
-            write_atomically(target, content)
+            with _explained("written"):
+                write_atomically(self._prepared(path), content)
         else:
             self._upload(content, path, len(content))
         return Written(path, len(content), hashlib.sha256(content).hexdigest())
@@ -84,24 +89,26 @@ class Destination:
             self._upload(str(source), path, size)
             source.unlink()
         else:
-            target = self._prepared(path)
-            try:
-                os.replace(source, target)
-            except OSError:  # another file system
-                part = target.parent / f".majl-{secrets.token_hex(8)}.part"
+            with _explained("written"):
+                target = self._prepared(path)
                 try:
-                    shutil.copyfile(source, part)
-                    os.replace(part, target)
-                finally:
-                    part.unlink(missing_ok=True)
-                source.unlink()
+                    os.replace(source, target)
+                except OSError:  # another file system
+                    part = target.parent / f".majl-{secrets.token_hex(8)}.part"
+                    try:
+                        shutil.copyfile(source, part)
+                        os.replace(part, target)
+                    finally:
+                        part.unlink(missing_ok=True)
+                    source.unlink()
         return Written(path, size, sha256)
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file; None if there is none."""
         try:
             if self.folder is not None:
-                return (self.folder / path).read_bytes()
+                with _explained("read"):
+                    return (self.folder / path).read_bytes()
             return self._retrying(lambda: self._files.cat_file(self._key(path)))
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -110,19 +117,24 @@ class Destination:
         """SHA-256 of a file in hexadecimal; None if there is none."""
         try:
             if self.folder is not None:
-                return digest_of(self.folder / path)[1]
+                with _explained("read"):
+                    return digest_of(self.folder / path)[1]
             return self._remote_digest(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of every file in a folder and its subfolders, by its path relative to the destination."""
-        return dict(self._listed(folder) if self.folder is not None else self._found(folder))
+        if self.folder is None:
+            return dict(self._found(folder))
+        with _explained("read"):
+            return dict(self._listed(folder))
 
     def remove(self, path: str) -> None:
         """Remove a file; one that is gone already is no error."""
         if self.folder is not None:
-            (self.folder / path).unlink(missing_ok=True)
+            with _explained("removed"):
+                (self.folder / path).unlink(missing_ok=True)
             return
         try:
             self._retrying(lambda: self._files.rm_file(self._key(path)))
@@ -174,6 +186,20 @@ class Destination:
 
     def _key(self, path: str) -> str:
         return f"{self._root}/{path}"
+
+
+@contextlib.contextmanager
+def _explained(verb: str) -> Iterator[None]:
+    """Errors of a local destination, except of files that are missing, say so: they are not the song's."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename} in the destination cannot be {verb}: {error.strerror or error}; check its permissions "
+            "and space, or choose another --output."
+        ) from error
 
 
 def digest_of(path: Path) -> tuple[int, str]:

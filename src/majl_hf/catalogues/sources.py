@@ -131,8 +131,6 @@ class Songs:
         found = False
         for parent, folders, names in walk(folder, problems.append):
             folders[:] = [name for name in folders if not is_hidden(name)]
-            if problems:
-                raise MajlError(f"{problems[0].filename} cannot be read: {problems[0].strerror}.")
             for name in names:
                 kind = kind_of(name, skip_own_outputs=True)
                 if kind is Kind.SONG:
@@ -142,6 +140,8 @@ class Songs:
                     rows.append(parent / name)
                 elif kind is not Kind.NOTHING:
                     self.left_out[kind.described(name)] += 1
+        if problems:
+            raise MajlError(f"{problems[0].filename} cannot be read: {problems[0].strerror}.")
         if not found:
             for path in rows:
                 yield from self._in_dataset(str(path.absolute()))

@@ -64,7 +64,8 @@ class Worker:
 
         Raises:
             Cancelled: the run is ending.
-            MajlError: the process cannot be started, for example because the model cannot be loaded.
+            MajlError: the process cannot be started, for example because the model cannot be loaded, or takes more than
+                the limit of memory.
         """
         started_s = time.monotonic()
         for _ in range(MAX_DEATHS):
@@ -168,11 +169,22 @@ class Worker:
                     if what == "broken":
                         self._end()
                         raise MajlError(value)
+                    self._check_memory()
                     return True
         except (EOFError, OSError):
             return False
         self._end()
         return False
+
+    def _check_memory(self) -> None:
+        """Refuse a limit with which every song would fail."""
+        now, limit = resident_bytes(self._process.pid), self.work.memory_limit_bytes
+        if now > limit:
+            self._end()
+            raise MajlError(
+                f"A worker takes {now / 2**30:.2f} GiB before its first song, and the limit is {limit / 2**30:.2f} "
+                "GiB; raise --memory-limit."
+            )
 
     def _end(self) -> int | None:
         """Kill the process; returns its exit code, -9 if it was alive."""

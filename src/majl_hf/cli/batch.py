@@ -1,5 +1,6 @@
 """`majl batch`: a catalogue of songs, on one machine or many, resumable."""
 
+import math
 import os
 import time
 from dataclasses import replace
@@ -117,6 +118,11 @@ def run(
             from ..catalogues.ray_engine import run_on_ray
     elif address is not None:
         raise typer.BadParameter("--address is of a Ray cluster; give --engine ray, too.")
+
+    if not source or not output:  # of a variable that is not set
+        raise typer.BadParameter("SOURCE or --output is empty; a folder or an address is needed.")
+    if not math.isfinite(memory_limit):
+        raise typer.BadParameter(f"--memory-limit is {memory_limit}; a number of GiB is needed.")
 
     found = find_model(model)
     work = Work(
