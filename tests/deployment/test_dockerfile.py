@@ -36,8 +36,12 @@ def test_what_is_copied_exists_and_reaches_the_builder():
 
 
 def test_extras_python_and_user():
-    extras = re.search(r"majl_hf-\*\.whl\)\[([\w,-]+)\]", TEXT).group(1).split(",")
-    assert set(extras) <= set(PROJECT["optional-dependencies"])
+    assert "majl_hf-*.whl)[$EXTRAS]" in TEXT
+    (default,) = re.findall(r"^ARG EXTRAS=([\w,-]+)$", TEXT, re.M)
+    mentioned = re.findall(r"--build-arg EXTRAS=([\w,-]+)", TEXT + (ROOT / "docs/catalogues.md").read_text("utf-8"))
+    assert len(mentioned) == 2
+    for extras in (default, *mentioned):
+        assert {*extras.split(",")} <= set(PROJECT["optional-dependencies"])
     versions = re.findall(r"^FROM python:(\d+\.\d+)-slim", TEXT, re.M)
     minimum = PROJECT["requires-python"].removeprefix(">=")
     assert versions and all(tuple(map(int, v.split("."))) >= tuple(map(int, minimum.split("."))) for v in versions)
