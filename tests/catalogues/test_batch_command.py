@@ -16,6 +16,7 @@ from command import run_majl
 
 from majl_hf.catalogues import local_engine
 from majl_hf.catalogues.destination import Destination
+from majl_hf.checkpoints import loading
 from majl_hf.errors import AudioError
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -121,6 +122,12 @@ def test_files_of_a_killed_driver_are_removed_also_if_nothing_is_left_to_do(batc
     os.utime(abandoned, (0, 0))
     assert batch(catalogue / "album", tmp_path).summary["num_done_before"] == 2
     assert not abandoned.parent.exists()
+
+
+def test_a_model_that_cannot_compute_in_the_type_ends_the_run(batch, catalogue, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "is_exported", lambda model: True)
+    result = batch(catalogue / "album", tmp_path, "--dtype", "float16")
+    assert result.exit_code == 2 and "leave out --dtype float16" in result.stderr and manifest_rows(tmp_path) == {}
 
 
 def test_verify(batch, catalogue, tmp_path, in_process):

@@ -238,6 +238,21 @@ def test_files_are_read_in_blocks(store, monkeypatch, tmp_path):
     assert Destination("s3://songs").sha256("nothing") is None
 
 
+@pytest.mark.parametrize("client", ["httpx", "httpx2"])
+def test_the_hub_cannot_be_reached(client, monkeypatch):
+    failure = type("ConnectError", (Exception,), {"__module__": client})("Name or service not known")
+    tries = []
+
+    def call():
+        tries.append(client)
+        raise failure
+
+    monkeypatch.setattr(retrying, "PATIENCE_S", 0.4)
+    with pytest.raises(retrying.StoreError, match=r"hf://datasets/o/n could not be used.*Name or service not known"):
+        retrying.retrying(call, "hf://datasets/o/n")
+    assert len(tries) > 1
+
+
 def test_a_web_server(store, monkeypatch):
     """One that hangs, and one that does not know ranges."""
     monkeypatch.setattr(stores, "BLOCK_BYTES", 1000)
@@ -252,7 +267,7 @@ def test_a_web_server(store, monkeypatch):
     with pytest.raises(MajlError, match=r"/songs/nothing\?.*Signature=\*\*\*.* does not exist"):
         fetch_bytes(address.replace("songs/file", "songs/nothing"))
     monkeypatch.setattr(retrying, "PATIENCE_S", 0.5)
-    with pytest.raises(retrying.StoreError, match=r"^http://127\.0\.0\.1:9/file could not be used for 0\.5 s"):
+    with pytest.raises(retrying.StoreError, match=r"^http://127\.0\.0\.1:9/file could not be used for 0\.5 s: Connect"):
         fetch_bytes("http://127.0.0.1:9/file")  # the port of a service that no machine has today
 
 

@@ -142,6 +142,15 @@ def test_a_limit_that_is_too_small_for_the_model(tiny_model_folder, tmp_path):
     assert not (tmp_path / "scratch").exists()
 
 
+def test_a_worker_whose_parent_is_gone_ends_in_silence(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "end_with_parent", lambda alive: None)  # which usually is faster
+    monkeypatch.setattr(module, "SongProcessor", lambda work, scratch: None)
+    theirs, ours = multiprocessing.Pipe()
+    with theirs, ours:
+        ours.close()
+        module._serve(theirs, None, None, tmp_path)
+
+
 def test_any_number_of_workers_gives_the_same_results(batch, catalogue, tmp_path, monkeypatch, request):
     before = multiprocessing.active_children()
     assert batch(catalogue, tmp_path / "two", "--workers", "2").exit_code == 1

@@ -19,7 +19,7 @@ _FINAL = (*_MISSING, PermissionError, FileExistsError)
 _REFUSALS = (OSError, EOFError, ValueError, NotImplementedError)  # the last two are of addresses that make no sense
 _FINAL_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.EPERM, errno.ENOSYS}
 _PASSING_STATUSES = {408, 425, 429}  # of HTTP, among those that blame the request
-_CLIENTS = ("aiohttp", "aiobotocore", "botocore", "http", "httpx", "huggingface_hub", "requests", "urllib3")
+_CLIENTS = ("aiohttp", "aiobotocore", "botocore", "http", "httpx", "httpx2", "huggingface_hub", "requests", "urllib3")
 # Other errors of botocore are about what it was given: no keys, no such profile.
 _PASSING_IN_BOTOCORE = {
     "ClientError",
@@ -83,7 +83,7 @@ def may_pass(error: BaseException) -> bool:
     an OSError, but are named for what they are."""
     if _code(error) == "NoSuchUpload":  # an upload in parts was completed, and the answer was lost
         return True
-    if isinstance(error, FileNotFoundError) and _client(error.__cause__) == "aiohttp":  # for any failure at all
+    if _hides_its_cause(error):
         return may_pass(error.__cause__)
     if isinstance(error, _FINAL) or getattr(error, "errno", None) in _FINAL_NUMBERS:
         return False
@@ -110,6 +110,11 @@ def _client(error: BaseException | None) -> str:
     return type(error).__module__.partition(".")[0]
 
 
+def _hides_its_cause(error: BaseException) -> bool:
+    """Whether a client has said of some failure or other that the file is missing."""
+    return isinstance(error, FileNotFoundError) and _client(error.__cause__) == "aiohttp"
+
+
 def _code(error: BaseException) -> str | None:
     """The code of S3 for an error that fsspec has translated."""
     response = getattr(error.__cause__, "response", None)
@@ -117,5 +122,6 @@ def _code(error: BaseException) -> str | None:
 
 
 def _reason(error: BaseException) -> str:
+    error = error.__cause__ if _hides_its_cause(error) else error
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return without_secrets(" ".join(text.split()).rstrip("."))

@@ -101,7 +101,7 @@ class SongProcessor:
         scratch: A folder of its own for files that are not complete.
 
     Raises:
-        MajlError: the model cannot be loaded.
+        MajlError: the model cannot be loaded, or not compute in `dtype`.
     """
 
     def __init__(self, work: Work, scratch: Path):
@@ -110,6 +110,8 @@ class SongProcessor:
         self.work, self.scratch = work, scratch
         self.destination = Destination(work.destination)
         self.model = load_model(work.model, work.device, work.threads, work.voicing_policy, work.voicing_threshold)
+        with computing_in(work.dtype, self.model):  # refuses what no song could be processed with
+            pass
 
     def __call__(self, task: Task, started: Callable[[float | None], None] = lambda duration_s: None) -> Outcome:
         """Process a song; `started` is called with its duration, as its header says, before the work begins."""

@@ -212,19 +212,17 @@ def _imports(model: str) -> list[str]:
 def _serve(connection: Connection, alive: Connection, work: Work, scratch: Path) -> None:
     """The process: songs in, outcomes out."""
     end_with_parent(alive)
-    try:
-        process = SongProcessor(work, scratch / "song")
-    except Exception as error:
-        connection.send(("broken", describe(error)))
-        return
-    connection.send(("ready", None))
-    while True:
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended
         try:
-            task = connection.recv()
-        except EOFError:
+            process = SongProcessor(work, scratch / "song")
+        except Exception as error:
+            connection.send(("broken", describe(error)))
             return
-        outcome = process(task, lambda duration_s: connection.send(("started", duration_s or 0.0)))
-        connection.send(("outcome", outcome))
+        connection.send(("ready", None))
+        while True:
+            task = connection.recv()
+            outcome = process(task, lambda duration_s: connection.send(("started", duration_s or 0.0)))
+            connection.send(("outcome", outcome))
 
 
 @contextlib.contextmanager
