@@ -255,17 +255,21 @@ def test_results_beside_their_songs(batch, catalogue, tmp_path, in_process):
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals are sent")
 @pytest.mark.parametrize("name, exit_code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_keeps_what_is_done(batch, catalogue, tmp_path, monkeypatch, in_process, name, exit_code):
-    original = local_engine.run_locally
+    original, number = local_engine.run_locally, getattr(signal, name)
 
     def stopped(tasks, work, num_workers):
         for count, outcome in enumerate(original(tasks, work, num_workers)):
             if count == 2:
-                os.kill(os.getpid(), getattr(signal, name))
+                os.kill(os.getpid(), number)
             yield outcome
 
-    with monkeypatch.context() as patch:
-        patch.setattr(local_engine, "run_locally", stopped)
-        result = batch(catalogue, tmp_path)
+    before = signal.signal(number, signal.default_int_handler)  # nohup has SIGHUP ignored, also of the tests
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(local_engine, "run_locally", stopped)
+            result = batch(catalogue, tmp_path)
+    finally:
+        signal.signal(number, before)
     assert result.exit_code == exit_code and "run the same command again to resume" in result.stderr
     assert len(manifest_rows(tmp_path)) == 2
     in_process.clear()

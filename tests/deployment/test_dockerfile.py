@@ -38,7 +38,7 @@ def test_what_is_copied_exists_and_reaches_the_builder():
 def test_extras_python_and_user():
     assert "majl_hf-*.whl)[$EXTRAS]" in TEXT
     (default,) = re.findall(r"^ARG EXTRAS=([\w,-]+)$", TEXT, re.M)
-    mentioned = re.findall(r"--build-arg EXTRAS=([\w,-]+)", TEXT + (ROOT / "docs/catalogues.md").read_text("utf-8"))
+    mentioned = re.findall(r"--build-arg\s+EXTRAS=([\w,-]+)", TEXT + (ROOT / "docs/catalogues.md").read_text("utf-8"))
     assert len(mentioned) == 2
     for extras in (default, *mentioned):
         assert {*extras.split(",")} <= set(PROJECT["optional-dependencies"])
