@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from majl_hf import MajlFeatureExtractor, MajlModel
 from majl_hf.checkpoints.loading import checkpoint_sha256
-from majl_hf.evaluation.results import read_results
+from majl_hf.evaluation.results import complete_runs
 from majl_hf.system.files import new_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,8 +68,8 @@ def check_real_songs(source: Path, target: Path, results: Path) -> None:
         return
     by_checkpoint = {
         run["system"].get("checkpoint_sha256"): run["metrics"]["sdr_db"]["mean"]
-        for run in read_results(results)["runs"].values()
-        if run["dataset"] == REAL_SONGS and run["limit"] is None
+        for run in complete_runs(results)
+        if run["dataset"] == REAL_SONGS
     }
     sdr_db = [by_checkpoint.get(checkpoint_sha256(folder)) for folder in (source, target)]
     for folder, mean_db in zip((source, target), sdr_db, strict=True):

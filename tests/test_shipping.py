@@ -57,6 +57,16 @@ def test_real_songs_decide(shipping, candidate, tiny_model_folder, tmp_path, gai
             shipping.check_real_songs(candidate, target, results)
 
 
+def test_runs_under_a_condition_do_not_count(shipping, candidate, tiny_model_folder, tmp_path):
+    target, results = tmp_path / "shipped", tmp_path / "results.json"
+    shutil.copytree(tiny_model_folder, target)
+    write_results(results, (target, "real_songs", 8.3), (candidate, "real_songs", 8.4), (candidate, "real_songs", 2.0))
+    content = json.loads(results.read_text())
+    content["runs"]["2"]["condition"] = "reverb"
+    results.write_text(json.dumps(content))
+    shipping.check_real_songs(candidate, target, results)
+
+
 def test_without_results_nothing_is_replaced(shipping, candidate, tiny_model_folder, tmp_path, monkeypatch):
     results = tmp_path / "results.json"
     shutil.copytree(tiny_model_folder, tmp_path / "shipped")

@@ -28,7 +28,7 @@ from ..checkpoints.loading import checkpoint_sha256
 from ..errors import EvaluationError, MajlError
 from ..metrics.statistics import paired_difference
 from .card_sections import TEMPLATES, card_sections
-from .results import read_results
+from .results import complete_runs, read_results
 from .runner import MELODY_METRICS, METRICS, SEPARATION_METRICS
 
 INDEX_METRICS = ("sdr_db", "nsdr_db", "si_sdr_db", "rpa", "rca", "oa")
@@ -56,7 +56,7 @@ def make_card(
     Raises:
         EvaluationError: no complete run of such a model, several models and no name, or no such checkpoint.
     """
-    runs = _complete_runs(results)
+    runs = complete_runs(results)
     model_name = _choose_model(runs, model_name)
     own_runs = _of_one_checkpoint(run for run in runs if run["system"]["name"] == model_name)
     return _render(
@@ -99,15 +99,9 @@ def make_model_card(
     )
 
 
-def _complete_runs(results: dict | str | Path) -> list[dict]:
-    if not isinstance(results, dict):
-        results = read_results(results)
-    return [run for run in results["runs"].values() if run["limit"] is None and run.get("condition") is None]
-
-
 def _runs_of_weights(results: dict | str | Path, digest: str | None, name: str) -> list[dict]:
     """Complete runs of a checkpoint, renamed to `name`, and of systems that are not models."""
-    runs = _complete_runs(results)
+    runs = complete_runs(results)
     own = [
         {**run, "system": {**run["system"], "name": name}}
         for run in runs
@@ -280,7 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         results = read_results(options.results)
-        name = _choose_model(_complete_runs(results), options.model)
+        name = _choose_model(complete_runs(results), options.model)
         template_path = options.template or Path("model_cards") / f"{name}.md.jinja"
         template = template_path.read_text(encoding="utf-8")
         card = make_card(results, template, name, options.checkpoint, _read_benchmark(options))

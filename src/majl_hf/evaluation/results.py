@@ -77,6 +77,14 @@ def make_run(evaluation: Evaluation, system) -> dict:
     }
 
 
+def complete_runs(results: dict | str | Path) -> list[dict]:
+    """The runs of a results file, or of its content, that read whole corpora as they are: without a limit and without a
+    condition."""
+    if not isinstance(results, dict):
+        results = read_results(results)
+    return [run for run in results["runs"].values() if run["limit"] is None and run.get("condition") is None]
+
+
 def read_results(path: str | Path) -> dict:
     """A results file.
 
