@@ -115,7 +115,7 @@ def digest_of(folder: Path) -> dict[str, str]:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in (folder / "stems").rglob("*.*")
     }
-    rows = [json.loads(line) for part in (folder / "manifest").iterdir() for line in part.read_text().splitlines()]
+    rows = _rows(folder)
     found |= {f"row {row['name']}": f"{row['status']} {row['input_sha256']}" for row in rows}
     labels = [row for part in (folder / "labels").iterdir() for row in pq.read_table(part).to_pylist()]
     twice = [name for name, count in Counter(row["id"] for row in labels).items() if count > 1]

@@ -47,14 +47,10 @@ class Worker:
         work: What it does.
         scratch: A folder of its own.
         cancelled: Asked often while a song is in work.
-
-    Attributes:
-        num_restarts: How often it has been started again.
     """
 
     def __init__(self, work: Work, scratch: Path, cancelled: Callable[[], bool] = lambda: False):
         self.work, self.scratch, self._cancelled = work, scratch, cancelled
-        self.num_restarts = -1
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
         self._alive: Connection | None = None
@@ -138,7 +134,6 @@ class Worker:
 
     def _start(self) -> None:
         for _ in range(MAX_STARTS_IN_VAIN):
-            self.num_restarts += 1
             self.scratch.mkdir(parents=True, exist_ok=True)
             context = fresh_context(*_imports(self.work.model))
             self._connection, theirs = context.Pipe()

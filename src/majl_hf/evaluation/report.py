@@ -26,7 +26,7 @@ import numpy as np
 from ..audio import AudioWriter
 from ..export.spectrogram import HIGHEST_HZ, LOWEST_HZ, as_mono, spectrogram_jpeg
 from ..metrics.statistics import summarise
-from ..mixing.clips import ValidationClip
+from ..mixing.clips import ValidationClip, loudest_part
 from ..models.pitch_majl import midi_to_hz, note_name
 from .runner import METRICS, ItemScores
 from .systems import SystemOutput
@@ -129,9 +129,7 @@ def excerpt(clip: ValidationClip, output: SystemOutput, item: ItemScores) -> Exc
     if output.vocals is not None:
         sounds["estimated vocals"] = output.vocals
     if clip.vocals is not None and output.vocals is not None and length < num_samples:
-        error = np.square(output.vocals - clip.vocals, dtype=np.float64).sum(axis=0)
-        energy = np.concatenate([[0.0], np.cumsum(error)])
-        first = int(np.argmax(energy[length:] - energy[:-length]))
+        first = loudest_part(output.vocals - clip.vocals, length)
     start_s, end_s = first / rate, (first + length) / rate
     curves = {}
     if clip.label is not None:

@@ -47,6 +47,12 @@ def whole_clip(track: Track) -> ValidationClip:
     return ValidationClip(track.id, track.song, track.singer, track.sampling_rate, mixture, vocals, track.label)
 
 
+def loudest_part(sound: np.ndarray, length: int) -> int:
+    """First sample of the `length` samples with the most energy, of `(num_channels, num_samples)`."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64).sum(axis=0))])
+    return int(np.argmax(energy[length:] - energy[:-length]))
+
+
 def evenly_spread(items: Sequence, count: int | None) -> list:
     """`count` items, evenly spread from the first to the last; all if `count` is None or not below their number."""
     if count is None or count >= len(items):

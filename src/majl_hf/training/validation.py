@@ -12,7 +12,7 @@ import torch
 from ..errors import ConfigError
 from ..evaluation.runner import score_clip
 from ..evaluation.systems import MajlSystem
-from ..mixing.clips import ValidationClip, evenly_spread, whole_clip
+from ..mixing.clips import ValidationClip, evenly_spread, loudest_part, whole_clip
 from ..mixing.streaming import process_rank
 from .config import ValidationConfig
 
@@ -90,10 +90,7 @@ def _shortened(clip: ValidationClip, max_s: float) -> ValidationClip:
     num_samples = int(max_s * clip.sampling_rate)
     if clip.mixture.shape[1] <= num_samples:
         return clip
-    first = 0
-    if clip.vocals is not None:
-        energy = np.concatenate([[0.0], np.cumsum(np.square(clip.vocals, dtype=np.float64).sum(axis=0))])
-        first = int(np.argmax(energy[num_samples:] - energy[:-num_samples]))
+    first = 0 if clip.vocals is None else loudest_part(clip.vocals, num_samples)
     part = slice(first, first + num_samples)
     start_s = first / clip.sampling_rate
     return replace(
