@@ -115,7 +115,8 @@ def separate_with_rivals(path: str, folder: str, num_threads: int) -> dict:
     import torch
 
     torch.set_num_threads(num_threads)
-    from majl_hf.evaluation.packages import FcpeTracker, SpleeterSeparator
+    from majl_hf.evaluation.separators import SpleeterSeparator
+    from majl_hf.evaluation.trackers import FcpeTracker
 
     separator, tracker = SpleeterSeparator(), FcpeTracker()
     start = time.perf_counter()

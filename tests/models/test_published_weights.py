@@ -39,7 +39,7 @@ def song(packages) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def published_vocals(song) -> np.ndarray:
-    from majl_hf.evaluation.packages import SpleeterSeparator
+    from majl_hf.evaluation.separators import SpleeterSeparator
 
     with torch.no_grad():
         return SpleeterSeparator().estimator.separate(torch.from_numpy(song))[0].numpy()
@@ -66,7 +66,7 @@ def test_additions_start_as_the_identity(convert, packages, song):
 @torch.no_grad()
 def test_fcpe_equals_the_original(convert, packages, published_vocals):
     from majl_hf.audio import resample
-    from majl_hf.evaluation.packages import FcpeTracker
+    from majl_hf.evaluation.trackers import FcpeTracker
 
     vocals = resample(published_vocals.mean(axis=0, keepdims=True), 44_100, 16_000).clip(-1, 1)
     tracker = FcpeTracker().model

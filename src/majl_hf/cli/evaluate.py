@@ -28,8 +28,15 @@ def run(
         list[str] | None,
         typer.Option(
             "--system",
-            help="mixture, oracle-mask, spleeter, spleeter-fcpe, spleeter-swift, fcpe, swift, vocals-fcpe or "
-            "vocals-swift; all but the first two need their packages. Repeat for more.",
+            help="A bound (mixture, oracle-mask), a separator (spleeter, open-unmix, demucs, roformer, majl-base), a "
+            "pitch tracker on the mixture (praat, crepe, crepe_tiny, melodia, fcpe, swift), on the vocals of a "
+            "separator (spleeter-fcpe) or on the true vocals (vocals-fcpe). Each needs its package. Repeat for more.",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights", help="Local path of a separator's weights: demucs=PATH. Repeat for more.", metavar="NAME=PATH"
         ),
     ] = None,
     mir1k: Annotated[Path | None, typer.Option("--mir1k", help="MIR-1K.", metavar="DIR")] = None,
@@ -82,6 +89,7 @@ def run(
     voicing = voicing_policy is not None or voicing_threshold is not None
     wrong = {
         "nothing to measure: give --model or --system": not (model or system),
+        "--weights needs a --system": bool(weights) and not system,
         "nothing to measure on: give --mir1k, --stems, --stem-file or --rows": (
             mir1k is None and stems is None and stem_file is None and rows is None
         ),
@@ -102,6 +110,7 @@ def run(
 
         from ..evaluation import MajlSystem, build_system, evaluate
         from ..evaluation.conditions import CONDITIONS
+        from ..evaluation.registry import weights_by_name
         from ..evaluation.report import Report, write_page
         from ..evaluation.results import make_run, merge_run, read_results, run_key
         from ..mixing.config import FOLDERS, RowsCorpus
@@ -121,13 +130,14 @@ def run(
             corpora.append(FOLDERS["stems"](folder=str(stems), include=include))
         if stem_file is not None:
             corpora.append(FOLDERS["stem-file"](folder=str(stem_file)))
+        paths = weights_by_name(weights or ())
         if threads is not None:
             torch.set_num_threads(threads)
         reports = {}
         makers = [
             partial(MajlSystem.from_pretrained, one, voicing_policy, voicing_threshold, name) for one in model or ()
         ]
-        makers += [partial(build_system, one) for one in system or ()]
+        makers += [partial(build_system, one, paths) for one in system or ()]
         for make in makers:  # one after the other, so that only one model is in memory
             measured = make()
             for corpus, state in itertools.product(corpora, [None, *(condition or ())]):

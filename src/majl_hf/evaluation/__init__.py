@@ -1,13 +1,14 @@
 """Evaluation of systems on corpora, with confidence intervals.
 
-`systems`, `packages` what is measured; `runner` over a corpus, under `conditions`; `results` the JSON file; `report` a
-page with the worst clips; `model_card` the card made from the results; `calibration` the decoding of a trained model.
+`systems` what is measured, `registry` by its name, `separators` and `trackers` those of other `packages`; `runner` over
+a corpus, under `conditions`; `results` the JSON file; `report` a page with the worst clips; `model_card` the card made
+from the results; `calibration` the decoding of a trained model.
 The metrics of one clip are in `majl_hf.metrics`.
 """
 
 from ..metrics.melody import melody_scores
 from ..metrics.separation import separation_scores
-from .packages import build_system
+from .registry import build_system
 from .runner import evaluate
 from .systems import CascadeSystem, MajlSystem, MixtureSystem, OracleMaskSystem, PitchTrack, SystemOutput
 

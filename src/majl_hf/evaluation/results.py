@@ -67,6 +67,7 @@ def make_run(evaluation: Evaluation, system) -> dict:
         "items": [
             {
                 "id": item.id,
+                "song": item.song,
                 "duration_s": item.duration_s,
                 "wall_s": item.wall_s,
                 **{name: value if math.isfinite(value) else None for name, value in item.scores.items()},

@@ -135,7 +135,7 @@ def evaluate(
         raise EvaluationError(f"limit is {limit}; it needs to be at least 1, or left out to read everything.")
     if condition is not None and condition not in CONDITIONS:
         raise EvaluationError(f"There is no condition {condition!r}; there are {', '.join(CONDITIONS)}.")
-    dataset, split, protocol = _describe(corpus)
+    dataset, split, protocol = describe_corpus(corpus)
     items = []
     for clip in islice(iter_validation_clips(corpus), limit):
         if condition is not None:
@@ -146,7 +146,7 @@ def evaluate(
     return Evaluation(system.name, dataset, split, protocol, limit, items, condition)
 
 
-def _describe(corpus: Corpus) -> tuple[str, str, str]:
+def describe_corpus(corpus: Corpus) -> tuple[str, str, str]:
     """Name, split and protocol of a corpus, as the results state them."""
     name = Path(corpus.folder).resolve().name
     if corpus.kind == "mir1k":

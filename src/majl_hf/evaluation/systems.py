@@ -108,6 +108,16 @@ class MajlSystem:
         return SystemOutput(chunk.vocals, chunk.frames)
 
 
+class MajlVocals:
+    """The vocals of a `MajlSystem`, as the separator of a `CascadeSystem`."""
+
+    def __init__(self, system: MajlSystem):
+        self.system, self.provenance = system, system.provenance
+
+    def __call__(self, mixture: np.ndarray, sampling_rate: int) -> np.ndarray:
+        return self.system(mixture, sampling_rate).vocals
+
+
 class MixtureSystem:
     """The mixture as estimate of the vocals: the score of doing nothing."""
 

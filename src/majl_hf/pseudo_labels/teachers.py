@@ -25,8 +25,10 @@ from ..audio import StreamResampler, resample
 from ..checkpoints import SHIPPED
 from ..checkpoints.loading import checkpoint_sha256
 from ..errors import ConfigError, TeacherError
-from ..evaluation.packages import FCPE_THRESHOLD, FcpeTracker, SpleeterSeparator, SwiftTracker, require
+from ..evaluation.packages import require
+from ..evaluation.separators import SpleeterSeparator
 from ..evaluation.systems import PitchTrack
+from ..evaluation.trackers import FCPE_THRESHOLD, FcpeTracker, SwiftTracker
 from ..models.configuration_majl import MajlConfig
 from ..models.decoding_majl import PitchFrames
 from ..models.modeling_majl import MajlModel
