@@ -34,7 +34,7 @@ def evaluation(system, sdr_db=(8.0, 10.0, 12.0), rpa=(0.90, 0.95), dataset="MIR-
     items = [
         replace(item, scores=item.scores | ({"rpa": rpa[i]} if i < len(rpa) else {})) for i, item in enumerate(items)
     ]
-    items.append(ItemScores("silent", "", "", 4.0, 0.5, {}, {"separation": "the reference vocals are silent"}))
+    items.append(ItemScores("silent", "a song", "", 4.0, 0.5, {}, {"separation": "the reference vocals are silent"}))
     return Evaluation(system.name, dataset, "singer_split=test", "whole clips", limit, items)
 
 
@@ -55,6 +55,7 @@ def test_run_record_contains_what_was_measured_and_with_what():
     assert run["packages"]["mir_eval"] and run["packages"]["torch"]
     assert run["items"][3] == {
         "id": "silent",
+        "song": "a song",
         "duration_s": 4.0,
         "wall_s": 0.5,
         "skipped": {"separation": "the reference vocals are silent"},

@@ -1,12 +1,11 @@
 """Systems under test: shapes, bounds, and the published packages if they are installed."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
 from corpus_files import MIR1K_RATE as RATE
 from corpus_files import sung_note
+from optional_packages import installed
 
 from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.errors import EvaluationError
@@ -22,11 +21,6 @@ from majl_hf.evaluation import (
 )
 from majl_hf.metrics.separation import sdr_db
 from majl_hf.models.modeling_majl import MajlModel
-
-
-def installed(*modules):
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"optional packages not installed: {missing}")
 
 
 @pytest.fixture(scope="module")

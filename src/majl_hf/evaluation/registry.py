@@ -98,7 +98,7 @@ def _separator(name: str, weights: Mapping[str, str | Path]) -> Separator:
         return SEPARATORS[name]()
     if name not in weights:
         raise EvaluationError(
-            f"{name} needs its weights, which are not downloaded: give `--weights {name}=PATH`, where PATH is "
-            f"{WITH_WEIGHTS[name].needs}."
+            f"{name} needs the package {WITH_WEIGHTS[name].package} and weights, which are not downloaded: give "
+            f"`--weights {name}=PATH`, where PATH is {WITH_WEIGHTS[name].needs}."
         )
     return WITH_WEIGHTS[name](weights[name])

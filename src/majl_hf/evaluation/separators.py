@@ -89,6 +89,7 @@ class OpenUnmixSeparator(StereoSeparator):
             other targets; if there are none, the rest of the mixture is the filter's second source.
     """
 
+    package = "openunmix"
     needs = "a folder with separator.json, vocals.json and vocals*.pth, and those of the other targets"
 
     def __init__(self, weights: str | Path) -> None:
@@ -117,6 +118,7 @@ class DemucsSeparator(StereoSeparator):
             as in the repositories of demucs 4.1 on the Hub. The older `.th` files are pickles and are not read.
     """
 
+    package = "demucs"
     needs = "a .safetensors file of demucs 4.1, or a folder with a bag's YAML file and its .safetensors files"
 
     def __init__(self, weights: str | Path) -> None:
@@ -168,7 +170,11 @@ class RoformerSeparator(StereoSeparator):
             `audio.sample_rate` (44100), and for several stems `training.instruments`.
     """
 
-    needs = "a folder with config.yaml and model.safetensors (a .ckpt is a pickle: convert it first, see the docs)"
+    package = "bs-roformer"
+    needs = (
+        "a folder with config.yaml and model.safetensors; convert a .ckpt, which is a pickle, with safetensors' "
+        "save_file and torch.load(FILE, weights_only=True)"
+    )
 
     def __init__(self, weights: str | Path) -> None:
         require("bs_roformer", "bs-roformer")
@@ -178,6 +184,8 @@ class RoformerSeparator(StereoSeparator):
         folder = _folder(weights, self.needs, "config.yaml", "model.safetensors")
         config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _config_loader())
         arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in config["model"].items()}
+        if not arguments.get("stereo"):
+            raise EvaluationError(f"The model of {folder} is not for stereo, which is needed: stereo is not true.")
         name = "MelBandRoformer" if "num_bands" in arguments else "BSRoformer"
         package = importlib.import_module("bs_roformer")
         try:
