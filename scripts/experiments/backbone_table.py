@@ -2,6 +2,7 @@
 
     python scripts/experiments/backbone_table.py          # model_cards/backbones.md and its results
     python scripts/experiments/backbone_table.py --speed  # with the real-time factor of a forward pass here
+    python scripts/experiments/backbone_table.py --report-only
 
 Work is in GMAC per second of audio: billions of multiply-adds of a forward pass over ten seconds, divided by ten,
 without the Fourier transforms. Speed is either measured for all parts or kept from the last time; measure it on an idle
@@ -178,14 +179,18 @@ def pairs_page(ablations: list[dict]) -> list[str]:
     ]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--speed", action="store_true", help="measure real-time factors, on an idle machine")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--speed", action="store_true", help="measure real-time factors, on an idle machine")
+    what.add_argument("--report-only", action="store_true", help="make the page from the existing results")
     parser.add_argument("--folder", type=Path, default=ROOT / "model_cards", help="where the table is written")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     path = options.folder / "results" / "backbones.json"
-    results = measure(options.speed, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
-    write_json(path, results)
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not options.report_only:
+        results = measure(options.speed, results)
+        write_json(path, results)
     lines = [*parts_page(results), "", *pairs_page(read_all(path.parent))]
     write_atomically(options.folder / "backbones.md", "\n".join(lines) + "\n")
 

@@ -44,7 +44,10 @@ def make_card(results: Mapping) -> str:
                 lines += [*section(dataset, measured), ""]
     lines += [*_packages(runs), ""]
     if not_run := results.get("not_run"):
-        lines += ["## Not run", "", *(f"- `{name}`: {reason}" for name, reason in not_run.items()), ""]
+        lines += ["## Not run", ""]
+        for reason in dict.fromkeys(not_run.values()):
+            names = ", ".join(f"`{name}`" for name, its in not_run.items() if its == reason)
+            lines.append(f"- {names}: {reason}")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -286,12 +286,6 @@ def test_figures_and_card_of_made_up_scores(values, tmp_path, load_script):
         collect_results(config)
 
 
-def test_the_committed_card_is_that_of_the_committed_results(tmp_path, load_script):
-    card = tmp_path / "card.md"
-    assert load_script("experiments/ablate").main(["unread.yaml", "--report-only", "--card", str(card)]) == 0
-    assert card.read_bytes() == (ROOT / "model_cards/ablations.md").read_bytes()
-
-
 def test_a_matrix_is_trained_resumed_and_reported(
     corpora, tmp_path, monkeypatch, interrupt, load_script, tiny_model_folder
 ):
