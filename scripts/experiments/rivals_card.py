@@ -9,17 +9,25 @@ from markdown_tables import table, with_interval
 
 from majl_hf.errors import EvaluationError
 from majl_hf.evaluation.registry import BOUNDS, TRACKERS, TRUE_VOCALS
+from majl_hf.evaluation.trackers import FCPE_THRESHOLD
 from majl_hf.metrics.statistics import LEVEL, NUM_RESAMPLES, Estimate, estimate
 
 OURS = "majl-base"
+CREPE_NOTE = (
+    "CREPE's published weights were trained on MIR-1K, among others: its rows are not those of a tracker that has "
+    "never heard these songs."
+)
 TITLES = {"rpa": "RPA, %", "rca": "RCA, %", "oa": "OA, %", "vr": "VR, %", "vfa": "VFA, %"}
 _HEAD = f"""# Beside other separators and pitch trackers
 
 Written by `scripts/experiments/compare_rivals.py` from `results/rivals.json`, which also has the scores of every clip;
 with `--report-only` it writes this page again. All systems heard the same whole clips, each run by its own package's
 code. Intervals: {LEVEL:.0%} percentile bootstrap over songs, {NUM_RESAMPLES} resamples; differences are paired, clip by
-clip, and negative where {OURS} has more. Clips are those for validation, on which {OURS} was chosen, and it was trained
-on other singers' clips of MIR-1K. The measures are those of `majl evaluate`.
+clip, and negative where {OURS} has more.
+
+These are validation clips. {OURS} was trained on other singers of MIR-1K, chosen with the help of these clips, and its
+decoding was calibrated on those of MIR-1K. Other trackers decide on voicing at the threshold that their package
+recommends, torchfcpe at {FCPE_THRESHOLD}. Test splits were not read.
 """
 
 
@@ -75,6 +83,8 @@ def _pitch(dataset: str, runs: Mapping[str, Mapping]) -> list[str]:
             differences.append([_title(name), *cells])
     lines = [f"## Pitch, {dataset}", "", *_facts(runs), ""]
     lines += table(["system", *(f"{title}:" for title in TITLES.values()), "real-time factor:"], means)
+    if dataset == "MIR-1K" and any((_heard(name)[1] or "").startswith("crepe") for name in runs):
+        lines += ["", CREPE_NOTE]
     if OURS in runs:
         lines += ["", f"Differences to {OURS}, in points:", ""]
         lines += table(["system", "RPA:", "RCA:", "OA:"], differences)
