@@ -42,7 +42,10 @@ def make_card(results: Mapping) -> str:
         raise EvaluationError(
             "The results have no run; run scripts/experiments/compare_rivals.py without --report-only."
         )
-    lines = [_HEAD]
+    checkpoints = {found for run in runs if (found := run["system"].get("checkpoint_sha256"))}
+    if len(checkpoints) > 1:
+        raise EvaluationError(f"The results have runs of several checkpoints of {OURS}; delete the older runs, repeat.")
+    lines = [_HEAD, *(f"{OURS} is the checkpoint with SHA-256 `{found[:16]}`.\n" for found in checkpoints)]
     if any(run["limit"] is not None for run in runs):
         lines += ["**A few clips only: a trial of the command, not a result.**", ""]
     for dataset in sorted({run["dataset"] for run in runs}, reverse=True):

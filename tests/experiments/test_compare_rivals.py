@@ -132,6 +132,10 @@ def test_runs_on_other_clips_are_not_compared(compare, tmp_path, load_script, ca
     script = load_script("experiments/compare_rivals")
     assert script.main(["--report-only", "--results", str(path), "--card", str(tmp_path / "card.md")]) == 1
     assert "spleeter and majl-base were measured on other clips" in capsys.readouterr().err
+    results["runs"]["majl-base-swift/MIR-1K/singer_split=validation"]["system"]["checkpoint_sha256"] = "0" * 64
+    path.write_text(json.dumps(results))
+    assert script.main(["--report-only", "--results", str(path), "--card", str(tmp_path / "card.md")]) == 1
+    assert "several checkpoints of majl-base" in capsys.readouterr().err
     path.write_text('{"runs": {}}')
     assert script.main(["--report-only", "--results", str(path), "--card", str(tmp_path / "card.md")]) == 1
     assert "have no run" in capsys.readouterr().err
