@@ -1,7 +1,7 @@
 """majl-base and the separators and pitch trackers of other packages side by side, on the same clips.
 
-    python scripts/experiments/compare_rivals.py --real-songs DIR --mir1k DIR             # about 40 min on two cores
-    python scripts/experiments/compare_rivals.py --real-songs DIR --mir1k DIR --quick     # a few clips, two minutes
+    python scripts/experiments/compare_rivals.py --real-songs DIR --mir1k DIR           # 33 min, two busy cores
+    python scripts/experiments/compare_rivals.py --real-songs DIR --mir1k DIR --quick   # a few clips, two minutes
     python scripts/experiments/compare_rivals.py --report-only
 
 Real songs, as stems, for separation; the validation clips of MIR-1K's `singer_split` for separation and pitch. Test
