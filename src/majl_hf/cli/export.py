@@ -38,7 +38,7 @@ def onnx(
     ] = "majl-base",
     weights: Annotated[
         Weights,
-        typer.Option("--weights", help="In which weights are stored: float16 is half as large, int8 a quarter."),
+        typer.Option("--weights", help="In which weights are stored: float16 is half as large, int8 a third."),
     ] = Weights.float32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exported folder.")] = False,
 ) -> int:

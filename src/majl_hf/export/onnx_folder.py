@@ -41,11 +41,8 @@ The code is under Apache-2.0. {licence}
 """
 
 
-EQUALITY = {
-    "float32": "Results equal those of the torch model to 1e-4 of full scale.",
-    "float16": "Weights are stored in float16, so results differ a little from those of the torch model.",
-    "int8": "Weights are stored in int8, so results are a little worse than those of the torch model.",
-}
+EXACT = "Results equal those of the torch model to 1e-4 of full scale."
+ROUNDED = "Weights are stored in {weights}, so results differ a little from those of the torch model."
 
 
 def export_onnx(
@@ -67,11 +64,12 @@ def export_onnx(
         advice = "use --overwrite to replace it" if is_onnx_folder(folder) else "give the name of a new folder"
         raise MajlError(f"{folder} exists; {advice}.")
     graphs = part_graphs(model, weights)
+    equality = EXACT if weights == "float32" else ROUNDED.format(weights=weights)
     temporary = folder.parent / f".majl-{secrets.token_hex(8)}.part"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
-        _write(temporary, model.config, graphs, folder.name, name, licence, EQUALITY[weights])
+        _write(temporary, model.config, graphs, folder.name, name, licence, equality)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
