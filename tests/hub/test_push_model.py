@@ -253,8 +253,13 @@ def test_command_line(hub, hub_client, tiny_model_folder, tmp_path, song):
     code, out, _ = majl(hub_client, "push", "model", "tester/cli", tiny_model_folder, "--licence", "mit", "--dry-run")
     assert code == 0 and re.search(r"^model\.safetensors +[\d,]+ bytes$", out, re.MULTILINE)
     assert "would go to the private model tester/cli" in out and hub.requests == []
-    code, out, _ = majl(hub_client, "push", "model", "tester/cli", tiny_model_folder, "--licence", "mit", "--json")
+    code, out, _ = majl(hub_client, "push", "model", "tester/cli", tiny_model_folder, "--licence", "mit",
+                        "--base-model", "tester/base", "--dataset", "tester/songs", "--json")  # fmt: skip
+    data = ModelCard(hub.files("models", "tester/cli")["README.md"].decode()).data
+    assert (data.base_model, data.datasets) == (["tester/base"], ["tester/songs"])
     assert code == 0 and json.loads(out)["commit"] == hub.repositories["models", "tester/cli"].branches["main"]
+    code, _, err = majl(hub_client, "push", "model", "tester/cli", tiny_model_folder, "--base-model", "tester/base")
+    assert code == 2 and "--licence" in err
     code, out, err = majl(hub_client, "separate", song, "-o", tmp_path / "out", "-m", "tester/cli")
     assert code == 0, err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
