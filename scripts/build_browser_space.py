@@ -80,7 +80,7 @@ def find_graphs(model: str, temporary: Path) -> Path:
     from majl_hf.cli.export import licence_sentence
     from majl_hf.export.onnx_folder import export_onnx
 
-    return export_onnx(load_model(model, "cpu"), temporary, model, licence_sentence(model), half=True)
+    return export_onnx(load_model(model, "cpu"), temporary, model, licence_sentence(model), weights="float16")
 
 
 def fetch_runtime() -> Path:

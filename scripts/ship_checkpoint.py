@@ -32,7 +32,7 @@ MAX_PARAMETERS = 24_000_000
 
 
 def ship(source: Path, target: Path) -> None:
-    """Write `source` to `target` as a shipped checkpoint; a card that is already there stays."""
+    """Write `source` to `target` as a shipped checkpoint; card and licence that are already there stay."""
     model = MajlModel.from_pretrained(source)
     if model.num_parameters() > MAX_PARAMETERS:
         raise ValueError(f"{source} has {model.num_parameters()} parameters; at most {MAX_PARAMETERS} are shipped.")
@@ -53,8 +53,9 @@ def ship(source: Path, target: Path) -> None:
         size = sum(path.stat().st_size for path in partial.iterdir())
         if size > MAX_BYTES:
             raise ValueError(f"{partial} has {size} bytes; at most {MAX_BYTES} are shipped.")
-        if (target / "README.md").exists():
-            shutil.copy2(target / "README.md", partial)
+        for name in ("README.md", "LICENSE"):
+            if (target / name).exists():
+                shutil.copy2(target / name, partial)
     print(f"{target.name}: {model.num_parameters() / 1e6:.2f} M parameters, {size / 1e6:.1f} MB")
 
 

@@ -43,6 +43,15 @@ def test_a_model_becomes_small_and_loads(shipping, tiny_model_folder, tmp_path):
         assert torch.equal(after.state_dict()[name], tensor.half().to(tensor.dtype))
 
 
+def test_card_and_licence_stay(shipping, tiny_model_folder, tmp_path):
+    target = tmp_path / "shipped"
+    shutil.copytree(tiny_model_folder, target)
+    for name in ("README.md", "LICENSE"):
+        (target / name).write_text(name)
+    shipping.ship(tiny_model_folder, target)
+    assert [(target / name).read_text() for name in ("README.md", "LICENSE")] == ["README.md", "LICENSE"]
+
+
 @pytest.mark.parametrize("gain_db, is_shipped", [(0.1, True), (0.0, True), (-0.01, False)])
 def test_real_songs_decide(shipping, candidate, tiny_model_folder, tmp_path, gain_db, is_shipped):
     target, results = tmp_path / "shipped", tmp_path / "results.json"

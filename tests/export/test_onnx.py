@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import soundfile
@@ -13,8 +14,10 @@ import torch
 
 from majl_hf import separate
 from majl_hf.checkpoints.loading import load_model
+from majl_hf.cli.export import Weights
 from majl_hf.errors import MajlError
-from majl_hf.export import onnx_main
+from majl_hf.evaluation import MajlSystem
+from majl_hf.export import onnx_graph, onnx_main
 from majl_hf.export.onnx_folder import export_onnx
 from majl_hf.export.onnx_graph import Graph
 from majl_hf.export.onnx_parts import Stft, part_graphs
@@ -105,15 +108,66 @@ def test_spectra_are_fourier_transforms_and_come_back(n_fft, hop_length, num_bin
     np.testing.assert_allclose(total, added, atol=1e-4)
 
 
-def test_half_the_size_changes_results_little(model, exported, folder, tmp_path):
-    halved = OnnxModel(export_onnx(model, tmp_path / "half", "tiny", "", half=True), threads=1)
-    assert "float16" in (tmp_path / "half" / "README.md").read_text()
+@pytest.mark.parametrize(("weights", "max_error"), [("float16", 1e-5), ("int8", 1e-3)])
+def test_small_weights_change_results_little(model, exported, folder, tmp_path, monkeypatch, weights, max_error):
+    monkeypatch.setattr(onnx_graph, "LEAST_ROUNDED", 1024)  # the tiny model's layers are small
+    small = OnnxModel(export_onnx(model, tmp_path / "small", "tiny", "", weights=weights), threads=1)
+    assert weights in (tmp_path / "small" / "README.md").read_text()
     name = "pitch_estimator.onnx"
-    assert (tmp_path / "half" / name).stat().st_size < 0.95 * (folder / name).stat().st_size
+    assert (tmp_path / "small" / name).stat().st_size < 0.95 * (folder / name).stat().st_size
     mixture = _song(0.5)[None]
     for part, inputs in (("separator", (mixture,)), ("pitch_estimator", (mixture[:, 0],))):
-        exact, changed = getattr(exported.parts(), part)(*inputs), getattr(halved.parts(), part)(*inputs)
-        assert 0 < np.square(changed - exact).sum() < 1e-5 * np.square(exact).sum()
+        exact, changed = getattr(exported.parts(), part)(*inputs), getattr(small.parts(), part)(*inputs)
+        assert 0 < np.square(changed - exact).sum() < max_error * np.square(exact).sum()
+
+
+def test_the_command_knows_all_types_of_weights():
+    assert [str(choice) for choice in Weights] == list(onnx_graph.WEIGHTS)
+
+
+def test_an_exported_model_can_be_evaluated(model, folder):
+    system, mixture = MajlSystem.from_pretrained(str(folder), threads=1), _song(0.5)
+    assert system.name == "tiny" and system.model.num_workers == 1
+    output, expected = system(mixture, RATE), MajlSystem(model)(mixture, RATE)
+    np.testing.assert_allclose(output.vocals, expected.vocals, atol=1e-4)
+    np.testing.assert_allclose(output.pitch.voicing, expected.pitch.voicing, atol=1e-3)
+
+
+def test_weights_in_int8_have_a_scale_for_each_output_channel():
+    generator, inputs = np.random.default_rng(0), 700
+    gains = np.logspace(-6, 3, 384)  # of the output channels
+    matrix = generator.standard_normal((inputs, 384)) * gains
+    matrix[:, 3] = 0
+    kernels = matrix.T[:, :, None, None]
+
+    def computed(weights: str) -> tuple[list[np.ndarray], onnx.ModelProto]:
+        g = Graph(weights)
+        names = {"rows": g.MatMul("row", matrix), "again": g.MatMul("row", matrix), "pixels": g.Conv("pixel", kernels)}
+        shapes = {"rows": (1, 384), "again": (1, 384), "pixels": (1, 384, 1, 1)}
+        model = g.model({"row": (1, inputs), "pixel": (1, inputs, 1, 1)}, shapes, names)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        row = np.ones((1, inputs), np.float32)
+        return [array.ravel() for array in session.run(None, {"row": row, "pixel": row[..., None, None]})], model
+
+    (exact, _), (rounded, model) = computed("float32"), computed("int8")
+    step = np.abs(matrix).max(axis=0) / 127
+    for before, after in zip(exact, rounded, strict=True):
+        assert (np.abs(after - before) <= 6 * np.sqrt(inputs / 12) * step).all()  # a sum of uniform errors
+        assert after[3] == 0
+    assert len(model.SerializeToString()) < 1.1 * 2 * matrix.size  # both arrays once, a byte a weight
+
+
+def test_runtimes_restore_weights_when_they_load_them(model, tmp_path, monkeypatch):
+    """So that small weights cost no time: in the graph that is run, no weight is multiplied or converted any more."""
+    monkeypatch.setattr(onnx_graph, "LEAST_ROUNDED", 1024)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    graph = part_graphs(model, "int8")["separator"]
+    onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    kinds = [tensor.data_type for tensor in onnx.load(tmp_path / "run.onnx").graph.initializer]
+    assert onnx.TensorProto.INT8 in [tensor.data_type for tensor in graph.graph.initializer]
+    assert not {onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16} & set(kinds)
 
 
 # One sample, less than a frame, a multiple of the hops and of the network's block, a whole window, the rest of a song.

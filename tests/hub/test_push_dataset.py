@@ -18,6 +18,11 @@ for streaming in (False, True):
     loaded = load_dataset(**arguments, streaming=streaming)
     result.append({split: facts(loaded[split]) for split in loaded})
 """
+EVALUATE = """
+from majl_hf.evaluation import build_system, evaluate
+from majl_hf.mixing.config import RowsCorpus
+result = evaluate(build_system("mixture"), RowsCorpus(**arguments)).on_hub
+"""
 FREE = {"licence": "CC0-1.0"}
 
 
@@ -95,6 +100,13 @@ def test_load_by_id_stream_and_by_revision(hub, hub_client, tmp_path):
     push_songs(hub_client, fewer, "tester/revised")
     assert hub_client.run(LOAD, path="tester/revised", revision=first) == [of_main, of_main]
     assert hub_client.run(LOAD, path="tester/revised") == [of_branch, of_branch]
+
+
+def test_an_evaluation_names_what_it_read_on_the_hub(hub, hub_client, tmp_path):
+    folder = write_built(tmp_path / "built", [make_track("own/x", **FREE)])
+    commit = push_songs(hub_client, folder, "tester/evaluated")["commit"]
+    assert hub_client.run(EVALUATE, folder="tester/evaluated") == ["tester/evaluated", commit]
+    assert hub_client.run(EVALUATE, folder=str(folder)) is None
 
 
 def test_a_private_repository_needs_the_token(hub, hub_client, tmp_path):

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from hub_client import ClientError, refused
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from local_hub import TOKEN
 from without_package import WITHOUT_PACKAGE
 
@@ -175,16 +176,25 @@ def test_results_go_along_if_they_are_of_these_weights(hub, hub_client, tiny_mod
     run = {
         "system": {"name": "trial", "kind": "model", "checkpoint_sha256": checkpoint_sha256(tiny_model_folder)},
         "dataset": "MIR-1K", "split": "singer_split=test", "protocol": "whole clips", "limit": None,
+        "date": "2026-11-28",
         "interval": "95% bootstrap", "metrics": {"sdr_db": metric | {"skipped": 0, "non_finite": 0}}, "items": [],
     }  # fmt: skip
     results = tmp_path / "measured.json"
-    results.write_text(json.dumps({"runs": {"a": run}}))
+    on_hub = {"dataset": "songs", "split": "test", "on_hub": {"id": "tester/songs", "revision": "01" * 20}}
+    results.write_text(json.dumps({"runs": {"a": run, "b": run | on_hub, "c": run | on_hub | {"limit": 3}}}))
     push(hub_client, tiny_model_folder, "tester/measured", results=str(results))
     files = hub.files("models", "tester/measured")
     assert json.loads(files["results.json"])["runs"]["a"]["metrics"]["sdr_db"]["mean"] == 7.25
     card = ModelCard(files["README.md"].decode())
     assert "| measured | 7.25 [6.50, 8.00] | 3 | 0 |" in card.text
-    assert [(r.metric_value, r.metric_args["interval"]) for r in card.data.eval_results] == [(7.25, [6.5, 8.0])]
+    assert [(r.metric_value, r.metric_args["interval"]) for r in card.data.eval_results] == 2 * [(7.25, [6.5, 8.0])]
+    # Of what has no id on the Hub, and of trials, the Hub gets no entry.
+    assert [path for path in files if path.startswith(".eval_results/")] == [".eval_results/tester--songs.yaml"]
+    (entry,) = parse_eval_result_entries(yaml.safe_load(files[".eval_results/tester--songs.yaml"]))
+    assert (entry.dataset_id, entry.dataset_revision, entry.task_id) == ("tester/songs", "01" * 20, "test_sdr")
+    assert (entry.value, entry.date) == (7.25, "2026-11-28")
+    assert entry.source_url.endswith("/tester/measured/blob/main/results.json")
+    assert entry.notes.startswith("SDR in dB [6.50, 8.00], split test, 3 clips") and "not a registered" in entry.notes
 
     run["system"]["checkpoint_sha256"] = "00"
     results.write_text(json.dumps({"runs": {"a": run}}))
@@ -243,8 +253,13 @@ def test_command_line(hub, hub_client, tiny_model_folder, tmp_path, song):
     code, out, _ = majl(hub_client, "push", "model", "tester/cli", tiny_model_folder, "--licence", "mit", "--dry-run")
     assert code == 0 and re.search(r"^model\.safetensors +[\d,]+ bytes$", out, re.MULTILINE)
     assert "would go to the private model tester/cli" in out and hub.requests == []
-    code, out, _ = majl(hub_client, "push", "model", "tester/cli", tiny_model_folder, "--licence", "mit", "--json")
+    code, out, _ = majl(hub_client, "push", "model", "tester/cli", tiny_model_folder, "--licence", "mit",
+                        "--base-model", "tester/base", "--dataset", "tester/songs", "--json")  # fmt: skip
+    data = ModelCard(hub.files("models", "tester/cli")["README.md"].decode()).data
+    assert (data.base_model, data.datasets) == (["tester/base"], ["tester/songs"])
     assert code == 0 and json.loads(out)["commit"] == hub.repositories["models", "tester/cli"].branches["main"]
+    code, _, err = majl(hub_client, "push", "model", "tester/cli", tiny_model_folder, "--base-model", "tester/base")
+    assert code == 2 and "--licence" in err
     code, out, err = majl(hub_client, "separate", song, "-o", tmp_path / "out", "-m", "tester/cli")
     assert code == 0, err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -294,6 +309,9 @@ def test_what_is_no_model_is_refused(tiny_model_folder, tmp_path):
     refused("model", tiny_model_folder, r"There is no card .*README.md, and a model needs one. Give a licence")
     (tmp_path / "card.md").write_text("---\nlibrary_name: transformers\n---\n# A model")
     refused("model", tiny_model_folder, "names no licence", card=tmp_path / "card.md")
+    (tmp_path / "card.md").write_text("---\nlicense: other\nlicense_link: LICENSE\n---\n# A model")
+    refused("model", tiny_model_folder, "refers to LICENSE for its licence", card=tmp_path / "card.md")
+    refused("model", tiny_model_folder, "'a b' is not the id of a model or dataset", licence="mit", base_models=["a b"])
 
 
 def test_weights_that_are_not_whole_are_refused(tiny_model_folder, tmp_path):

@@ -31,6 +31,10 @@ def test_metadata_names_the_files_of_each_split(built):
         }
     ]
     assert (data["license"], data["license_name"]) == ("other", "per-row")
+    assert "license_link" not in data  # a folder has no address
+    data = DatasetCard(make_dataset_card(built, "owner/name")).data.to_dict()
+    assert data["license_link"] == "https://huggingface.co/datasets/owner/name#corpora-and-licences"
+    assert "## Corpora and licences" in make_dataset_card(built)
     assert data["task_categories"] == ["audio-to-audio"] and data["size_categories"] == ["n<1K"]
     assert "mir1k" in data["pretty_name"] and "own" in data["pretty_name"]
 

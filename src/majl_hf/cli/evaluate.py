@@ -135,7 +135,8 @@ def run(
             torch.set_num_threads(threads)
         reports = {}
         makers = [
-            partial(MajlSystem.from_pretrained, one, voicing_policy, voicing_threshold, name) for one in model or ()
+            partial(MajlSystem.from_pretrained, one, voicing_policy, voicing_threshold, name, threads)
+            for one in model or ()
         ]
         makers += [partial(build_system, one, paths) for one in system or ()]
         for make in makers:  # one after the other, so that only one model is in memory

@@ -1,5 +1,6 @@
 """`majl export`: a model in a form that other programs run."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from . import _common as c
 
 NAME = "export"
 app = c.group(NAME, "Export a model.")
+Weights = StrEnum("Weights", ("float32", "float16", "int8"))  # onnx_graph.WEIGHTS, which needs onnx
 
 
 def licence_sentence(model: str) -> str:
@@ -34,9 +36,10 @@ def onnx(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A shipped name, a folder, or a Hub id[@REVISION].", metavar="NAME")
     ] = "majl-base",
-    half: Annotated[
-        bool, typer.Option("--half", help="Store weights in float16: half as large, almost the same.")
-    ] = False,
+    weights: Annotated[
+        Weights,
+        typer.Option("--weights", help="In which weights are stored: float16 is half as large, int8 a third."),
+    ] = Weights.float32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exported folder.")] = False,
 ) -> int:
     """Write a folder that separates songs and reads pitch with onnxruntime, numpy and soundfile alone.
@@ -48,7 +51,9 @@ def onnx(
         from ..export.onnx_folder import export_onnx
 
         silence_libraries()
-        export_onnx(load_model(model, "cpu"), folder, model, licence_sentence(model), half=half, overwrite=overwrite)
+        export_onnx(
+            load_model(model, "cpu"), folder, model, licence_sentence(model), weights=weights, overwrite=overwrite
+        )
     size_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{c.shown(folder)}: {model} for onnxruntime, {size_mb:.1f} MB")
     return 0

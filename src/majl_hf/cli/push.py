@@ -42,6 +42,14 @@ def model(
     results: Annotated[
         Path | None, typer.Option("--results", help="Of `majl evaluate`, for exactly these weights.")
     ] = None,
+    base_model: Annotated[
+        list[str] | None,
+        typer.Option("--base-model", help="Hub id of the model it was trained from; repeat for more.", metavar="ID"),
+    ] = None,
+    datasets: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", help="Hub id of a dataset it was trained on; repeat for more.", metavar="ID"),
+    ] = None,
     endpoint: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +69,8 @@ def model(
     """
     if card is not None and licence is not None:
         raise typer.BadParameter("--card gives a card and --licence creates one; give only one of them")
+    if licence is None and (base_model or datasets):
+        raise typer.BadParameter("--base-model and --dataset are for a card that --licence creates")
     with c.extra("evaluate", "Creating a card"):
         import transformers
 
@@ -69,9 +79,17 @@ def model(
 
         transformers.utils.logging.disable_progress_bar()  # the model is only loaded to check that it is complete
         target = Target(repo_id, not public, revision, dry_run)
-        return _tell(
-            push_model(source, target, card=card, licence=licence, results=results, endpoint=endpoint), as_json
+        report = push_model(
+            source,
+            target,
+            card=card,
+            licence=licence,
+            results=results,
+            base_models=base_model or (),
+            datasets=datasets or (),
+            endpoint=endpoint,
         )
+        return _tell(report, as_json)
 
 
 @app.command("dataset")

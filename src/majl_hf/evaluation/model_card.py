@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..checkpoints import find_checkpoint
@@ -33,6 +33,7 @@ from .runner import MELODY_METRICS, METRICS, SEPARATION_METRICS
 
 INDEX_METRICS = ("sdr_db", "nsdr_db", "si_sdr_db", "rpa", "rca", "oa")
 RESEARCH_LICENCE = "research-non-commercial-training-data"  # licence of the shipped weights
+LICENCE_FILE = "LICENSE"  # its text, beside the weights
 COMPARED_METRICS = ("sdr_db", "rpa", "oa")
 _KIND_ORDER = {"model": 0, "rival": 1, "bound": 2}
 
@@ -59,9 +60,10 @@ def make_card(
     runs = complete_runs(results)
     model_name = _choose_model(runs, model_name)
     own_runs = _of_one_checkpoint(run for run in runs if run["system"]["name"] == model_name)
+    licence = {"license": "other", "license_name": RESEARCH_LICENCE, "license_link": LICENCE_FILE}
     return _render(
         template,
-        card_data=card_data(model_name, own_runs, "other", RESEARCH_LICENCE),
+        card_data=card_data(model_name, own_runs, **licence),
         model_name=model_name,
         model=own_runs[0]["system"],
         run=own_runs[0],
@@ -72,7 +74,12 @@ def make_card(
 
 
 def make_model_card(
-    checkpoint: str | Path, address: str, licence: str, results: dict | str | Path | None = None
+    checkpoint: str | Path,
+    address: str,
+    licence: str,
+    results: dict | str | Path | None = None,
+    base_models: Sequence[str] = (),
+    datasets: Sequence[str] = (),
 ) -> str:
     """The card of a model without its own template.
 
@@ -81,16 +88,25 @@ def make_model_card(
         address: its Hub id, `OWNER/NAME`.
         licence: of the weights, for example "cc-by-nc-4.0".
         results: the content of a results file, or its path; runs of this model's weights are used.
+        base_models: Hub ids of the models that it was trained from.
+        datasets: Hub ids of the datasets that it was trained on.
 
     Raises:
         EvaluationError: results without a complete run of these weights.
     """
     model_name = address.split("/")[-1]
-    runs = [] if results is None else _runs_of_weights(results, checkpoint_sha256(checkpoint), model_name)
+    runs = [] if results is None else runs_of_weights(results, checkpoint_sha256(checkpoint), model_name)
     own_runs = [run for run in runs if run["system"]["kind"] == "model"]
     return _render(
         (TEMPLATES / "model_card.md.jinja").read_text(encoding="utf-8"),
-        card_data=card_data(model_name, own_runs, licence),
+        card_data=card_data(
+            model_name,
+            own_runs,
+            license=licence,
+            base_model=list(base_models) or None,
+            base_model_relation="finetune" if base_models else None,
+            datasets=list(datasets) or None,
+        ),
         model_name=model_name,
         licence=licence,
         interval=own_runs[0]["interval"] if own_runs else "",
@@ -99,7 +115,7 @@ def make_model_card(
     )
 
 
-def _runs_of_weights(results: dict | str | Path, digest: str | None, name: str) -> list[dict]:
+def runs_of_weights(results: dict | str | Path, digest: str | None, name: str) -> list[dict]:
     """Complete runs of a checkpoint, renamed to `name`, and of systems that are not models."""
     runs = complete_runs(results)
     own = [
@@ -132,23 +148,29 @@ def _render(template: str, **values) -> str:
     return str(ModelCard.from_template(template_str=template, **values)).rstrip() + "\n"
 
 
-def card_data(model_name: str, runs: list[dict], licence: str, licence_name: str | None = None):
-    """Metadata block of the card: what the Hub indexes, and the model's results with their counts and intervals."""
+def card_data(model_name: str, runs: list[dict], **metadata):
+    """Metadata block of the card: what the Hub indexes, and the model's results with their counts and intervals.
+
+    Args:
+        metadata: fields of `huggingface_hub.ModelCardData` besides those that all models of this package share.
+    """
     from huggingface_hub import EvalResult, ModelCardData
 
     eval_results = []
     for run in runs:
         config, _, split = run["split"].rpartition("=")
+        on_hub = run.get("on_hub") or {}
         for key in (key for key in INDEX_METRICS if key in run["metrics"]):
-            metric, scale = run["metrics"][key], _scale(key)
+            metric, scale = run["metrics"][key], scale_of(key)
             eval_results.append(
                 EvalResult(
                     task_type="audio-to-audio",
                     task_name="Music source separation and pitch estimation",
-                    dataset_type=run["dataset"].lower().replace(" ", "-"),
+                    dataset_type=on_hub.get("id") or run["dataset"].lower().replace(" ", "-"),
                     dataset_name=run["dataset"],
                     dataset_config=config or None,
                     dataset_split=split,
+                    dataset_revision=on_hub.get("revision"),
                     metric_type=key.removesuffix("_db"),
                     metric_name=f"{metric['name']} ({'%' if scale == 100 else metric['unit']})",
                     metric_value=round(metric["mean"] * scale, 3),
@@ -159,12 +181,10 @@ def card_data(model_name: str, runs: list[dict], licence: str, licence_name: str
         model_name=model_name,
         library_name="transformers",
         pipeline_tag="audio-to-audio",
-        license=licence,
-        license_name=licence_name,
         tags=["majl", "music-source-separation", "singing-voice", "pitch-estimation", "f0", "vocals", "karaoke"],
-        datasets=sorted({run["dataset"] for run in runs}) or None,
         metrics=[key.removesuffix("_db") for key in METRICS if any(key in run["metrics"] for run in runs)] or None,
         eval_results=eval_results or None,
+        **metadata,
     )
 
 
@@ -201,7 +221,8 @@ def _choose_model(runs: list[dict], model_name: str | None) -> str:
     return model_name
 
 
-def _scale(key: str) -> int:
+def scale_of(key: str) -> int:
+    """What a score is multiplied by where it is shown: fractions are in percent."""
     return 100 if METRICS[key][1] == "fraction" else 1
 
 
@@ -217,11 +238,11 @@ def _cell(metric: dict | None, scale: int) -> str:
 
 
 def _markdown_table(runs: list[dict], keys: list[str]) -> str:
-    heads = [f"{METRICS[key][0]}, {'%' if _scale(key) == 100 else METRICS[key][1]}" for key in keys]
+    heads = [f"{METRICS[key][0]}, {'%' if scale_of(key) == 100 else METRICS[key][1]}" for key in keys]
     lines = [f"| system | {' | '.join(heads)} | clips | skipped |", "|---" * (len(keys) + 3) + "|"]
     for run in runs:
         first = run["metrics"][keys[0]]
-        cells = [_cell(run["metrics"].get(key), _scale(key)) for key in keys]
+        cells = [_cell(run["metrics"].get(key), scale_of(key)) for key in keys]
         left_out = first["skipped"] + first["non_finite"]
         lines.append(f"| {run['system']['name']} | {' | '.join(cells)} | {first['count']} | {left_out} |")
     return "\n".join(lines)
@@ -235,7 +256,7 @@ def _differences(own: dict, runs: list[dict], keys: list[str]) -> list[str]:
             first, second = (_by_clip(side, key) for side in (own, run))
             if len(first) < 2 or first.keys() != second.keys():
                 continue
-            difference, scale = paired_difference(first, second), _scale(key)
+            difference, scale = paired_difference(first, second), scale_of(key)
             unit = "points" if scale == 100 else METRICS[key][1]
             sentences.append(
                 f"{METRICS[key][0]} minus that of {run['system']['name']} on the same {difference.count} clips: "

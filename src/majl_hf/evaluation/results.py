@@ -48,6 +48,7 @@ def make_run(evaluation: Evaluation, system) -> dict:
             **getattr(system, "provenance", {}),
         },
         "dataset": evaluation.dataset,
+        "on_hub": evaluation.on_hub and dict(zip(("id", "revision"), evaluation.on_hub, strict=True)),
         "split": evaluation.split,
         "protocol": evaluation.protocol,
         "limit": evaluation.limit,

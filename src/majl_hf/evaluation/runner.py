@@ -76,6 +76,7 @@ class Evaluation:
         dataset, split: what was read; `protocol`: how, in a sentence.
         limit: number of clips if only the first were read, which makes this a smoke test, not a result; else None.
         condition: one of `CONDITIONS` that the clips went through; None for the clips as they are.
+        on_hub: id and commit of the dataset, if it was read from the Hub.
         items: in the corpus's order.
     """
 
@@ -86,6 +87,7 @@ class Evaluation:
     limit: int | None
     items: list[ItemScores]
     condition: str | None = None
+    on_hub: tuple[str, str] | None = None
 
     def summary(self, seed: int = 0) -> dict[str, Summary]:
         """Summary over the clips for each metric with a finite value for any clip."""
@@ -143,7 +145,8 @@ def evaluate(
         items.append(score_clip(system, clip, metrics, observe))
         if on_item is not None:
             on_item(items[-1])
-    return Evaluation(system.name, dataset, split, protocol, limit, items, condition)
+    on_hub = corpus.on_hub() if corpus.kind == "rows" else None
+    return Evaluation(system.name, dataset, split, protocol, limit, items, condition, on_hub)
 
 
 def describe_corpus(corpus: Corpus) -> tuple[str, str, str]:

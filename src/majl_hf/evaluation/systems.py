@@ -76,18 +76,23 @@ class MajlSystem:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str, policy: str | None = None, threshold: float | None = None, name: str | None = None
+        cls,
+        name_or_path: str,
+        policy: str | None = None,
+        threshold: float | None = None,
+        name: str | None = None,
+        threads: int | None = None,
     ) -> MajlSystem:
-        """Load a shipped name, a folder or a Hub id, the last part of which is the default of `name`; errors as of
-        `load_model`."""
+        """Load a shipped name, a folder, exported or not, or a Hub id, the last part of which is the default of `name`;
+        errors as of `load_model`."""
         from ..checkpoints import find_checkpoint
-        from ..checkpoints.loading import checkpoint_sha256, load_model
+        from ..checkpoints.loading import checkpoint_sha256, is_exported, load_model
 
-        model = load_model(name_or_path, "cpu", voicing_policy=policy, voicing_threshold=threshold)
+        model = load_model(name_or_path, "cpu", threads, policy, threshold)
         name = name or Path(name_or_path).name
         system = cls(model, name, policy, threshold)
         system.provenance |= {
-            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "num_parameters": None if is_exported(model) else sum(p.numel() for p in model.parameters()),
             "revision": getattr(model.config, "_commit_hash", None),
             "checkpoint_sha256": checkpoint_sha256(find_checkpoint(name_or_path)),
         }

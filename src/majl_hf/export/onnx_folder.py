@@ -42,16 +42,18 @@ The code is under Apache-2.0. {licence}
 
 
 EXACT = "Results equal those of the torch model to 1e-4 of full scale."
-HALVED = "Weights are stored in float16, so results differ a little from those of the torch model."
+ROUNDED = "Weights are stored in {weights}, so results differ a little from those of the torch model."
 
 
-def export_onnx(model, folder: Path, name: str, licence: str, *, half: bool = False, overwrite: bool = False) -> Path:
+def export_onnx(
+    model, folder: Path, name: str, licence: str, *, weights: str = "float32", overwrite: bool = False
+) -> Path:
     """Write a folder with graphs, config, engine and command line of a `MajlModel`; it appears whole or not at all.
 
     Args:
         name: What the model is called in the folder's README.
         licence: A sentence about the licence of the weights.
-        half: Store the weights in float16, half as large; docs/onnx.md states what this changes.
+        weights: In which they are stored, one of `onnx_graph.WEIGHTS`; docs/onnx.md states what each costs.
         overwrite: Replace a folder that this function wrote; any other folder is left alone.
 
     Raises:
@@ -61,12 +63,13 @@ def export_onnx(model, folder: Path, name: str, licence: str, *, half: bool = Fa
     if folder.exists() and not (overwrite and is_onnx_folder(folder)):
         advice = "use --overwrite to replace it" if is_onnx_folder(folder) else "give the name of a new folder"
         raise MajlError(f"{folder} exists; {advice}.")
-    graphs = part_graphs(model, half)
+    graphs = part_graphs(model, weights)
+    equality = EXACT if weights == "float32" else ROUNDED.format(weights=weights)
     temporary = folder.parent / f".majl-{secrets.token_hex(8)}.part"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
-        _write(temporary, model.config, graphs, folder.name, name, licence, HALVED if half else EXACT)
+        _write(temporary, model.config, graphs, folder.name, name, licence, equality)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)

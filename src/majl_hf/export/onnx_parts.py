@@ -620,9 +620,9 @@ def _pitch_features(g: Graph, f0_hz: str, confidence: str) -> str:
 # --- all --------------------------------------------------------------------------------------------------------------
 
 
-def part_graphs(model, half: bool = False) -> dict[str, onnx.ModelProto]:
+def part_graphs(model, weights: str = "float32") -> dict[str, onnx.ModelProto]:
     """The graphs of a `MajlModel`'s parts by name: `separator`, `pitch_estimator`, `refiner`, `note_estimator`, those
-    that it has; with `half`, their weights are stored in float16.
+    that it has, with weights stored in a type of `onnx_graph.WEIGHTS`.
 
     Raises:
         MajlError: a part of a type that cannot be exported.
@@ -632,23 +632,23 @@ def part_graphs(model, half: bool = False) -> dict[str, onnx.ModelProto]:
     if model.separator is not None:
         _check(model.separator, spleeter_majl.SpleeterSeparator, "separator")
         shape = ("batch_size", model.config.num_channels, "num_samples")
-        g = Graph(half)
+        g = Graph(weights)
         vocals = _separator(g, model.separator, "mixture")
         graphs["separator"] = g.model({"mixture": shape}, {"vocals": shape}, {"vocals": vocals})
     if model.pitch_estimator is not None:
         _check(model.pitch_estimator, fcpe_majl.FcpePitchEstimator, "pitch estimator")
-        g = Graph(half)
+        g = Graph(weights)
         logits = _pitch_estimator(g, model.pitch_estimator, "waveform")
         shapes = {"waveform": ("batch_size", "num_samples")}, {"logits": ("batch_size", "num_frames", grid.num_bins)}
         graphs["pitch_estimator"] = g.model(*shapes, {"logits": logits})
     if model.refiner is not None:
         shape = ("batch_size", "num_channels", "num_samples")
-        g = Graph(half)
+        g = Graph(weights)
         refined = _refiner(g, model.refiner, grid, "mixture", "vocals", "logits")
         inputs = {"mixture": shape, "vocals": shape, "logits": ("batch_size", "num_frames", grid.num_bins)}
         graphs["refiner"] = g.model(inputs, {"refined": shape}, {"refined": refined})
     if model.note_estimator is not None:
-        g = Graph(half)
+        g = Graph(weights)
         evidence = _note_estimator(g, model.note_estimator, grid, "waveform", "logits")
         names = ("onset", "offset", "active", "deviation_cents")
         inputs = {

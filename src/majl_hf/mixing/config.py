@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, Union, get_type_hints
 
@@ -106,6 +107,14 @@ class RowsCorpus(Section):
         from ..rows.reading import find_row_files
 
         find_row_files(self.folder, self.split, download=False)
+
+    def on_hub(self) -> tuple[str, str] | None:
+        """Id and commit of the dataset on the Hub that is read; None for a folder."""
+        from ..rows.reading import find_row_files
+
+        first = find_row_files(self.folder, self.split, download=False)[0]
+        found = re.match(r"hf://datasets/([^/@]+/[^/@]+)@([0-9a-f]{40})/", first)
+        return found and (found[1], found[2])
 
     def load(self, download: bool = True, cache_bytes: int | None = None) -> ParquetRows:
         from ..rows.reading import CACHE_BYTES, ParquetRows, find_row_files

@@ -34,7 +34,10 @@ _HUB_LICENCES = frozenset(
     | {f"cc-{kind}-3.0" for kind in ("by-sa", "by-nc", "by-nc-nd", "by-nc-sa")}
     | {f"cc-{kind}-2.0" for kind in ("by-nc", "by-nc-sa")}
 )
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_SIZES = (
+    (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
+)  # fmt: skip
 
 
 class _Contents:
@@ -83,7 +86,7 @@ def write_dataset_card(folder: str | Path, address: str | None = None, origin: O
     Args:
         folder: contains `data/SPLIT-*.parquet`, and `build.json`, `combine.json` or `pseudo_labels.json` if this
             package made it.
-        address: what the example loads, such as a repository's id; None for `PATH/TO/THIS/FOLDER`.
+        address: the repository's id, which the example loads; None for `PATH/TO/THIS/FOLDER`.
         origin: of published rows; None for the folder in which the corpus was made.
 
     Raises:
@@ -108,7 +111,7 @@ def make_dataset_card(folder: str | Path, address: str | None = None, origin: Or
     if (reports / "pseudo_labels.json").is_file():
         title += ", pseudo-labelled"
     card = DatasetCard.from_template(
-        card_data=_card_data(contents, title),
+        card_data=_card_data(contents, title, address),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         title=title,
         address=address or "PATH/TO/THIS/FOLDER",
@@ -134,21 +137,23 @@ def registered_corpus(name: str):
     return CORPORA.get(name)
 
 
-def _card_data(contents: _Contents, title: str):
-    from huggingface_hub import DatasetCardData
+def _card_data(contents: _Contents, title: str, address: str | None):
+    from huggingface_hub import DatasetCardData, constants
 
     num_rows = contents.amounts.total().num_rows
     licences = sorted(set().union(*contents.licences.values()))
     if len(licences) == 1 and licences[0].lower() in _HUB_LICENCES:
         licence = {"license": licences[0].lower()}
     else:
-        licence = {"license": "other", "license_name": "per-row", "license_link": "README.md#corpora-and-licences"}
+        # The Hub takes a URL here, or the name of a file that is called LICENSE.
+        link = address and f"{constants.ENDPOINT}/datasets/{address}#corpora-and-licences"
+        licence = {"license": "other", "license_name": "per-row", "license_link": link}
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in contents.splits]
     return DatasetCardData(
         **licence,
         pretty_name=title,
         task_categories=["audio-to-audio"],
-        size_categories=[next((size for limit, size in _SIZES if num_rows < limit), "n>1M")],
+        size_categories=[next(size for limit, size in _SIZES if num_rows < limit)],
         tags=["majl", "music-source-separation", "singing-voice", "pitch-estimation", "f0", "vocals"],
         configs=[{"config_name": "default", "data_files": files}],
     )
