@@ -22,7 +22,8 @@ ray = pytest.importorskip("ray", reason="Ray is not installed; it is in the extr
 
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from majl_hf.catalogues.ray_engine import MAX_STARTS, run_on_ray  # noqa: E402
+from majl_hf.catalogues.ray_engine import ACTOR_BYTES, MAX_STARTS, place, run_on_ray  # noqa: E402
+from majl_hf.catalogues.songs import Work  # noqa: E402
 from majl_hf.cli import app  # noqa: E402
 from majl_hf.errors import MajlError  # noqa: E402
 
@@ -326,6 +327,35 @@ def listening(driver: int) -> dict[int, str]:
                 sockets[f"socket:[{inode}]"] = ".".join(map(str, octets)) if is_v4 else address
     numbers = filter(None, map(worker_of(driver), processes("")))
     return {number: sockets[file] for number in numbers for file in files_of(number) if file in sockets}
+
+
+GPU_NODE = {"CPU": 16, "GPU": 1, "memory": 64 * GIB}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "device", "num_workers", "num_gpus"),
+    [
+        ([{"CPU": 4, "memory": 64 * GIB}], None, "auto", 4, 0),
+        ([{"CPU": 4, "memory": 64 * GIB}], 9, "cuda", 4, 0),
+        ([GPU_NODE], None, "auto", 1, 1),
+        ([GPU_NODE], 1, "auto", 1, 1),
+        ([GPU_NODE], 2, "cuda", 2, 0.5),
+        ([GPU_NODE], 3, "auto", 3, 0.3333),
+        ([GPU_NODE], 7, "auto", 7, 0.1428),  # 0.1429, to which Ray would round, fits 6 times
+        ([GPU_NODE], 99, "auto", 14, 0.0101),  # as far as memory allows
+        ([GPU_NODE], None, "cpu", 14, 0),
+        ([GPU_NODE, GPU_NODE], None, "auto", 2, 1),
+        ([GPU_NODE, GPU_NODE], 3, "auto", 3, 0.5),
+        ([GPU_NODE | {"GPU": 2}, GPU_NODE, {"CPU": 8, "memory": 64 * GIB}], 5, "auto", 5, 0.5),
+    ],
+)
+def test_workers_share_gpus(tmp_path, nodes, asked, device, num_workers, num_gpus):
+    work = Work(destination="out", run="r", model=str(tmp_path), model_title="m", device=device)
+    needs = {"num_cpus": 1, "num_gpus": num_gpus, "memory": work.memory_limit_bytes + ACTOR_BYTES}
+    assert place(work, nodes, asked) == (num_workers, needs)
+    if num_gpus:
+        per_node = [int(node.get("GPU", 0) * 10_000) // round(num_gpus * 10_000) for node in nodes]
+        assert sum(per_node) >= num_workers, "Ray has room for all"
 
 
 def test_no_cluster():
