@@ -349,7 +349,7 @@ GPU_NODE = {"CPU": 16, "GPU": 1, "memory": 64 * GIB}
         ([GPU_NODE], 1, "auto", 1, 1),
         ([GPU_NODE], 2, "cuda", 2, 0.5),
         ([GPU_NODE], 3, "auto", 3, 0.3333),
-        ([GPU_NODE], 7, "auto", 7, 0.1428),  # 0.1429, to which Ray would round, fits 6 times
+        ([GPU_NODE], 7, "auto", 7, 0.1428),  # of 0.1429, six would fit
         ([GPU_NODE], 99, "auto", 14, 0.0101),  # as far as memory allows
         ([GPU_NODE], None, "cpu", 14, 0),
         ([GPU_NODE, GPU_NODE], None, "auto", 2, 1),

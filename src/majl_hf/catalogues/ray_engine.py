@@ -205,7 +205,7 @@ def place(
             f"{needed / 2**30:.1f} GiB, and all nodes together have {cpus:.0f} CPUs and {memory / 2**30:.1f} GiB. Use "
             "a lower --memory-limit or --threads, or larger nodes."
         )
-    share = _RAY_UNITS // sharing / _RAY_UNITS if with_gpu else 0  # rounded down, or the last one would not fit
+    share = _RAY_UNITS // sharing / _RAY_UNITS if with_gpu else 0  # rounded down, so that all fit
     return min(num_workers or possible, possible), {"num_cpus": work.threads, "num_gpus": share, "memory": needed}
 
 
