@@ -22,7 +22,8 @@ ray = pytest.importorskip("ray", reason="Ray is not installed; it is in the extr
 
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from majl_hf.catalogues.ray_engine import MAX_STARTS, run_on_ray  # noqa: E402
+from majl_hf.catalogues.ray_engine import ACTOR_BYTES, MAX_STARTS, place, run_on_ray  # noqa: E402
+from majl_hf.catalogues.songs import Work  # noqa: E402
 from majl_hf.cli import app  # noqa: E402
 from majl_hf.errors import MajlError  # noqa: E402
 
@@ -33,6 +34,7 @@ GIB = 2**30
 LONG = ("long 1", "long 2", "long 3")  # long enough to be found in work
 GOOD = ("0", "1", "2", "mono", "much", *LONG)
 BROKEN = ("cut", "text")
+LOSSES_ARE_SEEN_SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300}  # of nodes; else after 15 s
 NODE = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80 << 20}
 
 
@@ -50,13 +52,14 @@ def ray_folder():
 
 @pytest.fixture(scope="module")
 def cluster(ray_folder):
-    """A head without cores, and three nodes with one core; only this machine can reach them."""
+    """A head without cores, and two nodes with room for two workers; only this machine can reach them."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", False)
-        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "memory": GIB})
-        for _ in range(3):
-            cluster.add_node(**NODE, num_cpus=1, memory=5 * GIB)
+        head = {**NODE, "num_cpus": 0, "memory": GIB, "_system_config": LOSSES_ARE_SEEN_SOON}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            cluster.add_node(**NODE, num_cpus=2, memory=10 * GIB)
         yield cluster
         cluster.shutdown()
     signal.signal(signal.SIGTERM, on_sigterm)
@@ -213,9 +216,14 @@ ray_engine._start_counter = counter
     driver = start(songs, "--workers", 2, "--address", cluster.address, first=nearly_exhausted)
     out, waiting = tmp_path / "out", {*LONG}
     while waiting:
-        name, worker = until(
-            lambda: next(((n, w) for n in waiting if (w := in_work(out, songs / f"{n}.flac"))), None), driver
+        found = until(
+            lambda: next(
+                ((n, w) for n in waiting if (w := in_work(out, songs / f"{n}.flac"))), driver.poll() is not None
+            )
         )
+        if found is True:
+            break
+        name, worker = found
         actor = actor_of(worker)
         if name == "long 1":
             os.kill(worker, signal.SIGKILL)
@@ -226,6 +234,7 @@ ray_engine._start_counter = counter
             cluster.remove_node(node, allow_graceful=False)
         all_end([worker])
         waiting.remove(name)
+    assert waiting <= {"long 2"}, "all were killed; this one perhaps with the node of another, for the last time"
     stdout, stderr = driver.communicate(timeout=LIMIT_S)
     *rows, summary = map(json.loads, stdout.splitlines())
     assert driver.returncode == 1 and len(rows) == len(GOOD) + len(BROKEN)
@@ -328,20 +337,52 @@ def listening(driver: int) -> dict[int, str]:
     return {number: sockets[file] for number in numbers for file in files_of(number) if file in sockets}
 
 
+GPU_NODE = {"CPU": 16, "GPU": 1, "memory": 64 * GIB}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "device", "num_workers", "num_gpus"),
+    [
+        ([{"CPU": 4, "memory": 64 * GIB}], None, "auto", 4, 0),
+        ([{"CPU": 4, "memory": 64 * GIB}], 9, "cuda", 4, 0),
+        ([GPU_NODE], None, "auto", 1, 1),
+        ([GPU_NODE], 1, "auto", 1, 1),
+        ([GPU_NODE], 2, "cuda", 2, 0.5),
+        ([GPU_NODE], 3, "auto", 3, 0.3333),
+        ([GPU_NODE], 7, "auto", 7, 0.1428),  # of 0.1429, six would fit
+        ([GPU_NODE], 99, "auto", 14, 0.0101),  # as far as memory allows
+        ([GPU_NODE], None, "cpu", 14, 0),
+        ([GPU_NODE, GPU_NODE], None, "auto", 2, 1),
+        ([GPU_NODE, GPU_NODE], 3, "auto", 3, 0.5),
+        ([GPU_NODE | {"GPU": 2}, GPU_NODE, {"CPU": 8, "memory": 64 * GIB}], 5, "auto", 5, 0.5),
+    ],
+)
+def test_workers_share_gpus(tmp_path, nodes, asked, device, num_workers, num_gpus):
+    work = Work(destination="out", run="r", model=str(tmp_path), model_title="m", device=device)
+    needs = {"num_cpus": 1, "num_gpus": num_gpus, "memory": work.memory_limit_bytes + ACTOR_BYTES}
+    assert place(work, nodes, asked) == (num_workers, needs)
+    if num_gpus:
+        per_node = [int(node.get("GPU", 0) * 10_000) // round(num_gpus * 10_000) for node in nodes]
+        assert sum(per_node) >= num_workers, "Ray has room for all"
+
+
 def test_no_cluster():
     with pytest.raises(MajlError, match=r"The Ray cluster 127\.0\.0\.1:1 cannot be used: .*refused"):
         next(run_on_ray([], None, address="127.0.0.1:1"))
 
 
-def test_nodes_need_memory_and_the_package(cluster, songs, start, tmp_path):
-    options = ("--address", cluster.address, "--memory-limit", 6)
-    driver = start(songs, *options)
-    stdout, stderr = driver.communicate(timeout=LIMIT_S)
-    assert driver.returncode == 2 and stdout == ""
-    assert "one needs 1 CPUs and 6.3 GiB, and all nodes together have" in stderr and "--memory-limit" in stderr
+def test_nodes_need_memory():
+    work = Work(destination="out", run="r", model="m", model_title="m", memory_limit_bytes=6 * GIB)
+    with pytest.raises(
+        MajlError, match=r"needs 1 CPUs and 6\.3 GiB, and all nodes .* 3 CPUs and 10\.0 .*--memory-limit"
+    ):
+        place(work, [{"CPU": 1, "memory": 5 * GIB}, {"CPU": 2, "memory": 5 * GIB}])
+
+
+def test_nodes_need_the_package(cluster, songs, start, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_PACKAGE)
-    node = cluster.add_node(**NODE, num_cpus=1, memory=8 * GIB, env_vars={"PYTHONPATH": str(tmp_path)})
-    driver = start(songs, *options)
+    node = cluster.add_node(**NODE, num_cpus=1, memory=14 * GIB, env_vars={"PYTHONPATH": str(tmp_path)})
+    driver = start(songs, "--address", cluster.address, "--memory-limit", 12)  # the others are too small
     stdout, stderr = driver.communicate(timeout=LIMIT_S)
     cluster.remove_node(node)
     assert driver.returncode == 2 and stdout == ""

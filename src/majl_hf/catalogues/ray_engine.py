@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..errors import MajlError
+from ..models.onnx_majl import is_onnx_folder
 from ..songs.separating import describe
 from ..system.provenance import __version__
 from .dataset_rows import row_address
@@ -45,6 +47,7 @@ MAX_READ_BYTES = 256 << 20  # larger songs are read by the worker itself and do 
 ACTOR_BYTES = 300 << 20  # of the actor and its server of processes, beside the worker process: 235 MB were measured
 _ROW_SCHEMA = pa.schema({"row": pa.string(), "labels": pa.large_binary(), "error": pa.string()})
 _CONNECT_S, _JOIN_S = 10.0, 10.0
+_RAY_UNITS = 10_000  # of a resource, which Ray counts in such parts
 
 
 def run_on_ray(
@@ -56,7 +59,8 @@ def run_on_ray(
     Args:
         tasks: The songs.
         work: What is done; paths must be the same on every node.
-        num_workers: Actors; default and most: as many as fit into the cluster's nodes.
+        num_workers: Actors; default and most: as many as fit into the cluster's nodes. More than there are GPUs share
+            these.
         address: Of a cluster ("auto", "HOST:PORT"); default: the variable RAY_ADDRESS, or a Ray of its own on this
             machine that others cannot reach.
 
@@ -133,25 +137,8 @@ def _without_stderr() -> Iterator[None]:
 
 def _process(tasks: Sequence[Task], work: Work, num_workers: int | None) -> ray.data.Dataset:
     """The dataset whose rows are outcomes."""
-    resources = ray.cluster_resources()
-    num_gpus = 1 if resources.get("GPU") and work.device in ("auto", "cuda") else 0
-    memory = work.memory_limit_bytes + ACTOR_BYTES
-    possible = sum(
-        int(min(
-            node["Resources"].get("CPU", 0) // work.threads,
-            node["Resources"].get("memory", 0) // memory,
-            node["Resources"].get("GPU", 0) if num_gpus else float("inf"),
-        ))
-        for node in ray.nodes()
-        if node["Alive"]
-    )  # fmt: skip
-    if possible < 1:
-        raise MajlError(
-            f"No worker fits into a node of the Ray cluster: one needs {work.threads} CPUs and "
-            f"{memory / 2**30:.1f} GiB, and all nodes together have {resources.get('CPU', 0):.0f} CPUs and "
-            f"{resources.get('memory', 0) / 2**30:.1f} GiB. Use a lower --memory-limit or --threads, or larger nodes."
-        )
-    num_workers = min(num_workers or possible, possible, len(tasks))
+    num_workers, needs = place(work, [node["Resources"] for node in ray.nodes() if node["Alive"]], num_workers)
+    num_workers = min(num_workers, len(tasks))
     folder = Destination(work.destination).folder
     if folder is not None:
         work = replace(work, destination=str(folder))  # actors work in a folder of their own
@@ -179,11 +166,47 @@ def _process(tasks: Sequence[Task], work: Work, num_workers: int | None) -> ray.
             batch_size=1,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=2),
-            num_cpus=work.threads,
-            num_gpus=num_gpus,
-            memory=memory,
+            **needs,
         )
     )
+
+
+def place(
+    work: Work, nodes: Sequence[dict[str, float]], num_workers: int | None = None
+) -> tuple[int, dict[str, float]]:
+    """How many workers there are, and what each takes, in the words of Ray: `num_cpus`, `num_gpus` and `memory`.
+
+    Each worker has a GPU if the cluster has any and the work can use it; more workers than GPUs, if asked for, share
+    them.
+
+    Args:
+        work: What is done.
+        nodes: The resources of each node: "CPU", "GPU", and "memory" in bytes.
+        num_workers: At most; default: as many as fit.
+
+    Raises:
+        MajlError: none fits into a node.
+    """
+    cpus, gpus, memory = (sum(node.get(what, 0) for node in nodes) for what in ("CPU", "GPU", "memory"))
+    needed = work.memory_limit_bytes + ACTOR_BYTES
+    with_gpu = gpus >= 1 and work.device in ("auto", "cuda") and not is_onnx_folder(work.model)
+    sharing = max(1, math.ceil((num_workers or 1) / gpus)) if with_gpu else 1  # workers on a GPU
+    possible = sum(
+        int(min(
+            node.get("CPU", 0) // work.threads,
+            node.get("memory", 0) // needed,
+            node.get("GPU", 0) * sharing if with_gpu else float("inf"),
+        ))
+        for node in nodes
+    )  # fmt: skip
+    if possible < 1:
+        raise MajlError(
+            f"No worker fits into a node of the Ray cluster: one needs {work.threads} CPUs and "
+            f"{needed / 2**30:.1f} GiB, and all nodes together have {cpus:.0f} CPUs and {memory / 2**30:.1f} GiB. Use "
+            "a lower --memory-limit or --threads, or larger nodes."
+        )
+    share = _RAY_UNITS // sharing / _RAY_UNITS if with_gpu else 0  # rounded down, so that all fit
+    return min(num_workers or possible, possible), {"num_cpus": work.threads, "num_gpus": share, "memory": needed}
 
 
 def _start_counter() -> ray.actor.ActorHandle:
