@@ -98,6 +98,7 @@ def test_links_and_scripts_exist(document):
     missing = [target for target in targets if not (document.parent / target).exists()]
     missing += [path for path in re.findall(r"\bscripts/[\w/]+\.(?:py|yaml)\b", text) if not (ROOT / path).exists()]
     assert not missing
+    assert not re.search(r"^(<<<<<<<|=======|>>>>>>>)", text, re.MULTILINE), "a merge was left half done"
 
 
 @pytest.mark.parametrize(
