@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from majl_hf.checkpoints import LICENCE_FILES
 from majl_hf.errors import MajlError
 from majl_hf.models.onnx_majl import is_onnx_folder
 
@@ -64,7 +65,7 @@ def build(target: Path, graphs: Path, overwrite: bool = False) -> None:
         shutil.copytree(PAGE, built, ignore=shutil.ignore_patterns("package*.json", "node_modules", ".*"))
         _unpack(archive, built / "vendor")
         (built / "model").mkdir()
-        for name in MODEL_FILES:
+        for name in (*MODEL_FILES, *LICENCE_FILES):
             if (graphs / name).is_file():
                 shutil.copyfile(graphs / name, built / "model" / name)
         if target.exists():
@@ -76,11 +77,13 @@ def find_graphs(model: str, temporary: Path) -> Path:
     """The folder of an exported model; one that is not exported yet is, to `temporary`."""
     if is_onnx_folder(Path(model)):
         return Path(model)
+    from majl_hf.checkpoints import find_checkpoint, licence_files
     from majl_hf.checkpoints.loading import load_model
     from majl_hf.cli.export import licence_sentence
     from majl_hf.export.onnx_folder import export_onnx
 
-    return export_onnx(load_model(model, "cpu"), temporary, model, licence_sentence(model), weights="float16")
+    licence = licence_sentence(model), licence_files(find_checkpoint(model))
+    return export_onnx(load_model(model, "cpu"), temporary, model, *licence, weights="float16")
 
 
 def fetch_runtime() -> Path:

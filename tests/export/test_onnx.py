@@ -17,6 +17,8 @@ from majl_hf.checkpoints.loading import load_model
 from majl_hf.cli.export import Weights
 from majl_hf.errors import MajlError
 from majl_hf.evaluation import MajlSystem
+from majl_hf.checkpoints import find_checkpoint, licence_files
+from majl_hf.cli.export import licence_sentence
 from majl_hf.export import onnx_graph, onnx_main
 from majl_hf.export.onnx_folder import export_onnx
 from majl_hf.export.onnx_graph import Graph
@@ -55,7 +57,16 @@ def model() -> MajlModel:
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory) -> Path:
-    return export_onnx(model, tmp_path_factory.mktemp("exported") / "tiny", "tiny", "Random weights.")
+    temporary = tmp_path_factory.mktemp("exported")
+    licence = temporary / "LICENSE"
+    licence.write_text("Do what you like.")
+    return export_onnx(model, temporary / "tiny", "tiny", "Random weights.", [licence])
+
+
+def test_the_licence_travels_with_the_weights(folder):
+    assert "Random weights." in (folder / "README.md").read_text()
+    assert (folder / "LICENSE").read_text() == "Do what you like."
+    assert "see LICENSE" in licence_sentence("majl-base") and licence_files(find_checkpoint("majl-base"))
 
 
 @pytest.fixture(scope="module")

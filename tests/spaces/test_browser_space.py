@@ -59,11 +59,14 @@ def site(model, tmp_path_factory, load_script):
     """URL of the built page."""
     script = load_script("build_browser_space")
     exported, folder = tmp_path_factory.mktemp("model") / "exported", tmp_path_factory.mktemp("site") / "page"
-    export_onnx(model, exported, "tiny", "")
+    licence = tmp_path_factory.mktemp("licence") / "LICENSE"
+    licence.write_text("Do what you like.")
+    export_onnx(model, exported, "tiny", "", [licence])
     try:
         script.build(folder, exported)
     except script.BuildError as error:
         pytest.skip(str(error))
+    assert (folder / "model" / "LICENSE").is_file()
     with serving(folder) as url:
         yield url
 

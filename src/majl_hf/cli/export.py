@@ -15,13 +15,15 @@ Weights = StrEnum("Weights", ("float32", "float16", "int8"))  # onnx_graph.WEIGH
 
 def licence_sentence(model: str) -> str:
     """What a folder with the weights of a model, by its name, says of their licence."""
-    from ..checkpoints import find_checkpoint
+    from ..checkpoints import find_checkpoint, licence_files
     from .models import licence_of_card
 
-    name = licence_of_card(Path(find_checkpoint(model)) / "README.md")
+    folder = find_checkpoint(model)
+    name = licence_of_card(Path(folder) / "README.md")
     if name is None:
         return "For the weights, see their model's card."
-    return f"The weights are under the licence {name} of the model {model}; see its card."
+    where = " and ".join(path.name for path in licence_files(folder)) or "its card"
+    return f"The weights are under the licence {name} of the model {model}; see {where}."
 
 
 @app.callback()
@@ -47,12 +49,19 @@ def onnx(
     Run it with `python DIR separate SONG -o OUT`, or give it to --model.
     """
     with c.extra("export", "The export to ONNX"):
+        from ..checkpoints import find_checkpoint, licence_files
         from ..checkpoints.loading import load_model, silence_libraries
         from ..export.onnx_folder import export_onnx
 
         silence_libraries()
         export_onnx(
-            load_model(model, "cpu"), folder, model, licence_sentence(model), weights=weights, overwrite=overwrite
+            load_model(model, "cpu"),
+            folder,
+            model,
+            licence_sentence(model),
+            licence_files(find_checkpoint(model)),
+            weights=weights,
+            overwrite=overwrite,
         )
     size_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{c.shown(folder)}: {model} for onnxruntime, {size_mb:.1f} MB")

@@ -3,6 +3,7 @@
 import json
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -46,13 +47,21 @@ ROUNDED = "Weights are stored in {weights}, so results differ a little from thos
 
 
 def export_onnx(
-    model, folder: Path, name: str, licence: str, *, weights: str = "float32", overwrite: bool = False
+    model,
+    folder: Path,
+    name: str,
+    licence: str,
+    licence_files: Iterable[Path] = (),
+    *,
+    weights: str = "float32",
+    overwrite: bool = False,
 ) -> Path:
     """Write a folder with graphs, config, engine and command line of a `MajlModel`; it appears whole or not at all.
 
     Args:
         name: What the model is called in the folder's README.
         licence: A sentence about the licence of the weights.
+        licence_files: Its text, copied into the folder.
         weights: In which they are stored, one of `onnx_graph.WEIGHTS`; docs/onnx.md states what each costs.
         overwrite: Replace a folder that this function wrote; any other folder is left alone.
 
@@ -70,6 +79,8 @@ def export_onnx(
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         _write(temporary, model.config, graphs, folder.name, name, licence, equality)
+        for path in licence_files:
+            shutil.copyfile(path, temporary / path.name)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)

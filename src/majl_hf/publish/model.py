@@ -13,14 +13,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints import SHIPPED, find_checkpoint
+from ..checkpoints import LICENCE_FILES, SHIPPED, find_checkpoint, licence_files
 from ..errors import PushError
 from ..system.files import link
 from .hub import PushReport, Target, push_folder
 from .space import build_wheel
 
 CARD_FILE, RESULTS_FILE = "README.md", "results.json"
-LICENCE_FILES = ("LICENSE", "LICENSE.md")  # the names to which a card's `license_link` may refer
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 # Deleted from an earlier upload if they are not in this one.
 _REPLACED = (
@@ -62,9 +61,8 @@ def push_model(
     with tempfile.TemporaryDirectory(prefix="majl-push-") as temporary:
         staged = Path(temporary)
         _save(folder, staged)
-        for name in LICENCE_FILES:
-            if (folder / name).is_file():
-                shutil.copy2(folder / name, staged)
+        for path in licence_files(folder):
+            shutil.copy2(path, staged)
         if results is not None:
             _add_results(results, folder, target, staged)
         if licence is None:
