@@ -13,12 +13,11 @@ import soundfile
 import torch
 
 from majl_hf import separate
+from majl_hf.checkpoints import find_checkpoint, licence_files
 from majl_hf.checkpoints.loading import load_model
-from majl_hf.cli.export import Weights
+from majl_hf.cli.export import Weights, licence_sentence
 from majl_hf.errors import MajlError
 from majl_hf.evaluation import MajlSystem
-from majl_hf.checkpoints import find_checkpoint, licence_files
-from majl_hf.cli.export import licence_sentence
 from majl_hf.export import onnx_graph, onnx_main
 from majl_hf.export.onnx_folder import export_onnx
 from majl_hf.export.onnx_graph import Graph
