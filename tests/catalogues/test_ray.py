@@ -209,6 +209,11 @@ def make_scratch_old(out: Path) -> int:
     return len(folders)
 
 
+def times_of_stems(out: Path, names: str = "*") -> dict[str, int]:
+    """When they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in (out / "stems").glob(names)}
+
+
 def test_what_is_lost_is_done_again(cluster, songs, local, start, tmp_path):
     """A driver is killed. The same command finishes its work and removes what it has left, although a worker process,
     an actor and a node are killed; a song that always takes its actor with it is a failure."""
@@ -231,6 +236,7 @@ ray_engine._start_counter = counter
     all_end(left)
     assert make_scratch_old(out)
 
+    began_ns, done = time.time_ns(), {}
     driver = start(songs, "--workers", 2, "--address", cluster.address, first=nearly_exhausted)
     while waiting:
         found = until(
@@ -245,6 +251,7 @@ ray_engine._start_counter = counter
         if name == "long 1":
             os.kill(worker, signal.SIGKILL)
         elif name == "long 2":
+            done = {stem: time_ns for stem, time_ns in times_of_stems(out, "[012].*").items() if time_ns > began_ns}
             os.kill(actor, signal.SIGKILL)
         else:
             (node,) = (n for n in cluster.worker_nodes if n.all_processes["raylet"][0].process.pid == parent(actor))
@@ -253,6 +260,7 @@ ray_engine._start_counter = counter
         make_scratch_old(out)
         waiting.remove(name)
     assert waiting <= {"long 2"}, "all were killed; this one perhaps with the node of another, for the last time"
+    assert done or waiting
     stdout, stderr = driver.communicate(timeout=LIMIT_S)
     *rows, summary = map(json.loads, stdout.splitlines())
     assert driver.returncode == 1 and len(rows) == len(GOOD) + len(BROKEN)
@@ -260,6 +268,7 @@ ray_engine._start_counter = counter
     ours = results(out)
     assert_same(ours, local, {*GOOD} - {"long 2"}, {"long 2", *BROKEN})
     assert f"actor was lost {MAX_STARTS} times" in ours["rows"]["long 2"]["reason"]
+    assert done.items() <= times_of_stems(out).items(), "what an actor has done is not done again with what it loses"
     assert not [path for path in out.rglob(".*")]
     lines = stderr.splitlines()[1:]
     assert not [line for line in lines if not line.startswith("failed: ") and " s of audio in " not in line], (
