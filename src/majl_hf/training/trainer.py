@@ -240,7 +240,12 @@ class DwhsTrainer(Trainer):
         # Gradients are averaged over the processes, so each one's part counts as often as there are processes.
         totals = totals / self.args.world_size
         separation = majl.separation_loss(
-            output.vocals, inputs["vocals"], inputs["mixture"], weights.separation, totals[0]
+            output.vocals,
+            inputs["vocals"],
+            inputs["mixture"],
+            weights.separation,
+            totals[0],
+            *(() if weights.harmonics is None else ((taught_hz, weights.harmonics),)),
         )
         pitch = majl.pitch_loss(output.pitch_logits, taught_hz, weights.pitch, totals[1])
         loss = self.balance(separation, pitch, 1.0 if step is None else 1.0 / step.num_batches)
@@ -280,8 +285,27 @@ class DwhsTrainer(Trainer):
         """Weights of a batch's frames, and the pitch to teach; see `read_evidence`."""
         strategy = self._present_strategy
         with self.accelerator.autocast():
-            evidence, taught_hz = read_evidence(model, batch, vocals.detach(), logits.detach(), strategy.reads)
+            average = self.average.module if getattr(strategy, "averaged", False) else None
+            evidence, taught_hz = read_evidence(
+                model,
+                batch,
+                vocals.detach(),
+                logits.detach(),
+                strategy.reads,
+                average,
+                getattr(strategy, "calibrated", False),
+            )
+        evidence.progress = self.state.global_step / self.args.max_steps
         weights = strategy(evidence)
+        if weights.f0_hz is not None:
+            moved = (weights.f0_hz != taught_hz)[evidence.pitch_confidence > 0]
+            self._means.add("weight/relabelled", moved.sum(), moved.numel())
+            taught_hz = weights.f0_hz
+        from .weights import CALIBRATION
+
+        if getattr(strategy, "calibrated", False):
+            self._means.add("weight/scale", CALIBRATION.theta[0])
+            self._means.add("weight/bias", CALIBRATION.theta[1])
         self._note(evidence, weights)
         return weights, taught_hz
 

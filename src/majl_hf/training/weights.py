@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from ..models.modeling_majl import MajlModel
-from ..models.posteriors_majl import agreement, likeliest_octave, moving_average
+from ..models.posteriors_majl import agreement, likeliest_octave, likeliest_pitch, moving_average
 
 # Which pitch a strategy needs: none, that of the estimated vocals, or also that of the reference vocals.
 Reading = Literal["nothing", "estimate", "clean"]
@@ -58,6 +58,12 @@ class Evidence:
     vocals_confidence: torch.Tensor
     by_hand: torch.Tensor
     voiced: torch.Tensor
+    reading_hz: torch.Tensor | None = None
+    reading_certainty: torch.Tensor | None = None
+    agreement_average: torch.Tensor | None = None
+    error: torch.Tensor | None = None
+    label_hz: torch.Tensor | None = None
+    progress: float = 0.0
 
 
 @dataclass
@@ -71,6 +77,8 @@ class FrameWeights:
     pitch: torch.Tensor
     blame: torch.Tensor | None = None
     hardness: torch.Tensor | None = None
+    f0_hz: torch.Tensor | None = None
+    harmonics: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,7 @@ class Dwhs:
     smoothing_frames: int = 11
     smallest: float = 0.1
     largest: float = 5.0
+    confidence_power: float = 1.0
 
     def __call__(self, evidence: Evidence) -> FrameWeights:
         labelled = (evidence.pitch_confidence > 0).to(evidence.pitch_confidence)  # 0 where the pitch is unknown
@@ -109,7 +118,8 @@ class Dwhs:
         discount = torch.where(evidence.voiced, self.blame_discount, self.blame_discount_unvoiced)
         separation = (1.0 + self.separation_gain * blame).clamp(self.smallest, self.largest)
         pitch = (teaches * (1.0 - discount * blame)).clamp(self.smallest, self.largest)
-        return FrameWeights(evidence.vocals_confidence * separation, evidence.pitch_confidence * pitch, blame, hardness)
+        confidence = evidence.pitch_confidence**self.confidence_power
+        return FrameWeights(evidence.vocals_confidence * separation, confidence * pitch, blame, hardness)
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,201 @@ class HardestShare:
         return FrameWeights(evidence.vocals_confidence, confidence * kept)
 
 
+@dataclass(frozen=True)
+class Relabel(Dwhs):
+    """Noise as label distribution: where the own reading of the clean vocals is surer than the label, it is taught."""
+
+    averaged: ClassVar[bool] = False
+    margin: float = 0.2
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        weights = super().__call__(evidence)
+        if evidence.reading_hz is None:
+            return weights
+        weak = (evidence.pitch_confidence > 0) & ~evidence.by_hand & (evidence.vocals_confidence > 0)
+        agreed = evidence.agreement_average if self.averaged else evidence.agreement_clean
+        other = weak & (evidence.reading_certainty > agreed + self.margin)
+        weights.f0_hz = torch.where(other, evidence.reading_hz, evidence.label_hz)
+        discount = torch.where(weights.f0_hz > 0, self.blame_discount, self.blame_discount_unvoiced)
+        pitch = (evidence.reading_certainty * (1.0 - discount * weights.blame)).clamp(self.smallest, self.largest)
+        weights.pitch = torch.where(other, pitch, weights.pitch)
+        return weights
+
+
+@dataclass(frozen=True)
+class RelabelAverage(Relabel):
+    averaged: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class ErrorWeights(Dwhs):
+    """The separation's own error in place of blame."""
+
+    power: float = 1.0
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        weights = super().__call__(evidence)
+        known = evidence.vocals_confidence > 0
+        error = moving_average(evidence.error, self.smoothing_frames)
+        mean = (error * known).sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True).clamp(min=1)
+        relative = (error / mean.clamp(min=1e-6)) ** self.power
+        weights.separation = evidence.vocals_confidence * relative.clamp(self.smallest, self.largest)
+        return weights
+
+
+@dataclass(frozen=True)
+class LearningProgress(Dwhs):
+    """Frames in which the agreement rises count more, whatever its level."""
+
+    averaged: ClassVar[bool] = True
+    gain: float = 5.0
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        weights = super().__call__(evidence)
+        if evidence.agreement_average is None:
+            return weights
+        rise = moving_average(evidence.agreement_clean - evidence.agreement_average, self.smoothing_frames)
+        pitch = ((1.0 + self.gain * rise) * (1.0 - weights.blame)).clamp(self.smallest, self.largest)
+        weights.pitch = evidence.pitch_confidence * pitch
+        return weights
+
+
+@dataclass(frozen=True)
+class ItemWeights(Dwhs):
+    """Frames' weights times one of the whole item, from its mean hardness."""
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        weights = super().__call__(evidence)
+        labelled = evidence.pitch_confidence > 0
+        hardness = (weights.hardness * labelled).sum(dim=1, keepdim=True) / labelled.sum(dim=1, keepdim=True).clamp(
+            min=1
+        )
+        weights.pitch = weights.pitch * torch.where(evidence.by_hand, 1.0 + hardness, 1.0 - hardness)
+        return weights
+
+
+@dataclass(frozen=True)
+class SmallLoss(Dwhs):
+    """Co-teaching's selection: the share of pseudo labels that agree least is left out."""
+
+    share: float = 0.2
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        weights = super().__call__(evidence)
+        weak = (evidence.pitch_confidence > 0) & ~evidence.by_hand
+        if weak.any():
+            limit = evidence.agreement_clean[weak].quantile(self.share)
+            dropped = weak & (evidence.agreement_clean <= limit)
+            kept = evidence.pitch_confidence * (1.0 - weights.blame).clamp(self.smallest, self.largest)
+            weights.pitch = torch.where(weak, torch.where(dropped, 0.0, kept), weights.pitch)
+        return weights
+
+
+@dataclass(frozen=True)
+class Curriculum(Dwhs):
+    """From easy to hard: human labels' hard frames count less at first and more at the end."""
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        weights = super().__call__(evidence)
+        gain = 2.0 * evidence.progress - 1.0
+        pitch = ((1.0 + gain * weights.hardness) * (1.0 - weights.blame)).clamp(self.smallest, self.largest)
+        weights.pitch = torch.where(evidence.by_hand, evidence.pitch_confidence * pitch, weights.pitch)
+        return weights
+
+
+@dataclass(frozen=True)
+class Harmonics(Dwhs):
+    """Blame raises the weights of the missed pitch's harmonics in the spectrum instead of those of whole frames."""
+
+    harmonics_gain: float = 3.0
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        weights = super().__call__(evidence)
+        weights.separation = evidence.vocals_confidence.clone()
+        weights.harmonics = self.harmonics_gain * weights.blame * (evidence.label_hz > 0)
+        weights.f0_hz = evidence.label_hz
+        return weights
+
+
+class Calibration:
+    """P(voiced | highest logit) of the clean reading, by online Newton steps on human labels with forgetting."""
+
+    def __init__(self, forget: float = 0.98):
+        self.theta = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        self.hessian = torch.eye(2, dtype=torch.float64)
+        self.forget = forget
+
+    def update(self, logits: torch.Tensor, voiced: torch.Tensor) -> None:
+        x = torch.stack([logits.double(), torch.ones_like(logits, dtype=torch.float64)], dim=1)
+        p = torch.sigmoid(x @ self.theta)
+        w = (p * (1 - p)).clamp(min=1e-3)
+        self.hessian = self.forget * self.hessian + (x * w[:, None]).T @ x
+        self.theta = self.theta + torch.linalg.solve(self.hessian, x.T @ (voiced.double() - p))
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.theta[0] * logits.double() + self.theta[1]).to(logits.dtype)
+
+
+CALIBRATION = Calibration()
+
+
+@dataclass(frozen=True)
+class Calibrated(Dwhs):
+    """DWHS with agreement as a calibrated probability that the label is right."""
+
+    calibrated: ClassVar[bool] = True
+    relabel: bool = False
+
+    def __call__(self, evidence: Evidence) -> FrameWeights:
+        weights = super().__call__(evidence)
+        if not self.relabel or evidence.reading_hz is None:
+            return weights
+        weak = (evidence.pitch_confidence > 0) & ~evidence.by_hand & (evidence.vocals_confidence > 0)
+        other = weak & (evidence.reading_certainty > evidence.agreement_clean + 0.1)
+        weights.f0_hz = torch.where(other, evidence.reading_hz, evidence.label_hz)
+        pitch = (evidence.reading_certainty * (1.0 - self.blame_discount * weights.blame)).clamp(
+            self.smallest, self.largest
+        )
+        weights.pitch = torch.where(other, pitch, weights.pitch)
+        return weights
+
+
+def recalibrate(evidence: Evidence, model, batch, known, estimate_logits, clean_logits) -> None:
+    config = model.config.pitch_estimator_config
+    f0_hz, reliable = batch["f0_hz"], batch["octave_reliable"] > 0
+    by_hand = evidence.by_hand[known] & (evidence.pitch_confidence[known] > 0)
+    highest = clean_logits.float().amax(dim=-1)
+    if by_hand.any():
+        CALIBRATION.update(highest[by_hand], evidence.voiced[known][by_hand])
+
+    def agreed(logits, rows):
+        top, voiced = logits.float().amax(dim=-1), evidence.voiced[rows]
+        v = CALIBRATION(top)
+        near = agreement(torch.sigmoid(logits.float()), f0_hz[rows], reliable[rows], config)
+        return torch.where(voiced, v * near / torch.sigmoid(top).clamp(min=1e-6), 1.0 - v)
+
+    labelled = torch.nonzero(evidence.pitch_confidence.amax(dim=1) > 0)[:, 0]
+    evidence.agreement_estimate[labelled] = agreed(estimate_logits, labelled)
+    evidence.agreement_clean[labelled] = evidence.agreement_estimate[labelled]
+    evidence.agreement_clean[known] = agreed(clean_logits, known)
+    v = CALIBRATION(highest)
+    hz, _ = likeliest_pitch(clean_logits, config)
+    evidence.reading_hz = torch.zeros_like(f0_hz)
+    evidence.reading_certainty = torch.zeros_like(f0_hz)
+    evidence.reading_hz[known] = torch.where(v > 0.5, hz, 0.0)
+    evidence.reading_certainty[known] = torch.maximum(v, 1.0 - v)
+
+
 STRATEGIES: dict[str, Callable] = {
+    "calibrated": Calibrated,
+    "relabel": Relabel,
+    "relabel_average": RelabelAverage,
+    "error": ErrorWeights,
+    "progress": LearningProgress,
+    "items": ItemWeights,
+    "small_loss": SmallLoss,
+    "curriculum": Curriculum,
+    "harmonics": Harmonics,
     "dwhs": Dwhs,
     "uniform": Uniform,
     "confidence": Confidence,
@@ -195,7 +399,13 @@ def known_evidence(batch: Mapping[str, torch.Tensor]) -> Evidence:
 
 @torch.no_grad()
 def read_evidence(
-    model: MajlModel, batch: Mapping[str, torch.Tensor], vocals: torch.Tensor, logits: torch.Tensor, reading: Reading
+    model: MajlModel,
+    batch: Mapping[str, torch.Tensor],
+    vocals: torch.Tensor,
+    logits: torch.Tensor,
+    reading: Reading,
+    average: MajlModel | None = None,
+    calibrated: bool = False,
 ) -> tuple[Evidence, torch.Tensor]:
     """The evidence of a batch, and the pitch to teach.
 
@@ -220,6 +430,7 @@ def read_evidence(
     if len(labelled):
         label = (f0_hz[labelled], octave_reliable[labelled], config)
         logits = _read(model, vocals[labelled]) if depends_on_mode(model.pitch_estimator) else logits[labelled]
+        estimate_logits = logits
         posteriors = torch.sigmoid(logits)
         if reading != "nothing":
             estimate[labelled] = clean[labelled] = agreement(posteriors, *label)
@@ -227,9 +438,28 @@ def read_evidence(
         known = labelled[batch["vocals_weight"][labelled].amax(dim=1) > 0] if reading == "clean" else []
         if len(known):
             label = (f0_hz[known], octave_reliable[known], config)
-            posteriors = torch.sigmoid(_read(model, batch["vocals"][known]))
+            clean_logits = _read(model, batch["vocals"][known])
+            posteriors = torch.sigmoid(clean_logits)
             clean[known] = agreement(posteriors, *label)
             taught_hz[known] = likeliest_octave(posteriors, *label)
+            if average is not None:
+                logits = _read(average, batch["vocals"][known]).float()
+                evidence.agreement_average = torch.ones_like(f0_hz)
+                evidence.agreement_average[known] = agreement(torch.sigmoid(logits), *label)
+            else:
+                logits = torch.logit(posteriors.float().clamp(1e-6, 1 - 1e-6))
+            hz, peak = likeliest_pitch(logits, config)
+            evidence.reading_hz, evidence.reading_certainty = torch.zeros_like(f0_hz), torch.zeros_like(f0_hz)
+            evidence.reading_hz[known] = torch.where(peak > 0.5, hz, 0.0)
+            evidence.reading_certainty[known] = torch.maximum(peak, 1.0 - peak)
+            if calibrated:
+                recalibrate(evidence, model, batch, known, estimate_logits, clean_logits)
+    evidence.label_hz = taught_hz
+    samples = round(model.config.sampling_rate * model.config.frame_hop_s)
+    error = (vocals - batch["vocals"]).abs().mean(dim=1) / batch["mixture"].square().mean(dim=(1, 2)).sqrt()[:, None]
+    error = torch.nn.functional.avg_pool1d(error, samples, samples, ceil_mode=True, count_include_pad=False)
+    error = torch.nn.functional.pad(error, (0, max(0, f0_hz.shape[1] - error.shape[1])))[:, : f0_hz.shape[1]]
+    evidence.error = error
     return evidence, taught_hz
 
 
