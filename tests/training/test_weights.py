@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from majl_hf.models.losses_majl import frame_means
 from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
 from majl_hf.models.posteriors_majl import agreement, likeliest_octave, moving_average
 from majl_hf.training.weights import STRATEGIES, Dwhs, Evidence, Focal, HardestShare
@@ -11,16 +12,19 @@ from majl_hf.training.weights import STRATEGIES, Dwhs, Evidence, Focal, HardestS
 GRID = PitchEstimatorConfig(first_bin_hz=55.0, bin_cents=25.0, num_bins=150)
 
 
-def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True, voiced=None):
+def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True, voiced=None, error=None, certainty=None):
     clean, estimate = torch.tensor([clean]), torch.tensor([estimate])
     ones = torch.ones_like(clean)
     return Evidence(
         estimate,
         clean,
+        ones if error is None else torch.tensor([error]),
         ones if pitch is None else torch.tensor([pitch]),
         ones if vocals is None else torch.tensor([vocals]),
         torch.full_like(clean, by_hand, dtype=torch.bool),
         torch.ones_like(clean, dtype=torch.bool) if voiced is None else torch.tensor([voiced]),
+        torch.full_like(clean, 440.0),
+        torch.zeros_like(clean) if certainty is None else torch.tensor([certainty]),
     )
 
 
@@ -64,6 +68,21 @@ def test_blame_moves_weight_from_pitch_to_separation():
     separation, pitch = weights.separation[0].tolist(), weights.pitch[0].tolist()
     assert separation == pytest.approx([1.7, 1.0, 1.0])
     assert pitch == pytest.approx([1.1 * 0.3, 1.1, 1.8])
+
+
+def test_frames_of_larger_error_cost_more_than_others_of_the_item():
+    known = evidence([0.9] * 4, [0.9] * 4, vocals=[1.0, 0.5, 1.0, 0.0], error=[0.2, 0.4, 0.6, 9.0])
+    linear = Dwhs(smoothing_frames=1, error_exponent=1.0)(known)
+    assert linear.separation[0].tolist() == pytest.approx([0.5, 0.5 * 1.0, 1.5, 0.0])
+    assert Dwhs(smoothing_frames=1)(known).separation[0].tolist() == pytest.approx([0.25, 0.5 * 1.0, 2.25, 0.0])
+    without = Dwhs(smoothing_frames=1, error_exponent=0.0)(known)
+    assert without.separation[0].tolist() == pytest.approx([1.0, 0.5, 1.0, 0.0])
+
+
+def test_errors_are_averaged_around_frames():
+    error = torch.arange(10.0)[None]
+    assert frame_means(error, 3, 4.0).tolist() == [[0.5, 3.5, 7.5]]  # samples 0 to 1, 2 to 5, 6 to 9
+    assert frame_means(error, 5, 3.0).tolist() == [[0.5, 3.0, 6.0, 8.5, 0.0]]  # the last frame is behind the end
 
 
 def test_false_alarms_can_still_be_taught():

@@ -7,7 +7,7 @@ from .note_estimator_majl import NoteEstimatorConfig
 from .presets_majl import preset_config
 from .refiner_majl import RefinerConfig
 
-GRADIENT_RULES = ("sum", "norm", "project", "pareto")
+GRADIENT_RULES = ("sum", "norm", "project")
 # Names of checkpoints that an installation brings along, and their folders; filled by the package.
 SHIPPED_CHECKPOINTS: dict[str, str] = {}
 

@@ -30,8 +30,6 @@ def separation_loss(
     mixture: torch.Tensor,
     frame_weights: torch.Tensor | None = None,
     samples_per_frame: float = 1.0,
-    harmonics: tuple[torch.Tensor, torch.Tensor] | None = None,
-    sampling_rate: int = 44100,
 ) -> torch.Tensor:
     """Separation loss of each item.
 
@@ -47,19 +45,7 @@ def separation_loss(
     """
     level = mixture.square().mean(dim=(1, 2)).sqrt().clamp(min=1e-3)
     waveform = (estimate - vocals).abs().mean(dim=1)
-    spectral = (_compressed_magnitudes(estimate) - _compressed_magnitudes(vocals)).abs()
-    if harmonics is None:
-        spectral = spectral.mean(dim=(1, 3))
-    else:  # f0 in Hz and gains, both of the frames
-        f0_hz, gain = (
-            _nearest(values, spectral.shape[2], SPECTRAL_HOP_LENGTH / samples_per_frame) for values in harmonics
-        )
-        bin_hz = sampling_rate / SPECTRAL_N_FFT
-        hz = torch.arange(spectral.shape[3], device=f0_hz.device) * bin_hz
-        number = (hz / f0_hz.clamp(min=1.0)[..., None]).round().clamp(min=1.0)
-        near = ((hz - number * f0_hz[..., None]).abs() < 1.5 * bin_hz) & (f0_hz > 0)[..., None]
-        bins = 1.0 + gain[..., None] * near
-        spectral = (spectral * bins[:, None]).mean(dim=(1, 3)) / bins.mean(dim=2).clamp(min=1e-6)
+    spectral = (_compressed_magnitudes(estimate) - _compressed_magnitudes(vocals)).abs().mean(dim=(1, 3))
     if frame_weights is not None:
         waveform = waveform * _at_multiples(frame_weights, waveform.shape[1], 1.0 / samples_per_frame)
         spectral = spectral * _at_multiples(frame_weights, spectral.shape[1], SPECTRAL_HOP_LENGTH / samples_per_frame)
@@ -76,9 +62,14 @@ def _at_multiples(values: torch.Tensor, count: int, step: float) -> torch.Tensor
     return torch.lerp(values[:, below], values[:, (below + 1).clamp(max=last)], fraction)
 
 
-def _nearest(values: torch.Tensor, count: int, step: float) -> torch.Tensor:
-    position = (torch.arange(count, device=values.device) * step).round().long().clamp(max=values.shape[1] - 1)
-    return values[:, position]
+def frame_means(values: torch.Tensor, num_frames: int, samples_per_frame: float) -> torch.Tensor:
+    """`(batch_size, num_samples)` averaged around each of `num_frames` frames, as in `separation_loss`, from half a frame
+    before it to half a frame after it; 0 for frames that begin after the last sample."""
+    num_samples = values.shape[1]
+    edges = (torch.arange(num_frames + 1, device=values.device) - 0.5) * samples_per_frame
+    edges = edges.ceil().long().clamp(0, num_samples)
+    sums = nn.functional.pad(values.double().cumsum(dim=1), (1, 0))[:, edges]
+    return (sums.diff(dim=1) / edges.diff().clamp(min=1)).to(values.dtype)
 
 
 def pitch_targets(f0_hz: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:

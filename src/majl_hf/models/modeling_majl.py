@@ -75,11 +75,6 @@ class _TwoTasks(torch.autograd.Function):
         if ctx.rule == "norm":
             pitch = pitch * (separation.norm() / pitch.norm().clamp(min=1e-12))
         pitch = ctx.scale * pitch
-        if ctx.rule == "pareto":  # the shortest convex combination (MGDA), each weight at least 0.2, as in JEPOO
-            difference = pitch - separation
-            share = (difference * pitch).sum() / difference.square().sum().clamp(min=1e-20)
-            share = share.clamp(0.2, 0.8)  # of the separation
-            separation, pitch = 2.0 * share * separation, 2.0 * (1.0 - share) * pitch
         if ctx.rule == "project":
             product = (separation * pitch).sum()
             if product < 0:
@@ -247,7 +242,6 @@ class MajlModel(PreTrainedModel):
         mixture: torch.Tensor,
         weight: torch.Tensor | None = None,
         total: torch.Tensor | None = None,
-        harmonics: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Mean over items and time by weight; arguments as of `forward`.
 
@@ -261,9 +255,7 @@ class MajlModel(PreTrainedModel):
             losses = losses * weight
         else:
             samples_per_frame = self.config.sampling_rate * self.config.frame_hop_s
-            losses = separation_loss(
-                estimate, vocals, mixture, weight, samples_per_frame, harmonics, self.config.sampling_rate
-            )
+            losses = separation_loss(estimate, vocals, mixture, weight, samples_per_frame)
             weight = weight.mean(dim=1)
         return losses.sum() / (weight.sum() if total is None else total).clamp(min=1e-8)
 

@@ -9,7 +9,9 @@ vocals. How well each agrees with the label shows what makes a frame hard:
     blame       h = clamp(A(clean) - A(estimated), 0, 1): readable from the clean vocals, not from the estimate
     hardness    g = 1 - A(clean): not readable even from the clean vocals
 
-    separation  q clip(1 + alpha h)                     errors that spoil the pitch cost more
+    error       e: the separation's mean absolute error around the frame, relative to its mean over the item
+
+    separation  q clip(e (1 + alpha h))                 hard frames cost more, and errors that spoil the pitch
     pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, badly separated ones less
                 c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
 
@@ -31,8 +33,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
+from ..models.losses_majl import frame_means
 from ..models.modeling_majl import MajlModel
 from ..models.posteriors_majl import agreement, likeliest_octave, likeliest_pitch, moving_average
+from .voicing import RunningVoicing
 
 # Which pitch a strategy needs: none, that of the estimated vocals, or also that of the reference vocals.
 Reading = Literal["nothing", "estimate", "clean"]
@@ -46,39 +50,40 @@ class Evidence:
         agreement_estimate: Agreement of the label with the pitch read from the estimated vocals.
         agreement_clean: The same for the reference vocals; equal to `agreement_estimate` where there are none, which
             puts no blame on the separation.
+        separation_error: Mean absolute difference of estimated and reference vocals from half a frame before to half a
+            frame after the frame; meaningless where there are no reference vocals.
         pitch_confidence: c in [0, 1], 0 where there is no label.
         vocals_confidence: q in [0, 1], 0 where there are no reference vocals.
         by_hand: Whether the pitch label was made by people for this recording, frame by frame; bool.
         voiced: Whether the label is voiced; bool.
+        reading_hz: f0 in Hz that is read from the reference vocals, 0 where unvoiced or where there are none.
+        reading_certainty: Probability of that voicing, in [0.5, 1]; 0 where there are no reference vocals.
     """
 
     agreement_estimate: torch.Tensor
     agreement_clean: torch.Tensor
+    separation_error: torch.Tensor
     pitch_confidence: torch.Tensor
     vocals_confidence: torch.Tensor
     by_hand: torch.Tensor
     voiced: torch.Tensor
-    reading_hz: torch.Tensor | None = None
-    reading_certainty: torch.Tensor | None = None
-    agreement_average: torch.Tensor | None = None
-    error: torch.Tensor | None = None
-    label_hz: torch.Tensor | None = None
-    progress: float = 0.0
+    reading_hz: torch.Tensor
+    reading_certainty: torch.Tensor
 
 
 @dataclass
 class FrameWeights:
     """Weights of the separation and of the pitch loss, `(batch_size, num_frames)`; not normalised.
 
-    `blame` and `hardness`, from which they were computed, are for the log; None if a strategy has none.
+    `reread` are the frames in which the reading is taught instead of the label; None for nowhere. `blame` and
+    `hardness`, from which the weights were computed, are for the log; None if a strategy has none.
     """
 
     separation: torch.Tensor
     pitch: torch.Tensor
+    reread: torch.Tensor | None = None
     blame: torch.Tensor | None = None
     hardness: torch.Tensor | None = None
-    f0_hz: torch.Tensor | None = None
-    harmonics: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Dwhs:
     """Dynamic Weights on Hard Samples; see this module's docstring.
 
     Args:
+        error_exponent: Of the error in the separation weight (epsilon); 0 switches the term off.
         separation_gain: How much blame raises the separation weight (alpha); 0 switches the term off.
         hard_gain: How much hardness raises the pitch weight of human labels (beta).
         blame_discount: How much blame lowers the pitch weight of voiced frames (gamma), at most 1: nothing can be
@@ -93,33 +99,52 @@ class Dwhs:
         blame_discount_unvoiced: The same for unvoiced frames. There the estimate contains accompaniment that resembles
             a voice; 0 keeps teaching that it is not a voice.
         noise: Whether hardness lowers the pitch weight of pseudo and weak labels.
+        reread_margin: By how much the certainty of the reading must exceed the agreement of a pseudo or weak label for
+            it to be taught instead; 1 or more switches the term off.
         smoothing_frames: Frames over which blame and hardness are averaged.
         smallest, largest: Limits of a frame's weight before its confidence.
     """
 
     reads: ClassVar[Reading] = "clean"
+    error_exponent: float = 2.0
     separation_gain: float = 1.0
     hard_gain: float = 1.0
     blame_discount: float = 1.0
     blame_discount_unvoiced: float = 1.0
     noise: bool = True
+    reread_margin: float = 0.1
     smoothing_frames: int = 11
     smallest: float = 0.1
     largest: float = 5.0
-    confidence_power: float = 1.0
 
     def __call__(self, evidence: Evidence) -> FrameWeights:
         labelled = (evidence.pitch_confidence > 0).to(evidence.pitch_confidence)  # 0 where the pitch is unknown
         blame = labelled * (evidence.agreement_clean - evidence.agreement_estimate).clamp(0.0, 1.0)
         blame = moving_average(blame, self.smoothing_frames)
         hardness = moving_average(labelled * (1.0 - evidence.agreement_clean), self.smoothing_frames)
+        certainty = evidence.vocals_confidence * evidence.reading_certainty
+        wrong = certainty > evidence.agreement_clean + self.reread_margin
+        reread = (evidence.pitch_confidence > 0) & ~evidence.by_hand & wrong
         trusted = 1.0 - hardness if self.noise else torch.ones_like(hardness)
-        teaches = torch.where(evidence.by_hand, 1.0 + self.hard_gain * hardness, trusted)
+        teaches = torch.where(evidence.by_hand, 1.0 + self.hard_gain * hardness, torch.where(reread, 1.0, trusted))
         discount = torch.where(evidence.voiced, self.blame_discount, self.blame_discount_unvoiced)
-        separation = (1.0 + self.separation_gain * blame).clamp(self.smallest, self.largest)
+        error = self._relative_error(evidence) ** self.error_exponent
+        separation = (error * (1.0 + self.separation_gain * blame)).clamp(self.smallest, self.largest)
         pitch = (teaches * (1.0 - discount * blame)).clamp(self.smallest, self.largest)
-        confidence = evidence.pitch_confidence**self.confidence_power
-        return FrameWeights(evidence.vocals_confidence * separation, confidence * pitch, blame, hardness)
+        return FrameWeights(
+            separation=evidence.vocals_confidence * separation,
+            pitch=torch.where(reread, certainty, evidence.pitch_confidence) * pitch,
+            reread=reread,
+            blame=blame,
+            hardness=hardness,
+        )
+
+    def _relative_error(self, evidence: Evidence) -> torch.Tensor:
+        """The error around each frame, relative to its mean over the item's frames that have a reference."""
+        known = (evidence.vocals_confidence > 0).to(evidence.separation_error)
+        error = moving_average(known * evidence.separation_error, self.smoothing_frames)
+        mean = (known * error).sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True).clamp(min=1.0)
+        return error / mean.clamp(min=1e-8)
 
 
 @dataclass(frozen=True)
@@ -177,201 +202,7 @@ class HardestShare:
         return FrameWeights(evidence.vocals_confidence, confidence * kept)
 
 
-@dataclass(frozen=True)
-class Relabel(Dwhs):
-    """Noise as label distribution: where the own reading of the clean vocals is surer than the label, it is taught."""
-
-    averaged: ClassVar[bool] = False
-    margin: float = 0.2
-
-    def __call__(self, evidence: Evidence) -> FrameWeights:
-        weights = super().__call__(evidence)
-        if evidence.reading_hz is None:
-            return weights
-        weak = (evidence.pitch_confidence > 0) & ~evidence.by_hand & (evidence.vocals_confidence > 0)
-        agreed = evidence.agreement_average if self.averaged else evidence.agreement_clean
-        other = weak & (evidence.reading_certainty > agreed + self.margin)
-        weights.f0_hz = torch.where(other, evidence.reading_hz, evidence.label_hz)
-        discount = torch.where(weights.f0_hz > 0, self.blame_discount, self.blame_discount_unvoiced)
-        pitch = (evidence.reading_certainty * (1.0 - discount * weights.blame)).clamp(self.smallest, self.largest)
-        weights.pitch = torch.where(other, pitch, weights.pitch)
-        return weights
-
-
-@dataclass(frozen=True)
-class RelabelAverage(Relabel):
-    averaged: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class ErrorWeights(Dwhs):
-    """The separation's own error in place of blame."""
-
-    power: float = 1.0
-
-    def __call__(self, evidence: Evidence) -> FrameWeights:
-        weights = super().__call__(evidence)
-        known = evidence.vocals_confidence > 0
-        error = moving_average(evidence.error, self.smoothing_frames)
-        mean = (error * known).sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True).clamp(min=1)
-        relative = (error / mean.clamp(min=1e-6)) ** self.power
-        weights.separation = evidence.vocals_confidence * relative.clamp(self.smallest, self.largest)
-        return weights
-
-
-@dataclass(frozen=True)
-class LearningProgress(Dwhs):
-    """Frames in which the agreement rises count more, whatever its level."""
-
-    averaged: ClassVar[bool] = True
-    gain: float = 5.0
-
-    def __call__(self, evidence: Evidence) -> FrameWeights:
-        weights = super().__call__(evidence)
-        if evidence.agreement_average is None:
-            return weights
-        rise = moving_average(evidence.agreement_clean - evidence.agreement_average, self.smoothing_frames)
-        pitch = ((1.0 + self.gain * rise) * (1.0 - weights.blame)).clamp(self.smallest, self.largest)
-        weights.pitch = evidence.pitch_confidence * pitch
-        return weights
-
-
-@dataclass(frozen=True)
-class ItemWeights(Dwhs):
-    """Frames' weights times one of the whole item, from its mean hardness."""
-
-    def __call__(self, evidence: Evidence) -> FrameWeights:
-        weights = super().__call__(evidence)
-        labelled = evidence.pitch_confidence > 0
-        hardness = (weights.hardness * labelled).sum(dim=1, keepdim=True) / labelled.sum(dim=1, keepdim=True).clamp(
-            min=1
-        )
-        weights.pitch = weights.pitch * torch.where(evidence.by_hand, 1.0 + hardness, 1.0 - hardness)
-        return weights
-
-
-@dataclass(frozen=True)
-class SmallLoss(Dwhs):
-    """Co-teaching's selection: the share of pseudo labels that agree least is left out."""
-
-    share: float = 0.2
-
-    def __call__(self, evidence: Evidence) -> FrameWeights:
-        weights = super().__call__(evidence)
-        weak = (evidence.pitch_confidence > 0) & ~evidence.by_hand
-        if weak.any():
-            limit = evidence.agreement_clean[weak].quantile(self.share)
-            dropped = weak & (evidence.agreement_clean <= limit)
-            kept = evidence.pitch_confidence * (1.0 - weights.blame).clamp(self.smallest, self.largest)
-            weights.pitch = torch.where(weak, torch.where(dropped, 0.0, kept), weights.pitch)
-        return weights
-
-
-@dataclass(frozen=True)
-class Curriculum(Dwhs):
-    """From easy to hard: human labels' hard frames count less at first and more at the end."""
-
-    def __call__(self, evidence: Evidence) -> FrameWeights:
-        weights = super().__call__(evidence)
-        gain = 2.0 * evidence.progress - 1.0
-        pitch = ((1.0 + gain * weights.hardness) * (1.0 - weights.blame)).clamp(self.smallest, self.largest)
-        weights.pitch = torch.where(evidence.by_hand, evidence.pitch_confidence * pitch, weights.pitch)
-        return weights
-
-
-@dataclass(frozen=True)
-class Harmonics(Dwhs):
-    """Blame raises the weights of the missed pitch's harmonics in the spectrum instead of those of whole frames."""
-
-    harmonics_gain: float = 3.0
-
-    def __call__(self, evidence: Evidence) -> FrameWeights:
-        weights = super().__call__(evidence)
-        weights.separation = evidence.vocals_confidence.clone()
-        weights.harmonics = self.harmonics_gain * weights.blame * (evidence.label_hz > 0)
-        weights.f0_hz = evidence.label_hz
-        return weights
-
-
-class Calibration:
-    """P(voiced | highest logit) of the clean reading, by online Newton steps on human labels with forgetting."""
-
-    def __init__(self, forget: float = 0.98):
-        self.theta = torch.tensor([1.0, 0.0], dtype=torch.float64)
-        self.hessian = torch.eye(2, dtype=torch.float64)
-        self.forget = forget
-
-    def update(self, logits: torch.Tensor, voiced: torch.Tensor) -> None:
-        x = torch.stack([logits.double(), torch.ones_like(logits, dtype=torch.float64)], dim=1)
-        p = torch.sigmoid(x @ self.theta)
-        w = (p * (1 - p)).clamp(min=1e-3)
-        self.hessian = self.forget * self.hessian + (x * w[:, None]).T @ x
-        self.theta = self.theta + torch.linalg.solve(self.hessian, x.T @ (voiced.double() - p))
-
-    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self.theta[0] * logits.double() + self.theta[1]).to(logits.dtype)
-
-
-CALIBRATION = Calibration()
-
-
-@dataclass(frozen=True)
-class Calibrated(Dwhs):
-    """DWHS with agreement as a calibrated probability that the label is right."""
-
-    calibrated: ClassVar[bool] = True
-    relabel: bool = False
-
-    def __call__(self, evidence: Evidence) -> FrameWeights:
-        weights = super().__call__(evidence)
-        if not self.relabel or evidence.reading_hz is None:
-            return weights
-        weak = (evidence.pitch_confidence > 0) & ~evidence.by_hand & (evidence.vocals_confidence > 0)
-        other = weak & (evidence.reading_certainty > evidence.agreement_clean + 0.1)
-        weights.f0_hz = torch.where(other, evidence.reading_hz, evidence.label_hz)
-        pitch = (evidence.reading_certainty * (1.0 - self.blame_discount * weights.blame)).clamp(
-            self.smallest, self.largest
-        )
-        weights.pitch = torch.where(other, pitch, weights.pitch)
-        return weights
-
-
-def recalibrate(evidence: Evidence, model, batch, known, estimate_logits, clean_logits) -> None:
-    config = model.config.pitch_estimator_config
-    f0_hz, reliable = batch["f0_hz"], batch["octave_reliable"] > 0
-    by_hand = evidence.by_hand[known] & (evidence.pitch_confidence[known] > 0)
-    highest = clean_logits.float().amax(dim=-1)
-    if by_hand.any():
-        CALIBRATION.update(highest[by_hand], evidence.voiced[known][by_hand])
-
-    def agreed(logits, rows):
-        top, voiced = logits.float().amax(dim=-1), evidence.voiced[rows]
-        v = CALIBRATION(top)
-        near = agreement(torch.sigmoid(logits.float()), f0_hz[rows], reliable[rows], config)
-        return torch.where(voiced, v * near / torch.sigmoid(top).clamp(min=1e-6), 1.0 - v)
-
-    labelled = torch.nonzero(evidence.pitch_confidence.amax(dim=1) > 0)[:, 0]
-    evidence.agreement_estimate[labelled] = agreed(estimate_logits, labelled)
-    evidence.agreement_clean[labelled] = evidence.agreement_estimate[labelled]
-    evidence.agreement_clean[known] = agreed(clean_logits, known)
-    v = CALIBRATION(highest)
-    hz, _ = likeliest_pitch(clean_logits, config)
-    evidence.reading_hz = torch.zeros_like(f0_hz)
-    evidence.reading_certainty = torch.zeros_like(f0_hz)
-    evidence.reading_hz[known] = torch.where(v > 0.5, hz, 0.0)
-    evidence.reading_certainty[known] = torch.maximum(v, 1.0 - v)
-
-
 STRATEGIES: dict[str, Callable] = {
-    "calibrated": Calibrated,
-    "relabel": Relabel,
-    "relabel_average": RelabelAverage,
-    "error": ErrorWeights,
-    "progress": LearningProgress,
-    "items": ItemWeights,
-    "small_loss": SmallLoss,
-    "curriculum": Curriculum,
-    "harmonics": Harmonics,
     "dwhs": Dwhs,
     "uniform": Uniform,
     "confidence": Confidence,
@@ -391,10 +222,10 @@ def depends_on_mode(module: nn.Module) -> bool:
 
 
 def known_evidence(batch: Mapping[str, torch.Tensor]) -> Evidence:
-    """The evidence of a batch of `mixing.items.collate` without a model: agreement is 1."""
+    """The evidence of a batch of `mixing.items.collate` without a model: agreements and errors are 1."""
     f0_hz = batch["f0_hz"]
-    ones = torch.ones_like(f0_hz), torch.ones_like(f0_hz)
-    return Evidence(*ones, batch["pitch_weight"], batch["vocals_weight"], batch["by_hand"] > 0, f0_hz > 0)
+    ones, zeros = (torch.ones_like(f0_hz) for _ in range(3)), (torch.zeros_like(f0_hz) for _ in range(2))
+    return Evidence(*ones, batch["pitch_weight"], batch["vocals_weight"], batch["by_hand"] > 0, f0_hz > 0, *zeros)
 
 
 @torch.no_grad()
@@ -404,10 +235,9 @@ def read_evidence(
     vocals: torch.Tensor,
     logits: torch.Tensor,
     reading: Reading,
-    average: MajlModel | None = None,
-    calibrated: bool = False,
+    voicing: RunningVoicing | None = None,
 ) -> tuple[Evidence, torch.Tensor]:
-    """The evidence of a batch, and the pitch to teach.
+    """The evidence of a batch, and the pitch that its labels teach.
 
     Args:
         model: its pitch estimator is used.
@@ -415,7 +245,10 @@ def read_evidence(
         vocals (`torch.Tensor` of shape `(batch_size, num_channels, num_samples)`): estimated in the training pass.
         logits (`torch.Tensor` of shape `(batch_size, num_frames, num_bins)`): of the training pass.
         reading: what the strategy needs. If that is less than "clean", or if an item has no reference vocals, the
-            agreement with the estimated vocals is used for both; for "nothing", agreement is 1.
+            agreement with the estimated vocals is used for both, errors are 1, and there is no reading; for "nothing",
+            agreement is 1, too.
+        voicing: what makes probabilities of posteriors; human labels of reference vocals are added to what it learns
+            from. Left out, the voicing of a frame is its highest posterior.
 
     Returns:
         The evidence, and f0 in Hz of shape `(batch_size, num_frames)`: the label, moved to the likeliest octave where
@@ -424,42 +257,33 @@ def read_evidence(
     evidence, f0_hz, octave_reliable = known_evidence(batch), batch["f0_hz"], batch["octave_reliable"] > 0
     estimate, clean, taught_hz = evidence.agreement_estimate, evidence.agreement_clean, f0_hz.clone()
     config = model.config.pitch_estimator_config
+    voicing = RunningVoicing().to(f0_hz.device) if voicing is None else voicing
     labelled = torch.nonzero(evidence.pitch_confidence.amax(dim=1) > 0)[:, 0]
     if reading == "nothing":  # only labels whose octave must be chosen
         labelled = labelled[(evidence.voiced & ~octave_reliable)[labelled].any(dim=1)]
+    if reading == "clean":
+        samples_per_frame = model.config.sampling_rate * model.config.frame_hop_s
+        error = (vocals - batch["vocals"]).abs().mean(dim=1)
+        evidence.separation_error = frame_means(error, f0_hz.shape[1], samples_per_frame)
     if len(labelled):
         label = (f0_hz[labelled], octave_reliable[labelled], config)
         logits = _read(model, vocals[labelled]) if depends_on_mode(model.pitch_estimator) else logits[labelled]
-        estimate_logits = logits
         posteriors = torch.sigmoid(logits)
         if reading != "nothing":
-            estimate[labelled] = clean[labelled] = agreement(posteriors, *label)
+            estimate[labelled] = clean[labelled] = agreement(posteriors, *label, voicing(logits.amax(dim=-1)))
         taught_hz[labelled] = likeliest_octave(posteriors, *label)
         known = labelled[batch["vocals_weight"][labelled].amax(dim=1) > 0] if reading == "clean" else []
         if len(known):
             label = (f0_hz[known], octave_reliable[known], config)
-            clean_logits = _read(model, batch["vocals"][known])
-            posteriors = torch.sigmoid(clean_logits)
-            clean[known] = agreement(posteriors, *label)
+            logits = _read(model, batch["vocals"][known])
+            posteriors, highest = torch.sigmoid(logits), logits.amax(dim=-1)
+            sung = voicing(highest)
+            clean[known] = agreement(posteriors, *label, sung)
             taught_hz[known] = likeliest_octave(posteriors, *label)
-            if average is not None:
-                logits = _read(average, batch["vocals"][known]).float()
-                evidence.agreement_average = torch.ones_like(f0_hz)
-                evidence.agreement_average[known] = agreement(torch.sigmoid(logits), *label)
-            else:
-                logits = torch.logit(posteriors.float().clamp(1e-6, 1 - 1e-6))
-            hz, peak = likeliest_pitch(logits, config)
-            evidence.reading_hz, evidence.reading_certainty = torch.zeros_like(f0_hz), torch.zeros_like(f0_hz)
-            evidence.reading_hz[known] = torch.where(peak > 0.5, hz, 0.0)
-            evidence.reading_certainty[known] = torch.maximum(peak, 1.0 - peak)
-            if calibrated:
-                recalibrate(evidence, model, batch, known, estimate_logits, clean_logits)
-    evidence.label_hz = taught_hz
-    samples = round(model.config.sampling_rate * model.config.frame_hop_s)
-    error = (vocals - batch["vocals"]).abs().mean(dim=1) / batch["mixture"].square().mean(dim=(1, 2)).sqrt()[:, None]
-    error = torch.nn.functional.avg_pool1d(error, samples, samples, ceil_mode=True, count_include_pad=False)
-    error = torch.nn.functional.pad(error, (0, max(0, f0_hz.shape[1] - error.shape[1])))[:, : f0_hz.shape[1]]
-    evidence.error = error
+            evidence.reading_hz[known] = torch.where(sung > 0.5, likeliest_pitch(logits, config)[0], 0.0)
+            evidence.reading_certainty[known] = torch.maximum(sung, 1.0 - sung)
+            weights = torch.where(evidence.by_hand, evidence.pitch_confidence * evidence.vocals_confidence, 0.0)[known]
+            voicing.observe(highest.flatten(), evidence.voiced[known].flatten(), weights.flatten())
     return evidence, taught_hz
 
 
