@@ -99,6 +99,27 @@ def test_disagreement_is_noise_where_the_label_is_not_human():
     assert weights.pitch[0].tolist() == pytest.approx([1.0, 1.0])
 
 
+def test_wrong_pseudo_labels_are_read_again():
+    told = {"estimate": [0.2] * 4, "clean": [0.2] * 4, "vocals": [1.0, 0.5, 1.0, 0.0], "pitch": [0.4] * 4}
+    certainty = [0.9, 0.9, 0.25, 0.9]  # where it is no surer than the label, or where vocals are not trusted, it stays
+    weights = Dwhs(smoothing_frames=1)(evidence(**told, certainty=certainty, by_hand=False))
+    assert weights.reread[0].tolist() == [True, True, False, False]
+    assert weights.pitch[0].tolist() == pytest.approx([0.9, 0.45, 0.4 * 0.2, 0.4 * 0.2])
+    for options, by_hand in (({"reread_margin": 1.0}, False), ({}, True)):
+        weights = Dwhs(smoothing_frames=1, **options)(evidence(**told, certainty=certainty, by_hand=by_hand))
+        assert not weights.reread.any()
+
+
+def test_a_probability_of_voicing_makes_agreement_one():
+    posteriors = torch.zeros(1, 3, GRID.num_bins)
+    posteriors[0, :, 48] = 0.2  # 110 Hz
+    posteriors[0, 1, 60] = 0.1  # 131 Hz
+    label = torch.tensor([[110.0, 110.0 * 2 ** (300 / 1200), 0.0]]), torch.ones(1, 3, dtype=torch.bool), GRID
+    assert agreement(posteriors, *label)[0].tolist() == pytest.approx([0.2, 0.1, 0.8])
+    voicing = torch.full((1, 3), 0.9)
+    assert agreement(posteriors, *label, voicing)[0].tolist() == pytest.approx([0.9, 0.45, 0.1])
+
+
 @pytest.mark.parametrize(
     ("switched_off", "separation", "pitch"),
     [

@@ -31,15 +31,15 @@ class RunningVoicing(nn.Module):
         self._gradient, self._seen = torch.zeros_like(self.coefficients), torch.zeros_like(self.curvature)
 
     def forward(self, highest_logits: torch.Tensor) -> torch.Tensor:
-        """The probability that each frame is voiced."""
+        """The probability that each frame is voiced, at least in single precision."""
         scale, bias = self.coefficients
-        return torch.sigmoid(scale * highest_logits.float() + bias)
+        return torch.sigmoid(scale * highest_logits.to(torch.promote_types(highest_logits.dtype, torch.float32)) + bias)
 
     def observe(self, highest_logits: torch.Tensor, voiced: torch.Tensor, weights: torch.Tensor) -> None:
         """Add frames, all arguments of shape `(num_frames,)`, to what the next step learns from."""
-        inputs = torch.stack([highest_logits.float(), torch.ones_like(highest_logits, dtype=torch.float32)], dim=1)
-        probability = self(highest_logits)
-        self._gradient = self._gradient + inputs.T @ (weights * (voiced.float() - probability))
+        logits, voiced, weights = (values.to(self.coefficients) for values in (highest_logits, voiced, weights))
+        inputs, probability = torch.stack([logits, torch.ones_like(logits)], dim=1), self(logits)
+        self._gradient = self._gradient + inputs.T @ (weights * (voiced - probability))
         slope = weights * (probability * (1.0 - probability)).clamp(min=1e-3)
         self._seen = self._seen + (inputs * slope[:, None]).T @ inputs
 

@@ -2,23 +2,30 @@
 
 MAJL (arXiv 2501.03689) names DWHS, but not its formula; the definition here is this project's. The same pitch estimator
 computes two posteriors, in evaluation mode and without gradients: one from the estimated vocals, one from the reference
-vocals. How well each agrees with the label shows what makes a frame hard:
+vocals. Their highest values become probabilities v of a voiced frame by a logistic function that is fitted to human
+labels as training goes (`voicing.py`). What is compared shows what makes a frame hard:
 
-    agreement   A(p, y): the largest posterior within 50 cents of a voiced label (in any octave if the label's octave is
-                not reliable); one minus the largest posterior for an unvoiced one
+    agreement   A(p, y): for a voiced label v times the largest posterior within 50 cents of it (in any octave if the
+                label's octave is not reliable), relative to the highest one; 1 - v for an unvoiced one
     blame       h = clamp(A(clean) - A(estimated), 0, 1): readable from the clean vocals, not from the estimate
     hardness    g = 1 - A(clean): not readable even from the clean vocals
-
     error       e: the separation's mean absolute error around the frame, relative to its mean over the item
+    certainty   a = max(v, 1 - v) of the reading of the clean vocals
 
-    separation  q clip(e (1 + alpha h))                 hard frames cost more, and errors that spoil the pitch
+    separation  q clip(e^epsilon (1 + alpha h))         large errors cost more, and those that spoil the pitch
     pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, badly separated ones less
                 c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
+                q a clip(1 - gamma h)                   those that disagree more than the reading is uncertain: the
+                                                        reading is taught instead
 
-with the confidences c of the label and q of the reference vocals; alpha, beta and gamma are the fields
-`separation_gain`, `hard_gain` and `blame_discount` of `Dwhs`. Strategies are functions of tensors
+with the confidences c of the label and q of the reference vocals; alpha, beta, gamma and epsilon are the fields
+`separation_gain`, `hard_gain`, `blame_discount` and `error_exponent` of `Dwhs`. Strategies are functions of tensors
 `(batch_size, num_frames)` and chosen by name; each of their terms can be switched off. The trainer divides a batch's
 weighted sums by the sums of the weights, which normalises them by their mean.
+
+What led to this (model_cards/results/weights.md, model_cards/ablations.md): nine tenths of the pseudo labels that are
+wrong say "unvoiced" where the teacher's posterior is low but clear, which neither a confidence nor an agreement of raw
+posteriors shows; their probabilities do. Blame alone hardly turns the separator's gradient; the error does.
 
 An estimator without dropout or batch statistics computes the same in training mode; then the logits of the training
 pass serve as the first posterior at no extra cost.
@@ -277,10 +284,10 @@ def read_evidence(
             label = (f0_hz[known], octave_reliable[known], config)
             logits = _read(model, batch["vocals"][known])
             posteriors, highest = torch.sigmoid(logits), logits.amax(dim=-1)
-            sung = voicing(highest)
+            sung = voicing(highest).to(clean)
             clean[known] = agreement(posteriors, *label, sung)
             taught_hz[known] = likeliest_octave(posteriors, *label)
-            evidence.reading_hz[known] = torch.where(sung > 0.5, likeliest_pitch(logits, config)[0], 0.0)
+            evidence.reading_hz[known] = torch.where(sung > 0.5, likeliest_pitch(logits, config)[0], 0.0).to(clean)
             evidence.reading_certainty[known] = torch.maximum(sung, 1.0 - sung)
             weights = torch.where(evidence.by_hand, evidence.pitch_confidence * evidence.vocals_confidence, 0.0)[known]
             voicing.observe(highest.flatten(), evidence.voiced[known].flatten(), weights.flatten())
