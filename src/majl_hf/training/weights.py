@@ -12,20 +12,21 @@ labels as training goes (`voicing.py`). What is compared shows what makes a fram
     error       e: the separation's mean absolute error around the frame, relative to its mean over the item
     certainty   a = max(v, 1 - v) of the reading of the clean vocals
 
-    separation  q clip(e^epsilon (1 + alpha h))         large errors cost more, and those that spoil the pitch
+    separation  q clip(e^epsilon)                       what is separated badly costs more
     pitch       c clip((1 + beta g) (1 - gamma h))      human labels: hard frames cost more, badly separated ones less
                 c clip((1 - g) (1 - gamma h))           pseudo and weak labels: disagreement is noise
                 q a clip(1 - gamma h)                   those that disagree more than the reading is uncertain: the
                                                         reading is taught instead
 
-with the confidences c of the label and q of the reference vocals; alpha, beta, gamma and epsilon are the fields
-`separation_gain`, `hard_gain`, `blame_discount` and `error_exponent` of `Dwhs`. Strategies are functions of tensors
+with the confidences c of the label and q of the reference vocals; beta, gamma and epsilon are the fields `hard_gain`,
+`blame_discount` and `error_exponent` of `Dwhs`. Strategies are functions of tensors
 `(batch_size, num_frames)` and chosen by name; each of their terms can be switched off. The trainer divides a batch's
 weighted sums by the sums of the weights, which normalises them by their mean.
 
 What led to this (model_cards/results/weights.md, model_cards/ablations.md): nine tenths of the pseudo labels that are
 wrong say "unvoiced" where the teacher's posterior is low but clear, which neither a confidence nor an agreement of raw
-posteriors shows; their probabilities do. Blame alone hardly turns the separator's gradient; the error does.
+posteriors shows; their probabilities do. Blame as a weight of the separation hardly turns its gradient and gained
+nothing; the error does both.
 
 An estimator without dropout or batch statistics computes the same in training mode; then the logits of the training
 pass serve as the first posterior at no extra cost.
@@ -99,7 +100,6 @@ class Dwhs:
 
     Args:
         error_exponent: Of the error in the separation weight (epsilon); 0 switches the term off.
-        separation_gain: How much blame raises the separation weight (alpha); 0 switches the term off.
         hard_gain: How much hardness raises the pitch weight of human labels (beta).
         blame_discount: How much blame lowers the pitch weight of voiced frames (gamma), at most 1: nothing can be
             learnt from a lost voice.
@@ -114,7 +114,6 @@ class Dwhs:
 
     reads: ClassVar[Reading] = "clean"
     error_exponent: float = 2.0
-    separation_gain: float = 1.0
     hard_gain: float = 1.0
     blame_discount: float = 1.0
     blame_discount_unvoiced: float = 1.0
@@ -136,7 +135,7 @@ class Dwhs:
         teaches = torch.where(evidence.by_hand, 1.0 + self.hard_gain * hardness, torch.where(reread, 1.0, trusted))
         discount = torch.where(evidence.voiced, self.blame_discount, self.blame_discount_unvoiced)
         error = self._relative_error(evidence) ** self.error_exponent
-        separation = (error * (1.0 + self.separation_gain * blame)).clamp(self.smallest, self.largest)
+        separation = error.clamp(self.smallest, self.largest)
         pitch = (teaches * (1.0 - discount * blame)).clamp(self.smallest, self.largest)
         return FrameWeights(
             separation=evidence.vocals_confidence * separation,
@@ -149,8 +148,8 @@ class Dwhs:
     def _relative_error(self, evidence: Evidence) -> torch.Tensor:
         """The error around each frame, relative to its mean over the item's frames that have a reference."""
         known = (evidence.vocals_confidence > 0).to(evidence.separation_error)
-        error = moving_average(known * evidence.separation_error, self.smoothing_frames)
-        mean = (known * error).sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True).clamp(min=1.0)
+        error = known * evidence.separation_error
+        mean = error.sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True).clamp(min=1.0)
         return error / mean.clamp(min=1e-8)
 
 
