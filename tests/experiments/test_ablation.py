@@ -220,7 +220,8 @@ def test_the_configurations_can_be_read():
         for cell in config.cells:
             plan_run(config, cell, config.seeds[0])  # every variant makes valid stages
             assert config.spent(cell, 16000)["steps"] in (0, config.budget.steps)
-        assert config.target == {"sdr_db": 0.92, "rpa": 0.0271}
+        expected = {"sdr_db": 0.15, "rpa": 0.01} if name == "weights" else {"sdr_db": 0.92, "rpa": 0.0271}
+        assert config.target == expected
     small, extending = configs["small"], configs["small_long"]
     assert extending.train == merged(small.train, {"arguments": {"save_steps": 500}}) != small.train
     assert extending.cells["full_majl"] == small.cells["full_majl"]
@@ -341,6 +342,32 @@ def test_a_matrix_is_trained_resumed_and_reported(
     with ablation_run.locked(plan_run(parts, "start", 1).folder) as free:
         assert free
         assert run_matrix(parts, ["start"], [1]) == ["start, seed 1"]
+
+
+def test_stages_that_variants_share_are_made_once(values, tmp_path, monkeypatch):
+    other = merged(values["cells"]["full_majl"], {"stages": {"stage_2": {"weighting": {"strategy": "focal"}}}})
+    values["cells"]["focal"] = other
+    values["cells"]["views"] = merged(other, {"stages": {"pseudo": {"views_semitones": [1.0]}}})
+    config = load(values, tmp_path / "run.yaml")
+    made = []
+
+    def make(stage) -> dict:
+        out = Path(stage.out)
+        out.mkdir(parents=True)
+        (out / "model").write_text(stage.out)
+        made.append("/".join(out.parts[-3:]))
+        return {"training_s": 1.0}
+
+    for name in ("_train", "_label"):
+        monkeypatch.setattr(ablation_run, name, make)
+    monkeypatch.setattr(ablation_run, "_score", lambda run, corpus: [])
+    run_matrix(config, ["full_majl", "focal", "views"], [1, 2])
+    of_seeds = ("full_majl/{}/stage_1", "full_majl/{}/pseudo", "full_majl/{}/stage_2", "focal/{}/stage_2")
+    of_seeds += ("views/{}/pseudo", "views/{}/stage_2")  # other settings, in that stage or in one before
+    assert made == [stage.format(f"seed-{seed}") for seed in (1, 2) for stage in of_seeds]
+    copied, original = (plan_run(config, cell, 1) for cell in ("focal", "full_majl"))
+    assert read_record(copied)["stages"]["pseudo"] == read_record(original)["stages"]["pseudo"]
+    assert (copied.folder / "pseudo/model").read_text() == str(original.folder / "pseudo")
 
 
 def test_the_plan_is_printed(values, tmp_path, load_script, capsys, monkeypatch):

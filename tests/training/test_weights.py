@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from majl_hf.models.losses_majl import frame_means
 from majl_hf.models.pitch_estimator_majl import PitchEstimatorConfig
 from majl_hf.models.posteriors_majl import agreement, likeliest_octave, moving_average
 from majl_hf.training.weights import STRATEGIES, Dwhs, Evidence, Focal, HardestShare
@@ -11,16 +12,19 @@ from majl_hf.training.weights import STRATEGIES, Dwhs, Evidence, Focal, HardestS
 GRID = PitchEstimatorConfig(first_bin_hz=55.0, bin_cents=25.0, num_bins=150)
 
 
-def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True, voiced=None):
+def evidence(estimate, clean, pitch=None, vocals=None, by_hand=True, voiced=None, error=None, certainty=None):
     clean, estimate = torch.tensor([clean]), torch.tensor([estimate])
     ones = torch.ones_like(clean)
     return Evidence(
         estimate,
         clean,
+        ones if error is None else torch.tensor([error]),
         ones if pitch is None else torch.tensor([pitch]),
         ones if vocals is None else torch.tensor([vocals]),
         torch.full_like(clean, by_hand, dtype=torch.bool),
         torch.ones_like(clean, dtype=torch.bool) if voiced is None else torch.tensor([voiced]),
+        torch.full_like(clean, 440.0),
+        torch.zeros_like(clean) if certainty is None else torch.tensor([certainty]),
     )
 
 
@@ -59,11 +63,24 @@ def test_smoothing_averages_what_there_is():
     assert torch.equal(moving_average(values, 1), values)
 
 
-def test_blame_moves_weight_from_pitch_to_separation():
+def test_what_the_separation_spoils_teaches_the_pitch_less_and_hard_frames_more():
     weights = Dwhs(smoothing_frames=1)(evidence(estimate=[0.2, 0.9, 0.9], clean=[0.9, 0.9, 0.2]))
-    separation, pitch = weights.separation[0].tolist(), weights.pitch[0].tolist()
-    assert separation == pytest.approx([1.7, 1.0, 1.0])
-    assert pitch == pytest.approx([1.1 * 0.3, 1.1, 1.8])
+    assert weights.pitch[0].tolist() == pytest.approx([1.1 * 0.3, 1.1, 1.8])
+
+
+def test_frames_of_larger_error_cost_more_than_others_of_the_item():
+    known = evidence([0.9] * 4, [0.9] * 4, vocals=[1.0, 0.5, 1.0, 0.0], error=[0.2, 0.4, 0.6, 9.0])
+    linear = Dwhs(smoothing_frames=1, error_exponent=1.0)(known)
+    assert linear.separation[0].tolist() == pytest.approx([0.5, 0.5 * 1.0, 1.5, 0.0])
+    assert Dwhs(smoothing_frames=1)(known).separation[0].tolist() == pytest.approx([0.25, 0.5 * 1.0, 2.25, 0.0])
+    without = Dwhs(smoothing_frames=1, error_exponent=0.0)(known)
+    assert without.separation[0].tolist() == pytest.approx([1.0, 0.5, 1.0, 0.0])
+
+
+def test_errors_are_averaged_around_frames():
+    error = torch.arange(10.0)[None]
+    assert frame_means(error, 3, 4.0).tolist() == [[0.5, 3.5, 7.5]]  # samples 0 to 1, 2 to 5, 6 to 9
+    assert frame_means(error, 5, 3.0).tolist() == [[0.5, 3.0, 6.0, 8.5, 0.0]]  # the last frame is behind the end
 
 
 def test_false_alarms_can_still_be_taught():
@@ -80,22 +97,43 @@ def test_disagreement_is_noise_where_the_label_is_not_human():
     assert weights.pitch[0].tolist() == pytest.approx([1.0, 1.0])
 
 
+def test_wrong_pseudo_labels_are_read_again():
+    told = {"estimate": [0.2] * 4, "clean": [0.2] * 4, "vocals": [1.0, 0.5, 1.0, 0.0], "pitch": [0.4] * 4}
+    certainty = [0.9, 0.9, 0.25, 0.9]  # where it is no surer than the label, or where vocals are not trusted, it stays
+    weights = Dwhs(smoothing_frames=1)(evidence(**told, certainty=certainty, by_hand=False))
+    assert weights.reread[0].tolist() == [True, True, False, False]
+    assert weights.pitch[0].tolist() == pytest.approx([0.9, 0.45, 0.4 * 0.2, 0.4 * 0.2])
+    for options, by_hand in (({"reread_margin": 1.0}, False), ({}, True)):
+        weights = Dwhs(smoothing_frames=1, **options)(evidence(**told, certainty=certainty, by_hand=by_hand))
+        assert not weights.reread.any()
+
+
+def test_a_probability_of_voicing_makes_agreement_one():
+    posteriors = torch.zeros(1, 3, GRID.num_bins)
+    posteriors[0, :, 48] = 0.2  # 110 Hz
+    posteriors[0, 1, 60] = 0.1  # 131 Hz
+    label = torch.tensor([[110.0, 110.0 * 2 ** (300 / 1200), 0.0]]), torch.ones(1, 3, dtype=torch.bool), GRID
+    assert agreement(posteriors, *label)[0].tolist() == pytest.approx([0.2, 0.1, 0.8])
+    voicing = torch.full((1, 3), 0.9)
+    assert agreement(posteriors, *label, voicing)[0].tolist() == pytest.approx([0.9, 0.45, 0.1])
+
+
 @pytest.mark.parametrize(
     ("switched_off", "separation", "pitch"),
     [
-        ({"separation_gain": 0.0}, 1.0, 1.1 * 0.5),
-        ({"hard_gain": 0.0}, 1.5, 0.5),
-        ({"blame_discount": 0.0}, 1.5, 1.1),
-        ({"separation_gain": 0.0, "hard_gain": 0.0, "blame_discount": 0.0}, 1.0, 1.0),
+        ({"error_exponent": 0.0}, 1.0, 1.1 * 0.5),
+        ({"hard_gain": 0.0}, 2.25, 0.5),
+        ({"blame_discount": 0.0}, 2.25, 1.1),
+        ({"error_exponent": 0.0, "hard_gain": 0.0, "blame_discount": 0.0}, 1.0, 1.0),
         ({"largest": 1.2}, 1.2, 1.1 * 0.5),
-        ({"smallest": 0.8}, 1.5, 0.8),
-        ({"blame_discount_unvoiced": 0.0}, 1.5, 1.1 * 0.5),
+        ({"smallest": 0.8}, 2.25, 0.8),
+        ({"blame_discount_unvoiced": 0.0}, 2.25, 1.1 * 0.5),
     ],
 )
 def test_each_term_can_be_switched_off(switched_off, separation, pitch):
-    weights = Dwhs(smoothing_frames=1, **switched_off)(evidence([0.4], [0.9]))
-    assert weights.separation.item() == pytest.approx(separation)
-    assert weights.pitch.item() == pytest.approx(pitch)
+    weights = Dwhs(smoothing_frames=1, **switched_off)(evidence([0.4] * 2, [0.9] * 2, error=[1.5, 0.5]))
+    assert weights.separation[0, 0].item() == pytest.approx(separation)
+    assert weights.pitch[0, 0].item() == pytest.approx(pitch)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -125,4 +163,4 @@ def test_a_label_without_octave_teaches_the_likeliest_one():
 
 def test_frames_without_a_label_put_no_blame_on_their_neighbours():
     weights = Dwhs(smoothing_frames=3)(evidence([0.9, 0.0, 0.9], [0.9, 1.0, 0.9], pitch=[1.0, 0.0, 1.0]))
-    assert weights.separation[0].tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert weights.blame[0].tolist() == [0.0, 0.0, 0.0]

@@ -21,7 +21,8 @@ scored on the same whole clips. Variants with several stages divide the steps am
 starting point itself. Pseudo labels cost additional time, which is stated.
 
 SDR is that of the vocals over the whole clip, RPA and OA are `mir_eval`'s. The decoder and its voicing threshold are
-the same for all variants and calibrated for none.
+the same for all variants and calibrated for none. Each section names the code that its variants were trained with: DWHS
+before `4645477` weighed frames by blame and hardness of posteriors as they are.
 """
 
 

@@ -3,8 +3,8 @@
     OUT/VARIANT/seed-SEED/run.json      settings, facts of the finished stages, scores by split
     OUT/VARIANT/seed-SEED/STAGE/        the trained model and the Trainer's log, or pseudo labels
 
-An interrupted run is resumed from the last checkpoint. A run locks its folder, so that processes of the same command
-can share the matrix.
+An interrupted run is resumed from the last checkpoint. A stage that another variant has finished with the same seed and
+settings is copied from there. A run locks its folder, so that processes of the same command can share the matrix.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -92,7 +92,10 @@ def _carry_out(run: Run, splits: dict[str, Corpus | None]) -> None:
     for name, stage in run.stages.items():
         if name not in record["stages"]:
             print(f"{run.cell}, seed {run.seed}: stage {name}", flush=True)
-            record["stages"][name] = _label(stage) if isinstance(stage, PseudoLabelConfig) else _train(stage)
+            facts = _copy(run, name)
+            if facts is None:
+                facts = _label(stage) if isinstance(stage, PseudoLabelConfig) else _train(stage)
+            record["stages"][name] = facts
             write_json(run.file, record)
             for checkpoint in Path(stage.out).glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
@@ -101,6 +104,30 @@ def _carry_out(run: Run, splits: dict[str, Corpus | None]) -> None:
             print(f"{run.cell}, seed {run.seed}: scores on {split}", flush=True)
             record["scores"][split] = _score(run, corpus)
             write_json(run.file, record)
+
+
+def _copy(run: Run, name: str) -> dict | None:
+    """Copy a stage from another variant's run that has finished it, if it is not begun here; its facts, or None."""
+    out = Path(run.stages[name].out)
+    wanted = _settings_until(read_record(run)["settings"]["stages"], name, run.folder)
+    for file in sorted(run.folder.parent.parent.glob(f"*/{run.folder.name}/{run.file.name}")):
+        other = json.loads(file.read_text(encoding="utf-8"))
+        settings = other["settings"]["stages"]
+        if name in other["stages"] and _settings_until(settings, name, file.parent) == wanted and not out.exists():
+            part = out.with_name(f"{name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(file.parent / name, part)
+            part.rename(out)
+            return other["stages"][name]
+    return None
+
+
+def _settings_until(stages: Mapping[str, dict], last: str, folder: Path) -> str | None:
+    """The settings of the stages up to `last`, without the run's folder; None if there is no such stage."""
+    if last not in stages:
+        return None
+    until = dict(list(stages.items())[: list(stages).index(last) + 1])
+    return json.dumps(until).replace(json.dumps(str(folder))[1:-1], "")
 
 
 def _label(stage: PseudoLabelConfig) -> dict:

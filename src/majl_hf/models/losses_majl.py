@@ -62,6 +62,16 @@ def _at_multiples(values: torch.Tensor, count: int, step: float) -> torch.Tensor
     return torch.lerp(values[:, below], values[:, (below + 1).clamp(max=last)], fraction)
 
 
+def frame_means(values: torch.Tensor, num_frames: int, samples_per_frame: float) -> torch.Tensor:
+    """`(batch_size, num_samples)` averaged around each of `num_frames` frames, as in `separation_loss`, from half a frame
+    before it to half a frame after it; 0 for frames that begin after the last sample."""
+    num_samples = values.shape[1]
+    edges = (torch.arange(num_frames + 1, device=values.device) - 0.5) * samples_per_frame
+    edges = edges.ceil().long().clamp(0, num_samples)
+    sums = nn.functional.pad(values.double().cumsum(dim=1), (1, 0))[:, edges]
+    return (sums.diff(dim=1) / edges.diff().clamp(min=1)).to(values.dtype)
+
+
 def pitch_targets(f0_hz: torch.Tensor, config: PitchEstimatorConfig) -> torch.Tensor:
     """Gaussian targets on the grid of `config`, peak 1.
 

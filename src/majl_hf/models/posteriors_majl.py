@@ -31,7 +31,13 @@ def likeliest_pitch(logits: torch.Tensor, grid) -> tuple[torch.Tensor, torch.Ten
     return bins_to_hz(bins, grid), torch.sigmoid(highest.values.float())
 
 
-def agreement(posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: torch.Tensor, grid) -> torch.Tensor:
+def agreement(
+    posteriors: torch.Tensor,
+    f0_hz: torch.Tensor,
+    octave_reliable: torch.Tensor,
+    grid,
+    voicing: torch.Tensor | None = None,
+) -> torch.Tensor:
     """How well each frame's posterior agrees with its label.
 
     Args:
@@ -39,12 +45,17 @@ def agreement(posteriors: torch.Tensor, f0_hz: torch.Tensor, octave_reliable: to
         f0_hz (`torch.Tensor` of shape `(batch_size, num_frames)`): label in Hz, 0 where unvoiced.
         octave_reliable (`torch.Tensor` of shape `(batch_size, num_frames)`, bool): whether the label's octave is right;
             where not, any octave of the label counts.
+        voicing (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): Probability that the frame is voiced;
+            by default the highest posterior.
 
     Returns:
-        `torch.Tensor` of shape `(batch_size, num_frames)`, in [0, 1].
+        `torch.Tensor` of shape `(batch_size, num_frames)`, in [0, 1]. Voiced label: the largest posterior within 50
+        cents of it, times what `voicing` is to the highest posterior. Unvoiced label: `1 - voicing`.
     """
+    highest = posteriors.amax(dim=-1)
+    voicing = highest if voicing is None else voicing
     near = _near_label(posteriors, f0_hz, octave_reliable, grid).amax(dim=-1)
-    return torch.where(f0_hz > 0, near, 1.0 - posteriors.amax(dim=-1))
+    return torch.where(f0_hz > 0, voicing * (near / highest.clamp(min=1e-12)), 1.0 - voicing)
 
 
 def likeliest_octave(

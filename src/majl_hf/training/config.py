@@ -96,7 +96,7 @@ class WeightingConfig(_Options):
 
     Args:
         strategy: one of `weights.STRATEGIES`.
-        options: what that strategy takes, such as `{separation_gain: 0.5}` for DWHS.
+        options: what that strategy takes, such as `{error_exponent: 1}` for DWHS.
         warmup_share: of the steps, in which the weights are the confidences.
     """
 

@@ -25,9 +25,10 @@ from ..mixing.streaming import StreamingMixtureDataset
 from ..models.modeling_majl import MajlModel
 from .config import TrainingConfig
 from .validation import Validation
+from .voicing import RunningVoicing
 from .weights import Confidence, FrameWeights, Uniform, known_evidence, read_evidence
 
-BALANCE_FILE, AVERAGE_FILE = "balance.safetensors", "average.safetensors"
+BALANCE_FILE, AVERAGE_FILE, VOICING_FILE = "balance.safetensors", "average.safetensors", "voicing.safetensors"
 
 
 def parameter_groups(
@@ -161,6 +162,7 @@ class DwhsTrainer(Trainer):
         self.strategy_warmup_steps = round(config.weighting.warmup_share * self.args.max_steps)
         self.balance = config.balancing.make(self.model.config.pitch_loss_weight).to(self.args.device)
         self.average = None if config.average_decay is None else moving_average(self.model, config.average_decay)
+        self.voicing = RunningVoicing().to(self.args.device) if self.strategy.reads == "clean" else None
         # The loss is that of the global batch already; see `training_step`.
         self.model_accepts_loss_kwargs = True
         self._step_losses = torch.zeros(3, device=self.args.device)
@@ -268,6 +270,8 @@ class DwhsTrainer(Trainer):
             self._means.add("note_loss", notes)
         self.balance.zero_grad()
         self.balance.observe(separation, pitch)
+        if self.voicing is not None:
+            self.voicing.step(lambda tensor: self.accelerator.reduce(tensor, "sum"))
         if self.average is not None:
             self.average.update_parameters(self.model)
 
@@ -280,9 +284,13 @@ class DwhsTrainer(Trainer):
         """Weights of a batch's frames, and the pitch to teach; see `read_evidence`."""
         strategy = self._present_strategy
         with self.accelerator.autocast():
-            evidence, taught_hz = read_evidence(model, batch, vocals.detach(), logits.detach(), strategy.reads)
+            evidence, taught_hz = read_evidence(
+                model, batch, vocals.detach(), logits.detach(), strategy.reads, self.voicing
+            )
         weights = strategy(evidence)
         self._note(evidence, weights)
+        if weights.reread is not None:
+            taught_hz = torch.where(weights.reread, evidence.reading_hz, taught_hz)
         return weights, taught_hz
 
     def _note(self, evidence, weights: FrameWeights) -> None:
@@ -301,6 +309,7 @@ class DwhsTrainer(Trainer):
             self._means.add("weight/blamed_on_separation", (weights.blame[labelled] > 0.5).sum(), labelled.sum())
             weak = labelled & ~evidence.by_hand
             self._means.add("weight/taken_for_noise", (weights.hardness[weak] > 0.5).sum(), weak.sum())
+            self._means.add("weight/reread", weights.reread[weak].sum(), weak.sum())
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         if "loss" in logs:
@@ -312,7 +321,7 @@ class DwhsTrainer(Trainer):
     @property
     def _kept(self) -> dict[str, torch.nn.Module]:
         """What a checkpoint has beside the model, by the name of its file."""
-        modules = {BALANCE_FILE: self.balance, AVERAGE_FILE: self.average}
+        modules = {BALANCE_FILE: self.balance, AVERAGE_FILE: self.average, VOICING_FILE: self.voicing}
         return {name: module for name, module in modules.items() if module is not None and module.state_dict()}
 
     def _save_optimizer_and_scheduler(self, output_dir):
