@@ -63,8 +63,8 @@ def _at_multiples(values: torch.Tensor, count: int, step: float) -> torch.Tensor
 
 
 def frame_means(values: torch.Tensor, num_frames: int, samples_per_frame: float) -> torch.Tensor:
-    """`(batch_size, num_samples)` averaged around each of `num_frames` frames, as in `separation_loss`, from half a frame
-    before it to half a frame after it; 0 for frames that begin after the last sample."""
+    """Means of `(batch_size, num_samples)` around each of `num_frames` frames, placed as in `separation_loss`:
+    from half a frame before the centre to half a frame after it; 0 for frames that begin after the last sample."""
     num_samples = values.shape[1]
     edges = (torch.arange(num_frames + 1, device=values.device) - 0.5) * samples_per_frame
     edges = edges.ceil().long().clamp(0, num_samples)

@@ -1,7 +1,7 @@
-"""How sure a pitch estimator's highest posterior makes it that a frame is sung, learnt from human labels as training goes.
+"""The probability that a frame is voiced, from a pitch estimator's highest logit; learnt while the estimator trains.
 
 Posteriors of a network in training are no probabilities: where targets are narrow and labels few, voiced frames may
-peak at 0.2. This module keeps `P(voiced) = sigmoid(scale * highest logit + bias)` up to date.
+peak at 0.2. This module keeps `P(voiced) = sigmoid(scale * highest logit + bias)` up to date with human labels.
 """
 
 from __future__ import annotations
