@@ -23,10 +23,10 @@ with the confidences c of the label and q of the reference vocals; beta, gamma a
 `(batch_size, num_frames)` and chosen by name; each of their terms can be switched off. The trainer divides a batch's
 weighted sums by the sums of the weights, which normalises them by their mean.
 
-What led to this (model_cards/results/weights.md, model_cards/ablations.md): nine tenths of the pseudo labels that are
-wrong say "unvoiced" where the teacher's posterior is low but clear, which neither a confidence nor an agreement of raw
-posteriors shows; their probabilities do. Blame as a weight of the separation hardly turns its gradient and gained
-nothing; the error does both.
+What led to this (model_cards/results/weights.md, model_cards/ablations.md): nine tenths of the wrong pseudo labels say
+"unvoiced" where the teacher's posterior is low but clear. As probabilities, posteriors contradict such labels; reading
+them again leaves half of the errors, and gradients that are closer to those of the true labels. Blame as a weight of
+the separation gained nothing; its own error does.
 
 An estimator without dropout or batch statistics computes the same in training mode; then the logits of the training
 pass serve as the first posterior at no extra cost.
