@@ -19,9 +19,9 @@ labels as training goes (`voicing.py`). What is compared shows what makes a fram
                                                         reading is taught instead
 
 with the confidences c of the label and q of the reference vocals; beta, gamma and epsilon are the fields `hard_gain`,
-`blame_discount` and `error_exponent` of `Dwhs`. Strategies are functions of tensors
-`(batch_size, num_frames)` and chosen by name; each of their terms can be switched off. The trainer divides a batch's
-weighted sums by the sums of the weights, which normalises them by their mean.
+`blame_discount` and `error_exponent` of `Dwhs`. Strategies are functions of tensors `(batch_size, num_frames)` and
+chosen by name; each of their terms can be switched off. The trainer divides a batch's weighted sums by the sums of the
+weights, which normalises them by their mean.
 
 What led to this (model_cards/results/weights.md, model_cards/ablations.md): nine tenths of the wrong pseudo labels say
 "unvoiced" where the teacher's posterior is low but clear. As probabilities, posteriors contradict such labels; reading
