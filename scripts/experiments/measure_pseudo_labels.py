@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from markdown_tables import table, with_interval
+from markdown_tables import table, with_interval, write_results
 from pseudo_label_calibration import (
     bins_of,
     calibration_curve,
@@ -42,7 +42,6 @@ from majl_hf.pseudo_labels.config import LabellingConfig
 from majl_hf.pseudo_labels.labelling import estimate_vocals, read_pitch
 from majl_hf.pseudo_labels.teachers import PitchTeacher, VocalsTeacher, load_pitch_teacher, load_vocals_teacher
 from majl_hf.rows.reading import ParquetRows, find_row_files
-from majl_hf.system.files import write_atomically, write_json
 from majl_hf.system.provenance import code_revision, package_versions
 
 SETTINGS = LabellingConfig()
@@ -272,11 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
         "pitch": pitch,
         "vocals": vocals,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(options.output, result)
-    text = as_markdown(result)
-    write_atomically(options.output.with_suffix(".md"), text)
-    print(text)
+    write_results(options.output, result, as_markdown(result))
     return 0
 
 

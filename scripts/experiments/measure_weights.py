@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from markdown_tables import table, with_interval
+from markdown_tables import table, with_interval, write_results
 from plot_weights import read_item
 from pseudo_label_calibration import ranking
 
@@ -36,7 +36,6 @@ from majl_hf.mixing.clips import evenly_spread
 from majl_hf.mixing.config import RowsCorpus
 from majl_hf.models.pitch_majl import TOLERANCE_CENTS, cents_between
 from majl_hf.models.posteriors_majl import likeliest_pitch
-from majl_hf.system.files import write_atomically, write_json
 from majl_hf.system.provenance import code_revision, package_versions
 from majl_hf.training.voicing import RunningVoicing
 from majl_hf.training.weights import Confidence, Dwhs, Evidence, FrameWeights, Uniform, read_evidence
@@ -78,8 +77,8 @@ def learn_voicing(model: MajlModel, rows: RowsCorpus) -> RunningVoicing:
     return voicing
 
 
-def weigh(model: MajlModel, batch: dict, voicing: RunningVoicing) -> tuple[Evidence, dict[str, Weighed]]:
-    """The evidence by the voicing, and each strategy's weights and taught pitch."""
+def weigh(model: MajlModel, batch: dict, voicing: RunningVoicing) -> tuple[torch.Tensor, Evidence, dict[str, Weighed]]:
+    """The logits of the estimated vocals, the evidence by the voicing, and each strategy's weights and taught pitch."""
     with torch.no_grad():
         output = model(mixture=batch["mixture"])
     found = {}
@@ -87,21 +86,19 @@ def weigh(model: MajlModel, batch: dict, voicing: RunningVoicing) -> tuple[Evide
         found[by_voicing] = read_evidence(model, batch, output.vocals, output.pitch_logits, "clean", given)
     weighed = {}
     for name, (strategy, by_voicing) in STRATEGIES.items():
-        evidence, taught_hz = found[by_voicing]
+        evidence, label_hz = found[by_voicing]
         weights = strategy(evidence)
-        if weights.reread is not None:
-            taught_hz = torch.where(weights.reread, evidence.reading_hz, taught_hz)
-        weighed[name] = weights, taught_hz
-    return found[True][0], weighed
+        weighed[name] = weights, weights.taught_hz(evidence, label_hz)
+    return output.pitch_logits, found[True][0], weighed
 
 
 def read_frames(model: MajlModel, batch: dict, truth_hz: torch.Tensor, song: str, voicing: RunningVoicing) -> Frames:
     """What is known of each frame of one row, arrays of shape (num_frames,)."""
-    evidence, weighed = weigh(model, batch, voicing)
+    logits, evidence, weighed = weigh(model, batch, voicing)
     with torch.no_grad():
         grid = model.config.pitch_estimator_config
         clean_hz, clean_peak = likeliest_pitch(model.estimate_pitch(batch["vocals"]), grid)
-        estimate_hz, _ = likeliest_pitch(model(mixture=batch["mixture"]).pitch_logits, grid)
+        estimate_hz, _ = likeliest_pitch(logits, grid)
     values = {
         "truth_hz": truth_hz,
         "label_hz": batch["f0_hz"],
@@ -200,7 +197,7 @@ def measure_gradients(
     """Loss, part -> strategy -> `cosine` and `norm` (a ratio) to the gradient of the true labels: means over rows."""
     found: dict[str, dict[str, list]] = {}
     for batch, truth_hz in batches:
-        _, weighed = weigh(model, batch, voicing)
+        _, _, weighed = weigh(model, batch, voicing)
         of_truth = gradients(model, batch, weighed["equal"][0], truth_hz)
         for name, (weights, taught_hz) in weighed.items():
             for path, ours in gradients(model, batch, weights, taught_hz).items():
@@ -230,6 +227,9 @@ def as_markdown(result: dict) -> str:
     def plain(of: dict) -> str:
         return with_interval(of["mean"], *(of["interval"] or (None, None)), 1.0, ".3f")
 
+    def ranked(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
     labels, blame = result["labels"], result["blame"]
     kinds = ("wrong", "sung, called unvoiced", "unvoiced, called sung", "another pitch")
     kinds += ("taught instead", "wrong of what is taught")
@@ -249,7 +249,7 @@ def as_markdown(result: dict) -> str:
         *table(
             ["by", "all labels:", "labels that say unvoiced:"],
             [
-                [name, f"{value:.3f}", f"{labels['ranking_of_unvoiced_labels'][name]:.3f}"]
+                [name, ranked(value), ranked(labels["ranking_of_unvoiced_labels"][name])]
                 for name, value in labels["ranking"].items()
             ],
         ),
@@ -267,7 +267,7 @@ def as_markdown(result: dict) -> str:
         "",
         f"The pitch of {percent(blame['spoilt_by_separation'])} % of the sung frames is read right from the clean "
         "vocals and wrong from the estimated ones. Probability that such a frame ranks above another: "
-        + ", ".join(f"{value:.3f} ({name})" for name, value in blame["ranking"].items())
+        + ", ".join(f"{ranked(value)} ({name})" for name, value in blame["ranking"].items())
         + ".",
         "",
         "## Gradients",
@@ -324,11 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     except MajlError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(options.output, result)
-    text = as_markdown(result)
-    write_atomically(options.output.with_suffix(".md"), text)
-    print(text)
+    write_results(options.output, result, as_markdown(result))
     return 0
 
 

@@ -109,11 +109,13 @@ def _carry_out(run: Run, splits: dict[str, Corpus | None]) -> None:
 def _copy(run: Run, name: str) -> dict | None:
     """Copy a stage from another variant's run that has finished it, if it is not begun here; its facts, or None."""
     out = Path(run.stages[name].out)
+    if out.exists():
+        return None
     wanted = _settings_until(read_record(run)["settings"]["stages"], name, run.folder)
     for file in sorted(run.folder.parent.parent.glob(f"*/{run.folder.name}/{run.file.name}")):
         other = json.loads(file.read_text(encoding="utf-8"))
         settings = other["settings"]["stages"]
-        if name in other["stages"] and _settings_until(settings, name, file.parent) == wanted and not out.exists():
+        if name in other["stages"] and _settings_until(settings, name, file.parent) == wanted:
             part = out.with_name(f"{name}.part")
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(file.parent / name, part)

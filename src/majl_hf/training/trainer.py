@@ -284,14 +284,12 @@ class DwhsTrainer(Trainer):
         """Weights of a batch's frames, and the pitch to teach; see `read_evidence`."""
         strategy = self._present_strategy
         with self.accelerator.autocast():
-            evidence, taught_hz = read_evidence(
+            evidence, label_hz = read_evidence(
                 model, batch, vocals.detach(), logits.detach(), strategy.reads, self.voicing
             )
         weights = strategy(evidence)
         self._note(evidence, weights)
-        if weights.reread is not None:
-            taught_hz = torch.where(weights.reread, evidence.reading_hz, taught_hz)
-        return weights, taught_hz
+        return weights, weights.taught_hz(evidence, label_hz)
 
     def _note(self, evidence, weights: FrameWeights) -> None:
         """Add a batch's weights to what the next log entry reports of their distribution."""

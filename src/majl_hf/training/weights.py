@@ -93,6 +93,10 @@ class FrameWeights:
     blame: torch.Tensor | None = None
     hardness: torch.Tensor | None = None
 
+    def taught_hz(self, evidence: Evidence, label_hz: torch.Tensor) -> torch.Tensor:
+        """The pitch to teach: the labels', with the reading where they are read again."""
+        return label_hz if self.reread is None else torch.where(self.reread, evidence.reading_hz, label_hz)
+
 
 @dataclass(frozen=True)
 class Dwhs:
