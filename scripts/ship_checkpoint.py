@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from majl_hf import MajlFeatureExtractor, MajlModel
+from majl_hf.checkpoints import LICENCE_FILES
 from majl_hf.checkpoints.loading import checkpoint_sha256
 from majl_hf.evaluation.results import complete_runs
 from majl_hf.system.files import new_folder
@@ -53,7 +54,7 @@ def ship(source: Path, target: Path) -> None:
         size = sum(path.stat().st_size for path in partial.iterdir())
         if size > MAX_BYTES:
             raise ValueError(f"{partial} has {size} bytes; at most {MAX_BYTES} are shipped.")
-        for name in ("README.md", "LICENSE"):
+        for name in ("README.md", *LICENCE_FILES):
             if (target / name).exists():
                 shutil.copy2(target / name, partial)
     print(f"{target.name}: {model.num_parameters() / 1e6:.2f} M parameters, {size / 1e6:.1f} MB")

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..checkpoints import find_checkpoint
+from ..checkpoints import LICENCE_FILES, find_checkpoint
 from ..checkpoints.loading import checkpoint_sha256
 from ..errors import EvaluationError, MajlError
 from ..metrics.statistics import paired_difference
@@ -33,7 +33,6 @@ from .runner import MELODY_METRICS, METRICS, SEPARATION_METRICS
 
 INDEX_METRICS = ("sdr_db", "nsdr_db", "si_sdr_db", "rpa", "rca", "oa")
 RESEARCH_LICENCE = "research-non-commercial-training-data"  # licence of the shipped weights
-LICENCE_FILE = "LICENSE"  # its text, beside the weights
 COMPARED_METRICS = ("sdr_db", "rpa", "oa")
 _KIND_ORDER = {"model": 0, "rival": 1, "bound": 2}
 
@@ -60,7 +59,7 @@ def make_card(
     runs = complete_runs(results)
     model_name = _choose_model(runs, model_name)
     own_runs = _of_one_checkpoint(run for run in runs if run["system"]["name"] == model_name)
-    licence = {"license": "other", "license_name": RESEARCH_LICENCE, "license_link": LICENCE_FILE}
+    licence = {"license": "other", "license_name": RESEARCH_LICENCE, "license_link": LICENCE_FILES[0]}
     return _render(
         template,
         card_data=card_data(model_name, own_runs, **licence),
